@@ -1,0 +1,25 @@
+"""Constrain: the mask agrees with what a fully-connected CRF makes of it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from secseg.losses.probabilities import FLOOR, at_least_float32, finite_log, renormalise
+
+
+def constrain_loss(probs: Tensor, crf_probs: Tensor) -> Tensor:
+    """Mean over images of ``(1/n) sum_u sum_c Q_{u,c} log(Q_{u,c} / f_{u,c})``, the KL divergence from ``Q`` to ``f``.
+
+    Args:
+        probs: (B, C, H, W), ``f`` in (0, 1], as ``floor_softmax`` gives them; half precision is computed in float32.
+        crf_probs: (B, C, H, W), the CRF's output in [0, 1], floored here at 1e-4 and renormalised. Whether the gradient
+            passes through it is the CRF's choice (``build_crf(..., gradient=)``).
+
+    Returns:
+        scalar, at least 0 up to rounding.
+
+    Source: equation 5 of the paper; the official code's constrain loss, and its ``min_prob`` for ``Q``.
+    """
+    log_f = finite_log(probs)
+    q = renormalise(at_least_float32(crf_probs).clamp(min=FLOOR))
+    return (q * (q.log() - log_f)).sum(1).mean()

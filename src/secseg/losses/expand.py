@@ -1,0 +1,43 @@
+"""Expand: the mask, pooled into image-level scores, matches the image-level labels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from secseg.losses.probabilities import at_least_float32, finite_log
+from secseg.pooling import global_weighted_rank_pooling
+
+
+def expand_loss(probs: Tensor, labels: Tensor, pos: float, neg: float, bg: float) -> Tensor:
+    """Mean over images of the expansion loss.
+
+    ``- (1/|T|) sum_{c in T} log G_c(f; pos) - (1/|C'\\T|) sum_{c in C'\\T} log(1 - G_c(f; neg)) - log G_bg(f; bg)``
+
+    Args:
+        probs: (B, C, H, W), in (0, 1), as ``floor_softmax`` gives them; half precision is computed in float32.
+        labels: (B, C), 1 for classes in the image, else 0. Column 0 is the background and is not read.
+        pos: decay for classes in the image, in [0, 1].
+        neg: decay for absent classes, in [0, 1].
+        bg: decay for the background, in [0, 1].
+
+    Returns:
+        scalar, at least 0. An image without a foreground label has no first sum, one with every label no second.
+
+    Raises:
+        UserError: for a decay outside [0, 1].
+
+    Source: equation 4 of the paper; the official code's expansion loss.
+    """
+    scores = at_least_float32(probs).flatten(2)
+    present = labels[:, 1:].to(scores.dtype)
+    absent = 1 - present
+    foreground = scores[:, 1:]
+    log_present = finite_log(global_weighted_rank_pooling(foreground, pos))
+    log_absent = finite_log(1 - global_weighted_rank_pooling(foreground, neg))
+    log_background = finite_log(global_weighted_rank_pooling(scores[:, 0], bg))
+    return -(_mean_over(log_present, present) + _mean_over(log_absent, absent) + log_background).mean()
+
+
+def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of (B, K) ``values`` over the ``chosen`` of each image; 0 for an image with none."""
+    return (values * chosen).sum(1) / chosen.sum(1).clamp(min=1)

@@ -1,0 +1,25 @@
+"""Seed: match the weak localization cues."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from secseg.losses.probabilities import finite_log
+
+
+def seed_loss(probs: Tensor, cues: Tensor) -> Tensor:
+    """Mean over images of ``- (1 / sum_c |S_c|) sum_c sum_{u in S_c} log f_{u,c}``, background included.
+
+    Args:
+        probs: (B, C, H, W), in (0, 1], as ``floor_softmax`` gives them; half precision is computed in float32.
+        cues: (B, C, H, W), 1 or True where location ``u`` is a cue of class ``c``.
+
+    Returns:
+        scalar, at least 0. An image without a cue contributes 0.
+
+    Source: equation 2 of the paper; the official code's seed loss layer.
+    """
+    log_probs = finite_log(probs)
+    cues = cues.to(log_probs.dtype)
+    count = cues.sum((1, 2, 3))
+    return -((cues * log_probs).sum((1, 2, 3)) / count.clamp(min=1)).mean()

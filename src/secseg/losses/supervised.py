@@ -1,0 +1,24 @@
+"""Cross-entropy with masks: the upper bound, and retraining on predicted masks. No part of SEC."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from secseg.losses.probabilities import finite_log
+
+
+def supervised_loss(probs: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
+    """Mean over images of the mean cross-entropy over the locations that are not void.
+
+    Args:
+        probs: (B, C, H, W), in (0, 1], as ``floor_softmax`` gives them; half precision is computed in float32.
+        mask: (B, H, W), class numbers 0..C-1 on the grid of ``probs``, or ``ignore_index``.
+
+    Returns:
+        scalar, at least 0. An image that is all void contributes 0.
+    """
+    known = mask != ignore_index
+    target = torch.where(known, mask, 0).long()
+    log_probs = finite_log(probs).gather(1, target[:, None])[:, 0]
+    return -((log_probs * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean()
