@@ -1,0 +1,248 @@
+"""Checkpoints that appear whole, hold plain values only, and always describe a whole number of steps."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+from secseg.errors import UserError
+from secseg.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Checkpoint files that appear whole or not at all, and are read without running code from them.
+
+    Lightning's own writes to the system's temporary folder and moves the file from there, which is a copy
+    where that is another disk. Pass it to the trainer: ``Trainer(plugins=[CheckpointFiles()])``.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        if not Path(path).is_file():
+            raise UserError(f"There is no checkpoint {path}. Check ckpt_path.")
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # torch raises whatever the damaged bytes lead to
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"The checkpoint {path} cannot be read: {reason}. "
+                "It is damaged, or not a checkpoint; take another one."
+            ) from error
+
+
+class RandomStates(Callback):
+    """Carries the random states of Python, NumPy and torch through a checkpoint, so that a resumed run is
+    the same run.
+
+    The states are those at the end of the last whole step (or validation after it), also in a checkpoint
+    that is written when a step is broken off. They are set again when training starts, after Lightning has
+    made its loaders, which draw random numbers.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, Any] = {}
+        self._restore = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._states
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._states, self._restore = state_dict, True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._restore:
+            _set_random_states(self._states)
+            self._restore = False
+        self._states = _random_states()
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        self._states = _random_states()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._states = _random_states()
+
+
+def _random_states() -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (third-party code draws from the global one)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+class Checkpoints(Checkpoint):
+    """Writes ``best.ckpt``, ``last.ckpt`` and, after a crash, ``exception.ckpt`` into ``folder``.
+
+    After each validation: ``best.ckpt`` where ``monitor`` rose, and ``last.ckpt``. Ctrl-C and SIGTERM: the
+    step is finished, ``last.ckpt`` is written, and the run ends (a second Ctrl-C breaks the step off). Any
+    other exception: ``exception.ckpt``, unless a weight is not finite; ``last.ckpt`` stays as it was, since
+    what led to the crash may have spoilt the state already.
+    """
+
+    def __init__(self, folder: Path, monitor: str = "val/miou") -> None:
+        self.folder = folder
+        self.monitor = monitor
+        self.best_score = float("-inf")
+        self._validated_at = -1  # global step of the last whole validation
+        self._stop_asked = False
+        self._previous_handler: Any = None
+
+    @property
+    def best_model_path(self) -> str:
+        """The path behind Lightning's ``ckpt_path="best"``; empty before there is one."""
+        path = self.folder / "best.ckpt"
+        return str(path) if path.is_file() else ""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "validated_at": self._validated_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score = state_dict["best_score"]
+        self._validated_at = state_dict["validated_at"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        self._validated_at = trainer.global_step
+        if self.monitor not in trainer.callback_metrics:
+            raise RuntimeError(f"validation logged no {self.monitor}, by which best.ckpt is chosen")
+        score = float(trainer.callback_metrics[self.monitor])
+        if score > self.best_score:
+            self.best_score = score
+            self._save(trainer, "best.ckpt")
+        self._save(trainer, "last.ckpt")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        try:
+            if trainer.global_step == 0:
+                return
+            if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+                self._save(trainer, "last.ckpt")
+                log.warning("Stopped after step %d. Continue with resume=auto.", trainer.global_step)
+            # Where one process of several fails, the others never come to the barrier inside save_checkpoint.
+            elif trainer.world_size == 1 and _all_finite(pl_module):
+                self._save(trainer, "exception.ckpt")
+        except UserError as error:  # a full disk, say; the first exception is the one to show
+            log.warning("No checkpoint of this exception: %s", error)
+        finally:
+            self._restore_handler()
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.folder / name, weights_only=False)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        _settle(checkpoint["loops"]["fit_loop"], trainer, validated=self._validated_at == trainer.global_step)
+
+    # Ctrl-C can come in the middle of an optimiser step, when some weights are new and others are not.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop_asked = False
+        try:
+            self._previous_handler = signal.signal(signal.SIGINT, self._ask_to_stop)
+        except ValueError:  # not in the main thread
+            self._previous_handler = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self._stop_if_asked(trainer)
+        # The last steps, where the run does not end with a validation.
+        if trainer.global_step == trainer.max_steps and not _due(trainer):
+            self._save(trainer, "last.ckpt")
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore_handler()
+
+    def _ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
+        if self._stop_asked:
+            raise KeyboardInterrupt
+        self._stop_asked = True
+        log.warning("Ctrl-C: stopping after this step; press it again to stop at once.")
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        # Every process of a distributed run has to stop after the same step.
+        if trainer.strategy.reduce_boolean_decision(self._stop_asked, all=False):
+            raise KeyboardInterrupt
+
+    def _restore_handler(self) -> None:
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGINT, self._previous_handler)
+            self._previous_handler = None
+
+
+def _all_finite(module: torch.nn.Module) -> bool:
+    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
+    return all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point())
+
+
+def _due(trainer: Trainer) -> bool:
+    """Whether a validation follows the step that was finished last."""
+    every = trainer.val_check_batch
+    return trainer.enable_validation and isinstance(every, int) and _batches_done(trainer) % every == 0
+
+
+def _batches_done(trainer: Trainer) -> int:
+    progress = trainer.fit_loop.epoch_loop.batch_progress.state_dict()
+    return int(progress["total"]["processed"])
+
+
+def _settle(fit_loop: dict[str, Any], trainer: Trainer, validated: bool) -> None:
+    """Make the progress counters in a checkpoint say: after a whole step, before or after its validation.
+
+    A step that was broken off stays in Lightning's totals as begun, also after a resume, and each later
+    validation would come a step too early; a validation that was broken off would go on with its second
+    half, without the scores of the first. Lightning takes a loop whose counters agree for one saved at the
+    end of a validation, if one is due at that step, and adds the one to ``_batches_that_stepped`` that is
+    still missing there.
+    """
+    batches = fit_loop["epoch_loop.batch_progress"]
+    for counters in (batches["total"], batches["current"]):
+        done = counters["processed"]
+        counters.update(ready=done, started=done, completed=done)
+    due = _due(trainer)
+    fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] = trainer.global_step - int(due)
+    validation = fit_loop["epoch_loop.val_loop.batch_progress"]
+    begun = int(due and not validated)  # one batch begun, none finished: the whole validation is made anew
+    for counters in (validation["total"], validation["current"]):
+        counters.update(ready=begun, started=begun, processed=0, completed=0)

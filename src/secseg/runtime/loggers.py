@@ -1,0 +1,200 @@
+"""Loggers: CSV in the run folder always, W&B and TensorBoard where asked for."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import netrc
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+from secseg.errors import UserError, nearest
+from secseg.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+KINDS = ("csv", "wandb", "tensorboard")
+
+
+def build_loggers(
+    config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
+) -> list[Logger]:
+    """Return the loggers of ``config``: ``csv``, ``wandb``, ``tensorboard``, each ``None`` or a dict of
+    options.
+
+    ``metrics.csv`` belongs to every run folder, so the CSV logger is there whether named or not. Options of
+    ``wandb``: ``project``, ``entity``, ``group``, ``tags``, ``name`` and ``mode`` (``None``: online with a
+    key, offline without; or ``online``, ``offline``, ``disabled``).
+
+    Raises:
+        UserError: for an unknown logger, a missing package, or ``mode=online`` without a key.
+    """
+    for kind in config:
+        if kind not in KINDS:
+            raise UserError(f"Unknown logger '{kind}'.{nearest(kind, KINDS)} There are {', '.join(KINDS)}.")
+    loggers: list[Logger] = [MetricsFile(folder)]
+    if config.get("wandb") is not None:
+        loggers.append(_wandb(config["wandb"], folder, run_config, run_name))
+    if config.get("tensorboard") is not None:
+        _require("tensorboard", install="'secseg[tensorboard]'")
+        loggers.append(_TensorBoard(folder, name="", version="tensorboard", **config["tensorboard"]))
+    return loggers
+
+
+def finish_loggers() -> None:
+    """Close the W&B run, so that the next run of this process gets its own. For a ``finally`` block.
+
+    Called while an exception is on its way, it marks the run as failed.
+    """
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=0 if sys.exc_info()[0] is None else 1)
+
+
+def _require(package: str, install: str) -> None:
+    if find_spec(package) is None:
+        raise UserError(
+            f"logger={package} needs a package that is missing. Install it: pip install {install}"
+        )
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's CSV logger, with ``metrics.csv`` directly in the run folder, where a resumed run goes on
+    with it.
+
+    Hyper-parameters are not logged: ``config.yaml`` lies beside it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            self._experiment = _MetricsWriter(str(self._save_dir))
+        return self._experiment
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+class _MetricsWriter(ExperimentWriter):
+    """Keeps the rows of an earlier part of the run, except those of steps that are run again."""
+
+    def _check_log_dir_exists(self) -> None:  # Lightning's deletes the file
+        self._earlier: list[dict[str, str]] | None = None
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="") as file:
+                self._earlier = [row for row in csv.DictReader(file) if row.get("step")]
+            self.metrics_keys = sorted({key for row in self._earlier for key in row})
+
+    def save(self) -> None:
+        if self._earlier is not None and self.metrics:
+            first = self.metrics[0]
+            self._earlier = [row for row in self._earlier if not _runs_again(row, first)]
+            self._record_new_keys()
+            self._write(self._earlier)
+            self._earlier = None
+        super().save()
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with open(self.metrics_file_path, newline="") as file:
+            self._write(list(csv.DictReader(file)))
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        with (
+            atomic_write(self.metrics_file_path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _runs_again(row: Mapping[str, str], first: Mapping[str, Any]) -> bool:
+    """Whether ``row`` was logged at, or after, what ``first``, the first row of the resumed run, logs."""
+    step = int(row["step"])
+    same = {key for key, value in row.items() if value} & set(first) - {"step", "epoch"}
+    return step > first["step"] or (step == first["step"] and bool(same))
+
+
+class _TensorBoard(TensorBoardLogger):
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        return None  # config.yaml lies in the run folder
+
+
+class _Wandb(WandbLogger):
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        return None  # the whole config is sent when the run opens
+
+
+def _wandb(
+    options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
+) -> WandbLogger:
+    _require("wandb", install="wandb")
+    import wandb
+
+    mode = options.get("mode") or os.environ.get("WANDB_MODE") or None
+    if mode is None and not _has_wandb_key():
+        mode = "offline"
+        log.info(
+            "W&B: no key found, so the run is kept offline; send it later with: wandb sync %s",
+            folder / "wandb" / "offline-run-*",
+        )
+    elif mode == "online" and not _has_wandb_key():
+        raise UserError(
+            "logger.wandb.mode=online needs a W&B key. Log in with `wandb login`, set WANDB_API_KEY, "
+            "or choose logger.wandb.mode=offline."
+        )
+    finish_loggers()  # a run left open by other code would swallow this one
+    offline = mode in ("offline", "dryrun", "disabled")
+    return _Wandb(
+        name=options.get("name") or run_name,
+        project=options.get("project"),
+        save_dir=folder,
+        id=_wandb_id(folder),
+        entity=options.get("entity"),
+        group=options.get("group"),
+        tags=list(options.get("tags") or []),
+        mode=mode,
+        resume=None if offline else "allow",  # offline, the same id suffices
+        config=dict(run_config),
+        settings=wandb.Settings(console="off", silent=offline, init_timeout=120),
+    )
+
+
+def _wandb_id(folder: Path) -> str:
+    path = folder / "wandb_id.txt"
+    if path.is_file():
+        return path.read_text().strip()
+    run_id = secrets.token_hex(4)
+    with atomic_write(path) as temporary:
+        temporary.write_text(run_id + "\n")
+    return run_id
+
+
+def _has_wandb_key() -> bool:
+    """Whether W&B can log in without asking: a key in the environment, or an entry for its host in netrc."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    names = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    for name in names:
+        try:
+            if netrc.netrc(Path(name).expanduser()).hosts.get(host) is not None:
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
