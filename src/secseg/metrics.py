@@ -58,9 +58,7 @@ class SegmentationScore:
         for what, values in (("Truth", target), ("Prediction", prediction)):
             if values.size and (values.min() < 0 or values.max() >= classes):
                 wrong = sorted({int(v) for v in np.unique(values) if v < 0 or v >= classes})
-                raise UserError(
-                    f"{what} has values {wrong[:10]}, outside the {classes} classes 0..{classes - 1}."
-                )
+                raise UserError(f"{what} has values {wrong[:10]}, outside the {classes} classes 0..{classes - 1}.")
         pairs = np.bincount(target.astype(np.int64) * classes + prediction, minlength=classes**2)
         self.confusion += pairs.reshape(classes, classes)
 
@@ -83,9 +81,5 @@ class SegmentationScore:
 
 
 def _flat(values: Any) -> np.ndarray:
-    array = (
-        values.detach().cpu().numpy()
-        if isinstance(values, Tensor | torch.nn.Parameter)
-        else np.asarray(values)
-    )
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor | torch.nn.Parameter) else np.asarray(values)
     return array.reshape(-1)

@@ -38,14 +38,10 @@ class SECLoss(nn.Module):
         super().__init__()
         unknown = sorted(set(weights) - set(self.TERMS))
         if unknown or any(not weight >= 0 for weight in weights.values()):
-            raise UserError(
-                f"loss={weights}: the terms are {', '.join(self.TERMS)}, each with a weight of at least 0."
-            )
+            raise UserError(f"loss={weights}: the terms are {', '.join(self.TERMS)}, each with a weight of at least 0.")
         self.weights = {term: float(weights[term]) for term in self.TERMS if weights.get(term, 0) > 0}
         if not self.weights:
-            raise UserError(
-                "Every term of the loss has weight 0: there is nothing to train on. Choose loss=sec, say."
-            )
+            raise UserError("Every term of the loss has weight 0: there is nothing to train on. Choose loss=sec, say.")
         if "constrain" in self.weights and crf is None:
             raise UserError(
                 "The constrain loss needs a CRF in training, and crf.train.backend is none: choose crf=exact, "
