@@ -35,7 +35,10 @@ class CheckpointFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise error.__context__ if isinstance(error.__context__, OSError) else error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -182,7 +185,7 @@ class Checkpoints(Checkpoint):
             self._previous_handler = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self._stop_if_asked(trainer)
+        self._stop_if_asked(trainer, log_step=True)
         # The last steps, where the run does not end with a validation.
         if trainer.global_step == trainer.max_steps and not _due(trainer):
             self._save(trainer, "last.ckpt")
@@ -200,9 +203,12 @@ class Checkpoints(Checkpoint):
         self._stop_asked = True
         log.warning("Ctrl-C: stopping after this step; press it again to stop at once.")
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
+    def _stop_if_asked(self, trainer: Trainer, log_step: bool = False) -> None:
         # Every process of a distributed run has to stop after the same step.
         if trainer.strategy.reduce_boolean_decision(self._stop_asked, all=False):
+            if log_step:  # Lightning does so after the hook that this interrupts
+                trainer._logger_connector.on_batch_end()
+                trainer._logger_connector.update_train_step_metrics()
             raise KeyboardInterrupt
 
     def _restore_handler(self) -> None:

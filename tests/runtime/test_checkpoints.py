@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import EVERY, STEPS, TinyModule, fit
+
+from secseg.errors import UserError
+from secseg.runtime import CheckpointFiles, build_loggers
+
+
+@pytest.fixture(autouse=True)
+def _keep_handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored after an interrupt
+
+
+class Crash(Exception):
+    pass
+
+
+def _crash() -> None:
+    raise Crash
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _at(moment: int, action: Callable[[], None]) -> Callable[[int], None]:
+    return lambda now: action() if now == moment else None
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _train(module: TinyModule, folder: Path, resume_from: Path | None = None) -> TinyModule:
+    fit(module, folder, resume_from, loggers=build_loggers({}, folder, {}, "run"))
+    return module
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyModule, list[dict[str, str]]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    module = _train(TinyModule(), folder)
+    return module, _rows(folder)
+
+
+BREAKS = {
+    "a crash in a step": (dict(on_step=_at(6, _crash)), Crash, "last.ckpt", 4),
+    "a crash, from its own checkpoint": (dict(on_step=_at(6, _crash)), Crash, "exception.ckpt", 6),
+    "a crash in the step after a validation": (dict(on_step=_at(4, _crash)), Crash, "exception.ckpt", 4),
+    "a crash in a validation": (dict(on_validation=_at(1, _crash)), Crash, "exception.ckpt", 4),
+    "Ctrl-C in a step": (dict(on_step=_at(6, _press_ctrl_c)), SystemExit, "last.ckpt", 7),
+    "Ctrl-C in the step before a validation": (dict(on_step=_at(7, _press_ctrl_c)), SystemExit, "last.ckpt", 8),
+    "Ctrl-C in a validation": (dict(on_validation=_at(1, _press_ctrl_c)), SystemExit, "last.ckpt", 4),
+    "Ctrl-C that breaks a step off": (dict(on_step=_at(6, _interrupt)), SystemExit, "last.ckpt", 6),
+    "SIGTERM": (dict(on_step=_at(6, _terminate)), SystemExit, "last.ckpt", 7),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_run_resumed_after_a_break_equals_an_undisturbed_one_bit_for_bit(
+    case: str, tmp_path: Path, undisturbed: tuple[TinyModule, list[dict[str, str]]]
+) -> None:
+    breaks, error, name, step = BREAKS[case]
+    broken = TinyModule(**breaks)
+    with pytest.raises(error):
+        _train(broken, tmp_path)
+    checkpoint = tmp_path / "checkpoints" / name
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == step
+
+    resumed = _train(TinyModule(), tmp_path, checkpoint)
+    whole, rows = undisturbed
+    for key, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+    seen = {step: images for step, images in [*broken.validated, *resumed.validated]}
+    assert seen == dict(whole.validated)
+    assert _rows(tmp_path) == rows
+
+
+def test_last_and_best_are_written_at_each_validation_with_names_that_hydra_can_take(tmp_path: Path) -> None:
+    module = TinyModule()
+    trainer = fit(module, tmp_path)
+    files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert files == ["best.ckpt", "last.ckpt"]
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == STEPS
+    assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "checkpoints" / "best.ckpt")
+
+
+def test_best_is_the_checkpoint_with_the_highest_val_miou(tmp_path: Path) -> None:
+    module = TinyModule()
+    module.scores_by_step = {4: 0.3, 8: 0.5, 12: float("nan")}
+    fit(module, tmp_path)
+    assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 8
+
+
+def test_the_last_steps_are_kept_where_the_run_does_not_end_with_a_validation(tmp_path: Path) -> None:
+    fit(TinyModule(), tmp_path, max_steps=EVERY + 2)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == EVERY + 2
+
+
+def test_a_crash_with_weights_that_are_not_finite_leaves_no_checkpoint_of_it(tmp_path: Path) -> None:
+    module = TinyModule()
+
+    def spoil(step: int) -> None:
+        if step == 6:
+            module.net[0].weight.data[:] = torch.nan
+            raise Crash
+
+    module.on_step = spoil
+    with pytest.raises(Crash):
+        fit(module, tmp_path)
+    assert not (tmp_path / "checkpoints" / "exception.ckpt").exists()
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_ctrl_c_works_as_before_once_training_has_ended(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    fit(TinyModule(), tmp_path, max_steps=1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    files = CheckpointFiles()
+    files.save_checkpoint({"a": torch.zeros(10)}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as if the disk were full
+    try:
+        with pytest.raises(UserError, match="Cannot write"):
+            files.save_checkpoint({"a": torch.rand(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert torch.equal(files.load_checkpoint(path)["a"], torch.zeros(10))
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_missing_or_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no checkpoint .*none\.ckpt"):
+        CheckpointFiles().load_checkpoint(tmp_path / "none.ckpt")
+    (tmp_path / "bad.ckpt").write_bytes(b"PK not a checkpoint")
+    with pytest.raises(UserError, match=r"bad\.ckpt cannot be read"):
+        CheckpointFiles().load_checkpoint(tmp_path / "bad.ckpt")
