@@ -64,15 +64,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyModule, l
 
 
 BREAKS = {
-    "a crash in a step": (dict(on_step=_at(6, _crash)), Crash, "last.ckpt", 4),
-    "a crash, from its own checkpoint": (dict(on_step=_at(6, _crash)), Crash, "exception.ckpt", 6),
-    "a crash in the step after a validation": (dict(on_step=_at(4, _crash)), Crash, "exception.ckpt", 4),
-    "a crash in a validation": (dict(on_validation=_at(1, _crash)), Crash, "exception.ckpt", 4),
-    "Ctrl-C in a step": (dict(on_step=_at(6, _press_ctrl_c)), SystemExit, "last.ckpt", 7),
-    "Ctrl-C in the step before a validation": (dict(on_step=_at(7, _press_ctrl_c)), SystemExit, "last.ckpt", 8),
-    "Ctrl-C in a validation": (dict(on_validation=_at(1, _press_ctrl_c)), SystemExit, "last.ckpt", 4),
-    "Ctrl-C that breaks a step off": (dict(on_step=_at(6, _interrupt)), SystemExit, "last.ckpt", 6),
-    "SIGTERM": (dict(on_step=_at(6, _terminate)), SystemExit, "last.ckpt", 7),
+    "a crash in a step": ({"on_step": _at(6, _crash)}, Crash, "last.ckpt", 4),
+    "a crash, from its own checkpoint": ({"on_step": _at(6, _crash)}, Crash, "exception.ckpt", 6),
+    "a crash in the step after a validation": ({"on_step": _at(4, _crash)}, Crash, "exception.ckpt", 4),
+    "a crash in a validation": ({"on_validation": _at(1, _crash)}, Crash, "exception.ckpt", 4),
+    "a crash in the last step": ({"on_step": _at(11, _crash)}, Crash, "exception.ckpt", 11),
+    "Ctrl-C in a step": ({"on_step": _at(6, _press_ctrl_c)}, SystemExit, "last.ckpt", 7),
+    "Ctrl-C in the step before a validation": ({"on_step": _at(7, _press_ctrl_c)}, SystemExit, "last.ckpt", 8),
+    "Ctrl-C in a validation": ({"on_validation": _at(1, _press_ctrl_c)}, SystemExit, "last.ckpt", 4),
+    "Ctrl-C that breaks a step off": ({"on_step": _at(6, _interrupt)}, SystemExit, "last.ckpt", 6),
+    "SIGTERM": ({"on_step": _at(6, _terminate)}, SystemExit, "last.ckpt", 7),
 }
 
 
@@ -91,7 +92,7 @@ def test_a_run_resumed_after_a_break_equals_an_undisturbed_one_bit_for_bit(
     whole, rows = undisturbed
     for key, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[key], value), key
-    seen = {step: images for step, images in [*broken.validated, *resumed.validated]}
+    seen = dict([*broken.validated, *resumed.validated])
     assert seen == dict(whole.validated)
     assert _rows(tmp_path) == rows
 

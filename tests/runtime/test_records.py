@@ -71,9 +71,7 @@ def test_an_installed_package_tells_no_commit_of_the_checkout_that_its_environme
     assert versions()["git"] is None
 
 
-def test_a_run_that_goes_on_with_other_settings_is_told_which(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_that_goes_on_with_other_settings_is_told_which(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = {"run_dir": "a", "resume": "never", "optim": {"lr": 0.1, "name": "sgd"}, "decay": {"pos": 0.996}}
     save_config(tmp_path, config)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config

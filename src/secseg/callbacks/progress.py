@@ -102,9 +102,7 @@ class Progress(ProgressBar):
                 self._bar.n = step
                 self._bar.refresh()
                 self._shown = now
-        elif self._enabled and (
-            now - self._shown >= self.every_seconds or step == self._first_step + 1 or last
-        ):
+        elif self._enabled and (now - self._shown >= self.every_seconds or step == self._first_step + 1 or last):
             self._shown = now
             done = step - self._first_step
             left = (now - self._started) / max(done, 1) * (_total(trainer) - step)

@@ -31,14 +31,14 @@ class CheckpointFiles(TorchCheckpointIO):
     where that is another disk. Pass it to the trainer: ``Trainer(plugins=[CheckpointFiles()])``.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # what torch makes of a full disk
-                raise error.__context__ if isinstance(error.__context__, OSError) else error
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -50,8 +50,7 @@ class CheckpointFiles(TorchCheckpointIO):
         except Exception as error:  # torch raises whatever the damaged bytes lead to
             reason = str(error).partition("\n")[0]
             raise UserError(
-                f"The checkpoint {path} cannot be read: {reason}. "
-                "It is damaged, or not a checkpoint; take another one."
+                f"The checkpoint {path} cannot be read: {reason}. It is damaged, or not a checkpoint; take another one."
             ) from error
 
 
@@ -143,10 +142,11 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._validated_at = trainer.global_step
-        if self.monitor not in trainer.callback_metrics:
+        # One process knows the score, and all of them have to take part in writing a checkpoint.
+        score = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
+        if score is None:
             raise RuntimeError(f"validation logged no {self.monitor}, by which best.ckpt is chosen")
-        score = float(trainer.callback_metrics[self.monitor])
-        if score > self.best_score:
+        if (score := float(score)) > self.best_score:
             self.best_score = score
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
@@ -163,17 +163,15 @@ class Checkpoints(Checkpoint):
             # Where one process of several fails, the others never come to the barrier inside save_checkpoint.
             elif trainer.world_size == 1 and _all_finite(pl_module):
                 self._save(trainer, "exception.ckpt")
-        except UserError as error:  # a full disk, say; the first exception is the one to show
-            log.warning("No checkpoint of this exception: %s", error)
+        except Exception as error:  # a full disk, a lost device; the first exception is the one to show
+            log.warning("No checkpoint could be written after the exception: %s", error)
         finally:
             self._restore_handler()
 
     def _save(self, trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name, weights_only=False)
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         _settle(checkpoint["loops"]["fit_loop"], trainer, validated=self._validated_at == trainer.global_step)
 
     # Ctrl-C can come in the middle of an optimiser step, when some weights are new and others are not.
@@ -252,3 +250,4 @@ def _settle(fit_loop: dict[str, Any], trainer: Trainer, validated: bool) -> None
     begun = int(due and not validated)  # one batch begun, none finished: the whole validation is made anew
     for counters in (validation["total"], validation["current"]):
         counters.update(ready=begun, started=begun, processed=0, completed=0)
+    batches["is_last_batch"] = trainer.global_step == trainer.max_steps  # it is set when the last batch is read

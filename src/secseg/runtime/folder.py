@@ -65,13 +65,9 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"Cannot make the run folder {run_dir}: {error.strerror}. Choose another run_dir."
-        ) from error
+        raise UserError(f"Cannot make the run folder {run_dir}: {error.strerror}. Choose another run_dir.") from error
     if resume == "auto":
-        log.info(
-            "resume=auto: no run called '%s' with a checkpoint beside %s; a new run starts.", name, run_dir
-        )
+        log.info("resume=auto: no run called '%s' with a checkpoint beside %s; a new run starts.", name, run_dir)
     return RunFolder(run_dir)
 
 

@@ -63,9 +63,7 @@ def finish_loggers() -> None:
 
 def _require(package: str, install: str) -> None:
     if find_spec(package) is None:
-        raise UserError(
-            f"logger={package} needs a package that is missing. Install it: pip install {install}"
-        )
+        raise UserError(f"logger={package} needs a package that is missing. Install it: pip install {install}")
 
 
 class MetricsFile(CSVLogger):
@@ -140,9 +138,7 @@ class _Wandb(WandbLogger):
         return None  # the whole config is sent when the run opens
 
 
-def _wandb(
-    options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
-) -> WandbLogger:
+def _wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str) -> WandbLogger:
     _require("wandb", install="wandb")
     import wandb
 

@@ -76,9 +76,7 @@ def _git() -> dict[str, Any] | None:
     package = Path(secseg.__file__).resolve().parent
     try:
         top = Path(_run_git(package, "rev-parse", "--show-toplevel"))
-        if (
-            top / "src" / "secseg" != package
-        ):  # installed, in an environment that lies inside some other checkout
+        if top / "src" / "secseg" != package:  # installed, in an environment that lies inside some other checkout
             return None
         dirty = bool(_run_git(package, "status", "--porcelain"))
         return {"commit": _run_git(package, "rev-parse", "HEAD"), "dirty": dirty}
@@ -145,9 +143,7 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
         if changed:
             log.warning("The run goes on with other settings than it had:\n%s", listing(changed, most=30))
     with atomic_write(path) as temporary:
-        temporary.write_text(
-            yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pytorch_lightning import Trainer
+from tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
+
+from secseg.callbacks import Progress, ScoreTable, SpeedMonitor, build_callbacks, score_table
+from secseg.errors import UserError
+from secseg.runtime import build_loggers
+
+SCORES = {"miou": 0.5115, "iou": {"background": 0.9, "cat": 0.123, "dog": float("nan")}}
+
+
+def test_the_table_has_each_class_the_mean_and_a_dash_where_there_is_no_iou() -> None:
+    assert score_table(SCORES, None, title="step 400").splitlines() == [
+        "step 400         IoU",
+        "background      90.0",
+        "cat             12.3",
+        "dog                -",
+        "--------------------",
+        "mean            51.1",
+    ]
+
+
+def test_the_table_has_a_column_with_the_crf_where_it_was_measured() -> None:
+    with_crf = {"miou": 0.678, "iou": {**SCORES["iou"], "cat": 0.456}}  # type: ignore[dict-item]
+    lines = score_table(SCORES, with_crf).splitlines()
+    assert lines[0].split() == ["IoU", "with", "CRF"]
+    assert lines[2].split() == ["cat", "12.3", "45.6"]
+    assert lines[-1].split() == ["mean", "51.1", "67.8"]
+
+
+def test_plain_output_shows_terms_rate_speed_eta_and_the_table_in_whole_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callbacks = [SpeedMonitor(), Progress(every_seconds=0), ScoreTable()]
+    fit(TinyModule(), tmp_path, callbacks=callbacks, enable_progress_bar=True)
+    text = capsys.readouterr().out
+    assert "\r" not in text
+    line = next(line for line in text.splitlines() if line.startswith(f"step {STEPS}/{STEPS}"))
+    number = r"-?\d[\d.e+-]*"
+    pattern = rf"loss {number}  seed {number}  expand {number}  constrain {number}  lr {number}  {number} images/s"
+    assert re.search(pattern + r"  ETA \d:\d\d:\d\d$", line), line
+    assert "(100 %)" in line
+    for name in CLASSES:
+        assert len(re.findall(rf"^{name} ", text, re.MULTILINE)) == STEPS // EVERY
+
+
+def test_a_terminal_gets_one_bar_over_all_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    fit(TinyModule(), tmp_path, callbacks=[SpeedMonitor(), Progress()], enable_progress_bar=True)
+    text = capsys.readouterr().out
+    assert f"{STEPS}/{STEPS}" in text
+    assert "seed" in text
+    assert "Epoch" not in text
+
+
+def test_speed_leaves_validation_out(tmp_path: Path) -> None:
+    import time
+
+    speeds: list[float] = []
+
+    class Slow(TinyModule):
+        def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+            time.sleep(0.01)
+            speeds.append(float(self.trainer.callback_metrics.get("train/images_per_second", 0)))
+
+    fit(Slow(on_validation=lambda _: time.sleep(0.2)), tmp_path, callbacks=[SpeedMonitor()])
+    assert min(speeds[2:]) > 40  # 4 images in 10 ms; with a validation of 0.6 s it would be below 7
+
+
+def test_pictures_and_curves_appear_after_each_validation(tmp_path: Path) -> None:
+    callbacks = build_callbacks({"pictures": {}, "curves": {}, "progress": None}, tmp_path)
+    fit(TinyModule(), tmp_path, callbacks=callbacks, loggers=build_loggers({}, tmp_path, {}, "run"))
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["step_000004.png", "step_000008.png", "step_000012.png"]
+    for path in [*pictures, tmp_path / "curves.png"]:
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert image.width > 100
+            assert image.height > 50
+
+
+def test_a_picture_has_a_row_for_each_image_of_the_gallery(tmp_path: Path) -> None:
+    module, heights = TinyModule(), []
+    fit(module, tmp_path, max_steps=EVERY)
+    (pictures,) = [c for c in build_callbacks({"pictures": {}}, tmp_path) if type(c).__name__ == "Pictures"]
+    for items in (module.gallery[:1], module.gallery * 2):
+        module.gallery = items
+        pictures.on_validation_end(module.trainer, module)
+        with Image.open(tmp_path / "pictures" / f"step_{EVERY:06d}.png") as image:
+            heights.append(image.height)
+    assert heights[1] > 2 * heights[0]
+
+
+def test_an_interrupt_closes_the_bar_and_gives_ctrl_c_back(tmp_path: Path) -> None:
+    def interrupt(step: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    progress = Progress()
+    with pytest.raises(SystemExit):
+        fit(TinyModule(on_step=interrupt), tmp_path, callbacks=[progress], enable_progress_bar=True)
+    assert progress._bar is None
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_unknown_callbacks_and_options_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Unknown callback 'picture'. Did you mean 'pictures'"):
+        build_callbacks({"picture": {}}, tmp_path)
+    with pytest.raises(UserError, match=r"callbacks.progress: .*every"):
+        build_callbacks({"progress": {"every": 3}}, tmp_path)
+
+
+def test_nothing_is_shown_in_the_sanity_check_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer: Trainer = fit(TinyModule(), tmp_path, callbacks=[ScoreTable()], max_steps=1, num_sanity_val_steps=2)
+    assert trainer.global_step == 1
+    assert "background" not in capsys.readouterr().out
