@@ -63,7 +63,7 @@ class SegmentationScore:
         self.confusion += pairs.reshape(classes, classes)
 
     def compute(self) -> dict[str, Any]:
-        """Return ``miou`` (the mean over the scored classes), ``iou`` by class name, ``pixel_accuracy``; each in [0, 1].
+        """Return ``miou`` (mean over the scored classes), ``iou`` by class name, ``pixel_accuracy``; each in [0, 1].
 
         A class in neither prediction nor truth has IoU NaN and is left out of the mean.
         """

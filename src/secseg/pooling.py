@@ -56,9 +56,9 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
 
 
 def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
-    """Solve ``(1 - d^(fraction n)) / (1 - d^n) = share`` for ``d``: the top ``fraction`` of ``n`` scores gets ``share``.
+    """Solve ``(1 - d^(fraction n)) / (1 - d^n) = share`` for ``d``, the decay.
 
-    The paper's 0.996 and 0.999 come from this rule with fractions 0.1 and 0.3 at about 41 x 41 locations.
+    The top ``fraction`` of ``n`` scores then has ``share`` of the weight. The paper's 0.996 and 0.999 come from this rule with fractions 0.1 and 0.3 at about 41 x 41 locations.
 
     Args:
         fraction: share of the locations that an object covers, in (0, 1].
@@ -74,7 +74,8 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
     """
     if not 0 < fraction <= 1 or not 0 < share < 1 or n < 1:
         raise UserError(
-            f"No decay for fraction={fraction}, n={n}, share={share}: give a fraction in (0, 1], a share in (0, 1), n >= 1."
+            f"No decay for fraction={fraction}, n={n}, share={share}: "
+            "give a fraction in (0, 1], a share in (0, 1), n >= 1."
         )
     if share < fraction:
         raise UserError(

@@ -1,0 +1,226 @@
+"""LightningDataModules: a data set's splits and cues as batches, for the network they are connected to."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Sampler
+
+from secseg.data.classes import VOC_CLASSES, voc_palette
+from secseg.data.cue_store import CueStore, find_cues, open_cues
+from secseg.data.datasets import EvaluationImages, TrainingImages, gather
+from secseg.data.feature_cache import FeatureCache
+from secseg.data.imageset import ImageSet
+from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
+from secseg.data.stream import ShuffledStream
+from secseg.data.voc import check_cues, open_split
+from secseg.errors import UserError
+from secseg.files import user_cache
+from secseg.networks import SegmentationNet, trunk_fingerprint
+
+log = logging.getLogger(__name__)
+
+
+class VOCDataModule(pl.LightningDataModule):
+    """VOC 2012 with SegmentationAug, or any data in its layout.
+
+    Args:
+        root: folder of the data (``VOCdevkit``, its parent, or ``VOC2012`` itself).
+        train_split, val_split: names of the id lists.
+        cues: cue file, ours or the official pickle; None looks beside and above ``root``.
+        masks: folder of training masks, for ``loss=supervised`` only; ``dataset`` means the data set's own.
+        batch_size: images a training step and process.
+        workers: loader processes.
+        mirror: mirror training images with probability 1/2.
+        scored: classes that the mean IoU runs over; None for all.
+        feature_cache: folder for a frozen trunk's features; None for the user's cache folder, ``off`` for no cache.
+        limit: use only the first so many images of each split; None for all.
+        seed: of the order of training images.
+    """
+
+    title = "voc12aug"
+    class_names: tuple[str, ...] = VOC_CLASSES
+    palette: np.ndarray = voc_palette()
+
+    def __init__(
+        self,
+        root: str,
+        train_split: str = "train_aug",
+        val_split: str = "val",
+        cues: str | None = None,
+        masks: str | None = None,
+        batch_size: int = 15,
+        workers: int = 2,
+        mirror: bool = True,
+        scored: Sequence[str] | None = None,
+        feature_cache: str | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.train_split, self.val_split = train_split, val_split
+        self.cue_file, self.mask_folder = cues, masks
+        self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
+        self.scored, self.feature_cache, self.limit, self.seed = scored, feature_cache, limit, seed
+
+    def open(self, *, cues: bool, masks: bool) -> None:
+        """Find and check everything that training will read, before anything is computed.
+
+        Args:
+            cues: whether the loss needs cues.
+            masks: whether it needs training masks.
+
+        Raises:
+            UserError: for data that is missing or does not fit, all offenders listed.
+        """
+        if masks and self.mask_folder is None:
+            raise UserError(
+                "loss=supervised trains on masks, and data.masks is not set. Use data.masks=dataset for the data set's "
+                "own masks, or data.masks=<folder> for predicted ones."
+            )
+        if self.mask_folder is not None and not masks:
+            raise UserError(
+                "data.masks is set, but the loss does not use masks: only loss=supervised does. Leave data.masks out."
+            )
+        folder = None if self.mask_folder in (None, "dataset") else Path(str(self.mask_folder)).expanduser()
+        self.train_images = self._limited(self._split(self.train_split, masks, folder))
+        self.val_images = self._limited(self._split(self.val_split, True, None))
+        self.cues = self._open_cues() if cues else None
+
+    def connect(self, network: SegmentationNet, input_size: int) -> None:
+        """Serve batches for ``network``; where its trunk is frozen, compute the features that the cache lacks."""
+        size, features = input_size, (None, None)
+        if network.freeze and self.feature_cache != "off":
+            folder = Path(self.feature_cache or user_cache() / "features").expanduser()
+            key = trunk_fingerprint(network)
+            caches = (
+                FeatureCache(folder, key, size, "train", self.mirror),
+                FeatureCache(folder, key, size, "eval"),
+            )
+            for cache, images in zip(caches, (self.train_images, self.val_images), strict=True):
+                cache.prepare(images.images, network.features)
+            features = caches
+        mask_size = network.mask_size(size)
+        masks = self.mask_folder is not None
+        self.train_data = TrainingImages(self.train_images, self.cues, size, mask_size, features[0], masks)
+        self.val_data = EvaluationImages(self.val_images, size, features[1])
+        self._gallery_data = EvaluationImages(self.train_images, size, features[0], self.cues)
+
+    def gallery_samples(self, count: int) -> list[dict[str, Any]]:
+        """Return the first ``count`` training images as evaluation samples, with their cues, for the pictures."""
+        return [self._gallery_data[number] for number in range(min(count, len(self._gallery_data)))]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        trainer = self.trainer
+        assert trainer is not None
+        stream = ShuffledStream(
+            len(self.train_data),
+            self.batch_size,
+            trainer.max_steps,
+            self.seed,
+            self.mirror,
+            trainer.global_step,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return self._loader(self.train_data, batch_sampler=stream)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        assert self.trainer is not None
+        mine = range(self.trainer.global_rank, len(self.val_data), self.trainer.world_size)
+        return self._loader(self.val_data, batch_size=4, sampler=_Fixed(mine))
+
+    def protocol(self) -> dict[str, Any]:
+        """What figures measured on this data have to state: data, splits, cues, masks, classes scored."""
+        return {
+            "data": self.title,
+            "train_split": self.train_split,
+            "train_images": len(self.train_images.names),
+            "val_split": self.val_split,
+            "val_images": len(self.val_images.names),
+            "cues": None if self.cues is None else dict(self.cues.provenance),
+            "training_masks": self.mask_folder,
+            "scored": list(self.scored or self.class_names),
+        }
+
+    def _split(self, split: str, masks: bool, folder: Path | None) -> ImageSet:
+        return open_split(self.root, split, require_masks=masks, class_names=self.class_names, masks=folder)
+
+    def _open_cues(self) -> CueStore:
+        path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
+        if path is None:
+            raise UserError(
+                f"No cue file was found in {self.root} or above it. Name one with data.cues=<cues.safetensors or "
+                "localization_cues.pickle>."
+            )
+        store = open_cues(path)
+        check_cues(self.train_images, store, len(self.class_names))
+        return store
+
+    def _limited(self, images: ImageSet) -> ImageSet:
+        if self.limit is None:
+            return images
+        masks = None if images.masks is None else images.masks[: self.limit]
+        return dataclasses.replace(
+            images, names=images.names[: self.limit], images=images.images[: self.limit], masks=masks
+        )
+
+    def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            data,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=on_gpu,
+            collate_fn=gather,
+            **options,
+        )
+
+
+class ShapesDataModule(VOCDataModule):
+    """The built-in data set, drawn into ``root`` (in the VOC layout) at its first use.
+
+    Args:
+        draw_train, draw_val: how many images to draw.
+        draw_seed: seed of the drawing.
+        others: as ``VOCDataModule``.
+    """
+
+    title = "shapes"
+    class_names = SHAPES_CLASSES
+
+    def __init__(
+        self,
+        root: str,
+        train_split: str = "train",
+        draw_train: int = 300,
+        draw_val: int = 100,
+        draw_seed: int = 0,
+        **others: Any,
+    ) -> None:
+        super().__init__(root, train_split, **others)
+        self.draw_train, self.draw_val, self.draw_seed = draw_train, draw_val, draw_seed
+
+    def open(self, *, cues: bool, masks: bool) -> None:
+        draw_shapes(self.root, train=self.draw_train, val=self.draw_val, seed=self.draw_seed)
+        super().open(cues=cues, masks=masks)
+
+
+class _Fixed(Sampler[int]):
+    """The given image numbers in their order."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Any:
+        return iter(self.numbers)

@@ -1,0 +1,113 @@
+"""Images, cues and masks as the network takes them: one sample of training, one of evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from secseg.data.cue_store import CueStore, resample
+from secseg.data.feature_cache import FeatureCache
+from secseg.data.images import read_image, read_mask
+from secseg.data.imageset import ImageSet
+from secseg.data.transforms import evaluation_input, mirror, training_input
+
+
+class TrainingImages(Dataset[dict[str, Any]]):
+    """Samples of training, addressed by (image number, mirrored or not).
+
+    ``image`` (3, S, S) uint8 RGB; ``labels`` (C,) float, column 0 unused; ``cues`` (C, h, w) bool; ``mask`` (h, w)
+    uint8 where masks are asked for; ``name``; ``features``, a list of (c, h, w), where there is a feature cache.
+
+    Args:
+        images: the split.
+        cues: cues of its images; None where no term of the loss needs them.
+        input_size: side S of the network's square input, pixels.
+        mask_size: (h, w) of the network's mask; cues on another grid are resampled to it.
+        features: cache of the frozen trunk's features.
+        masks: serve masks; only for training with masks.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        cues: CueStore | None,
+        input_size: int,
+        mask_size: tuple[int, int],
+        features: FeatureCache | None = None,
+        masks: bool = False,
+    ) -> None:
+        self.images, self.cues = images, cues
+        self.input_size, self.mask_size = input_size, mask_size
+        self.features, self.masks = features, masks
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    def __getitem__(self, at: tuple[int, bool]) -> dict[str, Any]:
+        number, mirrored = at
+        name = self.images.names[number]
+        sample: dict[str, Any] = {"name": name}
+        if self.features is not None:
+            image, sample["features"] = self.features.read(self.images.images[number], mirrored)
+        else:
+            image = training_input(read_image(self.images.images[number]), self.input_size)
+        sample["image"] = mirror(image, mirrored)
+        classes = len(self.images.class_names)
+        if self.cues is not None:
+            cues = self.cues[name]
+            grid = torch.from_numpy(np.array(resample(cues.map, self.mask_size)))
+            sample["cues"] = mirror(grid, mirrored)[None] == torch.arange(classes)[:, None, None]
+            sample["labels"] = torch.zeros(classes)
+            sample["labels"][list(cues.labels)] = 1
+        if self.masks:
+            assert self.images.masks is not None
+            mask = read_mask(self.images.masks[number], classes)
+            sample["mask"] = mirror(torch.from_numpy(np.array(resample(mask, self.mask_size))), mirrored)
+        return sample
+
+
+class EvaluationImages(Dataset[dict[str, Any]]):
+    """Samples of evaluation: ``image`` (3, S, S) uint8, ``photo`` (H, W, 3) uint8, ``mask`` (H, W) uint8 or None,
+    ``cues`` (h, w) uint8 or None, ``name``; ``features`` where there is a feature cache.
+    """
+
+    def __init__(
+        self, images: ImageSet, input_size: int, features: FeatureCache | None = None, cues: CueStore | None = None
+    ) -> None:
+        self.images, self.input_size, self.features, self.cues = images, input_size, features, cues
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        name = self.images.names[number]
+        photo = read_image(self.images.images[number])
+        mask = None
+        if self.images.masks is not None and self.images.masks[number].is_file():
+            height, width = photo.shape[:2]
+            mask = read_mask(self.images.masks[number], len(self.images.class_names), (height, width))
+        cues = self.cues[name].map if self.cues is not None and name in self.cues else None
+        sample = {"name": name, "photo": photo, "mask": mask, "cues": cues}
+        if self.features is not None:
+            sample["image"], sample["features"] = self.features.read(self.images.images[number])
+        else:
+            sample["image"] = evaluation_input(photo, self.input_size)
+        return sample
+
+
+def gather(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join samples to a batch: tensors are stacked (also inside lists), everything else is listed."""
+    batch: dict[str, Any] = {}
+    for key in samples[0]:
+        values = [sample[key] for sample in samples]
+        if isinstance(values[0], Tensor):
+            batch[key] = torch.stack(values)
+        elif isinstance(values[0], list):
+            batch[key] = [torch.stack(level) for level in zip(*values, strict=True)]
+        else:
+            batch[key] = values
+    return batch

@@ -1,0 +1,136 @@
+"""The frozen trunk's features on disk: computed once, read by every later run."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from secseg.data.images import read_image
+from secseg.data.transforms import evaluation_input, mirror, training_input
+from secseg.errors import UserError
+from secseg.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"train": training_input, "eval": evaluation_input}
+
+
+class FeatureCache:
+    """One file an image: its resized bytes and the trunk's features, both mirror images where mirroring is on.
+
+    The folder is named by the trunk (weights and settings), the input size and the grid of the resizing; the file by
+    the content of the image. A changed image or trunk so never meets an old entry, and equal images share one.
+    Features are kept in float16.
+
+    Args:
+        folder: where caches are kept.
+        fingerprint: of the trunk's weights and settings.
+        input_size: side of the network's square input, pixels.
+        resize: which of the two resizings the input has, ``train`` or ``eval``.
+        mirror: whether the mirror images are kept too.
+    """
+
+    def __init__(
+        self, folder: Path, fingerprint: str, input_size: int, resize: Literal["train", "eval"], mirror: bool = False
+    ) -> None:
+        self.input_size, self.resize, self.mirror = input_size, resize, mirror
+        variant = f"{fingerprint[:16]}-{input_size}-{resize}{'-mirror' if mirror else ''}"
+        self.folder = Path(folder).expanduser() / variant
+        self._entries: dict[Path, Path] = {}
+
+    def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 4) -> None:
+        """Compute what is missing. What was computed stays when this is broken off.
+
+        Args:
+            images: photographs.
+            features: frozen trunk: (B, 3, S, S) uint8 to a list of (B, c, h, w).
+            batch_size: images at once.
+
+        Raises:
+            UserError: where the disk has no room for it, or an image cannot be read.
+        """
+        missing = [path for path in images if not self._entry(path).is_file()]
+        if not missing:
+            return
+        self._check_room(missing, features)
+        groups = [missing[at : at + batch_size] for at in range(0, len(missing), batch_size)]
+        with (
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+            tqdm(total=len(missing), desc="features", unit="image", mininterval=1.0) as bar,
+        ):
+            written = []
+            upcoming = reader.submit(self._read, groups[0])
+            for number, group in enumerate(groups):
+                inputs = upcoming.result()
+                if number + 1 < len(groups):
+                    upcoming = reader.submit(self._read, groups[number + 1])
+                levels = self._compute(inputs, features)
+                written.append(writer.submit(self._write, group, inputs, levels))
+                if len(written) > 2:
+                    written.pop(0).result()
+                bar.update(len(group))
+            for job in written:
+                job.result()
+
+    def read(self, image: Path, mirrored: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Return the resized image (3, S, S) uint8, never mirrored, and the features, a list of (c, h, w) float16."""
+        path = self._entry(image)
+        try:
+            with safe_open(path, framework="pt") as file:
+                levels = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
+                features = [file.get_slice(key)[int(mirrored)] for key in levels]
+                return file.get_tensor("image"), features
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"The cached features of {image} cannot be read: {error}. Delete {path} and start again."
+            ) from error
+
+    def _entry(self, image: Path) -> Path:
+        if image not in self._entries:
+            try:
+                content = hashlib.sha256(image.read_bytes()).hexdigest()
+            except OSError as error:
+                raise UserError(f"Cannot read the image {image}: {error.strerror}.") from error
+            self._entries[image] = self.folder / f"{content[:32]}.safetensors"
+        return self._entries[image]
+
+    def _read(self, group: Sequence[Path]) -> Tensor:
+        return torch.stack([RESIZE[self.resize](read_image(path), self.input_size) for path in group])
+
+    def _compute(self, inputs: Tensor, features: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+        """Return the levels as (B, M, c, h, w) float16, M = 2 with mirror images, else 1."""
+        both = [features(mirror(inputs, mirrored)) for mirrored in ([False, True] if self.mirror else [False])]
+        return [torch.stack([x.half().cpu() for x in level], 1) for level in zip(*both, strict=True)]
+
+    def _write(self, group: Sequence[Path], inputs: Tensor, levels: list[Tensor]) -> None:
+        for number, path in enumerate(group):
+            entry = {f"level{at}": level[number].clone() for at, level in enumerate(levels)}
+            with atomic_write(self._entry(path)) as temporary:
+                save_file({"image": inputs[number].clone(), **entry}, temporary)
+
+    def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
+        inputs = self._read(missing[:1])
+        levels = self._compute(inputs, features)
+        needed = len(missing) * (inputs.nbytes + sum(level.nbytes for level in levels))
+        existing = next(folder for folder in [self.folder, *self.folder.parents] if folder.is_dir())
+        free = shutil.disk_usage(existing).free
+        text = f"The features of {len(missing)} images take {needed / 1e9:.2f} GB in {self.folder}"
+        if needed > 0.95 * free:
+            raise UserError(
+                f"{text}, where {free / 1e9:.2f} GB are free. Name another folder with data.feature_cache=, "
+                "free some space, or train without the cache: data.feature_cache=off."
+            )
+        log.info("%s (%.0f GB are free).", text, free / 1e9)

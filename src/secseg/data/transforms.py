@@ -1,0 +1,46 @@
+"""Photographs to the network's square input, and mirroring. Training and evaluation resize on different grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secseg.resizing import resize_aligned, resize_half_pixel
+
+
+def training_input(photo: np.ndarray, size: int) -> Tensor:
+    """Squeeze ``photo`` (H, W, 3) uint8 to (3, size, size) uint8 on the half-pixel grid, whatever its aspect ratio.
+
+    Source: Caffe's data layer, as the official training uses it (no crop).
+    """
+    return _to_bytes(resize_half_pixel(_planes(photo), (size, size)))
+
+
+def evaluation_input(photo: np.ndarray, size: int) -> Tensor:
+    """Squeeze ``photo`` (H, W, 3) uint8 to (3, size, size) uint8 with aligned corners.
+
+    Source: SciPy's ``zoom(order=1)`` of the official test code. Rounded to bytes, so that a cache can hold it.
+    """
+    return _to_bytes(resize_aligned(_planes(photo), (size, size)))
+
+
+def crf_image(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring input images (B, 3, S, S) uint8 to the mask's grid for the CRF: (B, 3, h, w) uint8, aligned corners.
+
+    Source: the official CRF layer's ``zoom(order=1)``, rounded to bytes.
+    """
+    return resize_aligned(images.float(), size).round().to(torch.uint8)
+
+
+def mirror(x: Tensor, mirrored: bool) -> Tensor:
+    """Mirror the last dimension (left and right) where ``mirrored``."""
+    return x.flip(-1) if mirrored else x
+
+
+def _planes(photo: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None].float()
+
+
+def _to_bytes(x: Tensor) -> Tensor:
+    return x[0].round().clamp(0, 255).to(torch.uint8)

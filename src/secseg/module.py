@@ -1,0 +1,185 @@
+"""The LightningModule: wiring of network, loss, optimiser and scores. No formula lives here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from secseg.data.transforms import crf_image
+from secseg.errors import UserError, listing
+from secseg.inference import predict_masks
+from secseg.losses import SECLoss
+from secseg.metrics import SegmentationScore
+from secseg.networks import SegmentationNet
+from secseg.optim import build_optimizer, describe_groups
+from secseg.visualize import GalleryItem
+
+CRF = Callable[[Tensor, Tensor], Tensor]
+
+
+class SECModule(pl.LightningModule):
+    """Trains ``network`` with ``loss`` and scores it at the photographs' own size.
+
+    Args:
+        network: images to scores on the mask's grid.
+        loss: scores and targets to the terms and their sum.
+        optim: the ``optim`` node, plain (see ``build_optimizer``).
+        palette: (256, 3) uint8, colours for the pictures.
+        scored: names of the classes that the mean IoU runs over; None for all.
+        test_crf: CRF at full resolution, or None.
+        crf_when: at which validations the test-time CRF runs: ``final`` (at the last step), ``always``, ``never``.
+        pictures: number of validation images in ``gallery``.
+        gallery_samples: training samples to show beside them, in the form of ``EvaluationImages``.
+        record: plain description of the run (its config), kept in checkpoints.
+
+    Attributes:
+        val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation; the second may be None.
+        gallery: ``GalleryItem`` for the pictures of the last validation.
+        scored_at: global step of the last validation, -1 before there is one.
+        crf_seconds, step_seconds, steps_timed: time spent so far in the training CRF and in steps, and their count.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNet,
+        loss: SECLoss,
+        optim: Mapping[str, Any],
+        palette: np.ndarray,
+        scored: Sequence[str] | None = None,
+        test_crf: CRF | None = None,
+        crf_when: str = "final",
+        pictures: int = 8,
+        gallery_samples: Sequence[dict[str, Any]] = (),
+        record: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+        self.optim, self.palette, self.scored = optim, palette, scored
+        self.class_names = network.class_names
+        self.test_crf, self.crf_when = test_crf, crf_when
+        self.pictures, self.gallery_samples = pictures, gallery_samples
+        self.record = dict(record or {})
+        self.val_scores: dict[str, Any] = {}
+        self.val_scores_crf: dict[str, Any] | None = None
+        self.gallery: list[GalleryItem] = []
+        self.scored_at = -1
+        self.crf_seconds = self.step_seconds = 0.0
+        self.steps_timed = 0
+        if loss.crf is not None:
+            loss.crf = _Timed(loss.crf, self)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return scores (B, C, h, w) of a batch, from its cached features where it has them."""
+        if "features" in batch:
+            return self.network.classify(batch["features"])
+        return self.network(batch["image"])
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        started = time.perf_counter()
+        logits = self(batch)
+        images = crf_image(batch["image"], (logits.shape[-2], logits.shape[-1]))
+        terms = self.loss(
+            logits, cues=batch.get("cues"), labels=batch.get("labels"), images=images, mask=batch.get("mask")
+        )
+        self._refuse_nan(terms, batch["name"])
+        self.log_dict({f"train/{term}": value.detach() for term, value in terms.items()}, batch_size=len(logits))
+        self._step_started = started
+        return terms["loss"]
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.step_seconds += time.perf_counter() - self._step_started
+        self.steps_timed += 1
+        if self.loss.crf is not None:
+            self.log("train/crf_share", self.crf_seconds / self.step_seconds)
+
+    def _refuse_nan(self, terms: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        if torch.isfinite(terms["loss"]):
+            return
+        broken = [term for term, value in terms.items() if term != "loss" and not torch.isfinite(value)]
+        raise UserError(
+            f"The loss is not finite at step {self.global_step} (term: {', '.join(broken) or 'their sum'}). "
+            f"The batch's images:\n{listing(names, 30)}\n"
+            "The last good checkpoint stays in the run folder. A lower optim.optimizer.lr, "
+            "trainer.gradient_clip_val=10 or trainer.precision=32-true may help."
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self._score = SegmentationScore(self.class_names, scored=self.scored)
+        self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
+        self.gallery = []
+        for sample in self.gallery_samples if self.trainer.is_global_zero else ():
+            one = {**sample, "image": sample["image"][None].to(self.device)}
+            if "features" in sample:
+                one["features"] = [level[None].to(self.device) for level in sample["features"]]
+            self._show(sample, *predict_masks(self(one), [sample["photo"]], self._crf_now())[0])
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        predictions = predict_masks(self(batch), batch["photo"], self._crf_now())
+        for number, (plain, refined) in enumerate(predictions):
+            mask = batch["mask"][number]
+            if mask is not None:
+                self._score.update(plain, mask)
+                if refined is not None:
+                    self._score_crf.update(refined, mask)
+            if len(self.gallery) < self.pictures + len(self.gallery_samples):
+                self._show({key: batch[key][number] for key in ("name", "photo", "cues", "mask")}, plain, refined)
+
+    def on_validation_epoch_end(self) -> None:
+        self.scored_at = self.global_step
+        self.val_scores = self._gathered(self._score).compute()
+        self.val_scores_crf = self._gathered(self._score_crf).compute() if self._crf_now() is not None else None
+        self.log("val/miou", self.val_scores["miou"], rank_zero_only=True)
+        self.log_dict({f"val/iou/{name}": iou for name, iou in self.val_scores["iou"].items()}, rank_zero_only=True)
+        if self.val_scores_crf is not None:
+            self.log("val/miou_crf", self.val_scores_crf["miou"], rank_zero_only=True)
+
+    def _crf_now(self) -> CRF | None:
+        final = self.global_step >= self.trainer.max_steps and not self.trainer.sanity_checking
+        return self.test_crf if self.crf_when == "always" or (self.crf_when == "final" and final) else None
+
+    def _show(self, sample: Mapping[str, Any], plain: np.ndarray, refined: np.ndarray | None) -> None:
+        self.gallery.append(
+            GalleryItem(
+                name=sample["name"],
+                photo=sample["photo"],
+                cues=sample["cues"],
+                prediction=plain,
+                prediction_crf=refined,
+                mask=sample["mask"],
+            )
+        )
+
+    def _gathered(self, score: SegmentationScore) -> SegmentationScore:
+        """Add up the counts of all processes."""
+        counts = torch.from_numpy(score.confusion).to(self.device)
+        score.confusion = np.asarray(self.trainer.strategy.reduce(counts, reduce_op="sum").cpu())
+        return score
+
+    def configure_optimizers(self) -> Any:
+        optimizer, schedule = build_optimizer(
+            self.network, self.network.head.classifier, self.optim, self.trainer.max_steps
+        )
+        self.print(describe_groups(optimizer.param_groups))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["secseg"] = self.record
+
+
+class _Timed:
+    """Adds the time that the training CRF takes to the module's ``crf_seconds``."""
+
+    def __init__(self, crf: CRF, module: SECModule) -> None:
+        self.crf, self.module = crf, module
+
+    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
+        started = time.perf_counter()
+        probs = self.crf(logits, images)
+        self.module.crf_seconds += time.perf_counter() - started
+        return probs

@@ -1,0 +1,166 @@
+"""A training run from its config: everything is opened and checked first, then trained, scored and recorded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+
+from secseg.callbacks import build_callbacks
+from secseg.config import build, to_plain
+from secseg.crf import CRFParams, build_crf
+from secseg.data import VOCDataModule
+from secseg.errors import UserError
+from secseg.losses import SECLoss
+from secseg.module import SECModule
+from secseg.networks import build_network
+from secseg.networks.weights import check_state_dict
+from secseg.pooling import resolve_decay
+from secseg.runtime import (
+    CheckpointFiles,
+    Checkpoints,
+    RandomStates,
+    build_loggers,
+    finish_loggers,
+    open_run_folder,
+    save_config,
+    versions,
+    write_results,
+    write_versions,
+)
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Run the training that ``cfg`` (``conf/train.yaml``, composed) describes.
+
+    Returns:
+        ``run`` (the folder), ``results`` (as in ``results.json``), and the objects ``module``, ``datamodule``,
+        ``trainer``.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    config = to_plain(cfg)
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    datamodule = build(config["data"], seed=config["seed"])
+    assert isinstance(datamodule, VOCDataModule)
+    weights = config["loss"]
+    datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
+    module = build_module(config, datamodule)
+
+    run = open_run_folder(config["run_dir"], config["name"], config["resume"])
+    checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, module)
+    save_config(run.path, config)
+    write_versions(run.path)
+    try:
+        trainer = pl.Trainer(
+            **config["trainer"],
+            default_root_dir=run.path,
+            callbacks=[
+                RandomStates(),
+                Checkpoints(run.checkpoints),
+                *build_callbacks(config["callbacks"], run.path),
+            ],
+            logger=build_loggers(config["logger"], run.path, config, run.path.name),
+            plugins=[CheckpointFiles()],
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
+        if module.scored_at != trainer.max_steps:
+            trainer.validate(module, datamodule, verbose=False)
+        results = summarise(config, datamodule, module, trainer)
+        if trainer.is_global_zero:
+            write_results(run.path, results)
+    finally:
+        finish_loggers()
+    return {"run": run.path, "results": results, "module": module, "datamodule": datamodule, "trainer": trainer}
+
+
+def build_module(config: Mapping[str, Any], datamodule: VOCDataModule) -> SECModule:
+    """Build network, loss and module of ``config`` and connect the data to the network."""
+    backbone = config["backbone"]
+    network = build_network(backbone, datamodule.class_names)
+    height, width = network.mask_size(backbone["input_size"])
+    crf = build_stage_crf(config["crf"]["train"]) if config["loss"]["constrain"] else None
+    loss = SECLoss(config["loss"], resolve_decay(**config["decay"], n=height * width), crf)
+    datamodule.connect(network, backbone["input_size"])
+    shown = config["evaluation"]["pictures"]
+    return SECModule(
+        network,
+        loss,
+        config["optim"],
+        datamodule.palette,
+        scored=datamodule.scored,
+        test_crf=build_stage_crf(config["crf"]["test"]),
+        crf_when=config["evaluation"]["crf"],
+        pictures=shown - shown // 2,
+        gallery_samples=datamodule.gallery_samples(shown // 2),
+        record={"config": dict(config), "class_names": list(datamodule.class_names)},
+    )
+
+
+def build_stage_crf(stage: Mapping[str, Any]) -> Any:
+    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None where its backend is ``none``."""
+    options = dict(stage)
+    backend, gradient, scale = options.pop("backend"), options.pop("gradient", "stop"), options.pop("scale")
+    if backend == "none":
+        return None
+    return build_crf(backend, CRFParams(**options).scaled(scale), gradient)
+
+
+def check_checkpoint(path: Path, module: SECModule) -> None:
+    """Make sure that the weights in ``path`` are those of ``module``'s network.
+
+    Raises:
+        UserError: where it is no checkpoint of ours, or of another network, naming the tensors.
+    """
+    checkpoint = CheckpointFiles().load_checkpoint(path)
+    if "state_dict" not in checkpoint or "secseg" not in checkpoint:
+        raise UserError(f"{path} is not a training checkpoint of secseg. Give one from a run's checkpoints folder.")
+    check_state_dict(checkpoint["state_dict"], module.state_dict(), f"checkpoint {path}")
+
+
+def summarise(
+    config: Mapping[str, Any], datamodule: VOCDataModule, module: SECModule, trainer: pl.Trainer
+) -> dict[str, Any]:
+    """Return the run's figures together with the protocol that they were measured with."""
+    test = config["crf"]["test"]
+    return {
+        "figures": {"without_crf": module.val_scores, "with_crf": module.val_scores_crf},
+        "losses": {
+            name.removeprefix("train/"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name in {f"train/{term}" for term in (*SECLoss.TERMS, "loss")}
+        },
+        "protocol": {
+            **datamodule.protocol(),
+            "checkpoint": "the last step's weights",
+            "steps": trainer.global_step,
+            "seed": config["seed"],
+            "input_size": config["backbone"]["input_size"],
+            "scales": [1.0],
+            "mirror": False,
+            "crf": None if module.val_scores_crf is None else dict(test),
+            "training_crf": dict(config["crf"]["train"]) if config["loss"]["constrain"] else None,
+            "loss": dict(config["loss"]),
+            "decay": module.loss.decay._asdict(),
+        },
+        "time": {
+            "step_seconds": module.step_seconds / max(module.steps_timed, 1),
+            "crf_share": module.crf_seconds / module.step_seconds if module.step_seconds else 0.0,
+            "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        },
+        "versions": versions(),
+    }
