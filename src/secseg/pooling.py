@@ -58,7 +58,8 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
 def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
     """Solve ``(1 - d^(fraction n)) / (1 - d^n) = share`` for ``d``, the decay.
 
-    The top ``fraction`` of ``n`` scores then has ``share`` of the weight. The paper's 0.996 and 0.999 come from this rule with fractions 0.1 and 0.3 at about 41 x 41 locations.
+    The top ``fraction`` of ``n`` scores then has ``share`` of the weight. The paper's 0.996 and 0.999 come from this
+    rule with fractions 0.1 and 0.3 at about 41 x 41 locations.
 
     Args:
         fraction: share of the locations that an object covers, in (0, 1].
