@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from pytorch_lightning import Trainer
-from tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
 
 from secseg.callbacks import Progress, ScoreTable, SpeedMonitor, build_callbacks, score_table
 from secseg.errors import UserError
 from secseg.runtime import build_loggers
+from tests.tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
 
 SCORES = {"miou": 0.5115, "iou": {"background": 0.9, "cat": 0.123, "dog": float("nan")}}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import EVERY, STEPS, TinyModule, fit
 
 from secseg.errors import UserError
 from secseg.runtime import CheckpointFiles, build_loggers
+from tests.tiny_training import EVERY, STEPS, TinyModule, fit
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +155,17 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_
         signal.signal(signal.SIGXFSZ, handler)
     assert torch.equal(files.load_checkpoint(path)["a"], torch.zeros(10))
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"state_dict": Code()}, tmp_path / "evil.ckpt")
+    with pytest.raises(UserError, match=r"evil\.ckpt cannot be read"):
+        CheckpointFiles().load_checkpoint(tmp_path / "evil.ckpt", weights_only=False)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_missing_or_damaged_checkpoint_is_named(tmp_path: Path) -> None:

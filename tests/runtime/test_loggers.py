@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import wandb
-from tiny_training import TinyModule, fit
 
 from secseg.callbacks import Pictures
 from secseg.errors import UserError
 from secseg.runtime import build_loggers, finish_loggers
 from secseg.runtime.loggers import MetricsFile
+from tests.tiny_training import TinyModule, fit
 
 
 @pytest.fixture(autouse=True)

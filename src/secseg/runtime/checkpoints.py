@@ -143,11 +143,11 @@ class Checkpoints(Checkpoint):
             return
         self._validated_at = trainer.global_step
         # One process knows the score, and all of them have to take part in writing a checkpoint.
-        score = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
-        if score is None:
+        value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
+        if value is None:
             raise RuntimeError(f"validation logged no {self.monitor}, by which best.ckpt is chosen")
-        if (score := float(score)) > self.best_score:
-            self.best_score = score
+        if float(value) > self.best_score:
+            self.best_score = float(value)
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
 
@@ -238,7 +238,8 @@ def _settle(fit_loop: dict[str, Any], trainer: Trainer, validated: bool) -> None
     validation would come a step too early; a validation that was broken off would go on with its second
     half, without the scores of the first. Lightning takes a loop whose counters agree for one saved at the
     end of a validation, if one is due at that step, and adds the one to ``_batches_that_stepped`` that is
-    still missing there.
+    still missing there. Epochs do not count: the training loader makes one pass for the whole run
+    (:class:`secseg.data.stream.ShuffledStream`).
     """
     batches = fit_loop["epoch_loop.batch_progress"]
     for counters in (batches["total"], batches["current"]):
@@ -250,4 +251,3 @@ def _settle(fit_loop: dict[str, Any], trainer: Trainer, validated: bool) -> None
     begun = int(due and not validated)  # one batch begun, none finished: the whole validation is made anew
     for counters in (validation["total"], validation["current"]):
         counters.update(ready=begun, started=begun, processed=0, completed=0)
-    batches["is_last_batch"] = trainer.global_step == trainer.max_steps  # it is set when the last batch is read
