@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from secseg.callbacks import build_callbacks
 from secseg.config import build, to_plain
 from secseg.crf import CRFParams, build_crf
-from secseg.data import VOCDataModule
+from secseg.data.datamodule import VOCDataModule
 from secseg.errors import UserError
 from secseg.losses import SECLoss
 from secseg.module import SECModule

@@ -1,5 +1,1 @@
-"""Reading data: VOC and the built-in shapes, cues, batches."""
-
-from secseg.data.datamodule import ShapesDataModule, VOCDataModule
-
-__all__ = ["ShapesDataModule", "VOCDataModule"]
+"""Reading data: VOC and the built-in shapes, cues, samples, batches."""

@@ -1,0 +1,47 @@
+"""Two resizing grids, checked against the libraries that the official code uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import zoom
+
+from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
+from secseg.resizing import resize_aligned, resize_half_pixel
+
+
+def photo(height: int = 60, width: int = 90) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_aligned_resizing_is_scipys_zoom_of_order_one() -> None:
+    image = photo().astype(np.float64)
+    expected = zoom(image, (41 / 60, 41 / 90, 1), order=1)
+    got = resize_aligned(torch.from_numpy(image.transpose(2, 0, 1))[None], (41, 41))[0].permute(1, 2, 0)
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+
+
+def test_half_pixel_resizing_is_opencvs_rule() -> None:
+    row = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 2, 8)
+    got = resize_half_pixel(row, (2, 5))[0, 0, 0]
+    centres = (np.arange(5) + 0.5) * 8 / 5 - 0.5  # OpenCV's INTER_LINEAR
+    np.testing.assert_allclose(got.numpy(), np.clip(centres, 0, 7), atol=1e-5)
+
+
+def test_the_crf_image_of_321_at_41_is_every_eighth_pixel() -> None:
+    image = torch.from_numpy(photo(321, 321).transpose(2, 0, 1).copy())[None]
+    assert torch.equal(crf_image(image, (41, 41)), image[:, :, ::8, ::8])
+
+
+def test_training_and_evaluation_squeeze_to_a_square_of_bytes_on_different_grids() -> None:
+    train, test = training_input(photo(), 33), evaluation_input(photo(), 33)
+    assert train.shape == test.shape == (3, 33, 33)
+    assert train.dtype == test.dtype == torch.uint8
+    assert not torch.equal(train, test)
+    np.testing.assert_array_equal(test[:, 0, 0].numpy(), photo()[0, 0])  # corners are aligned
+
+
+def test_mirroring_swaps_left_and_right_only_where_asked() -> None:
+    x = torch.arange(6).view(1, 2, 3)
+    assert mirror(x, True).tolist() == [[[2, 1, 0], [5, 4, 3]]]
+    assert torch.equal(mirror(x, False), x)
