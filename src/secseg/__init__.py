@@ -1,3 +1,18 @@
 """Weakly supervised semantic segmentation with SEC: Seed, Expand and Constrain (Kolesnikov and Lampert, ECCV 2016)."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from secseg.networks import SegmentationNet
+
 __version__ = "0.1.0"
+
+
+def load(path: str | Path) -> SegmentationNet:
+    """Return the trained network of a run folder or checkpoint (see ``secseg.loading.load_network``)."""
+    from secseg.loading import load_network  # torch is imported only by what needs it
+
+    return load_network(path)

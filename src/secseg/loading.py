@@ -1,0 +1,42 @@
+"""From a run folder or checkpoint back to its network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from secseg.errors import UserError
+from secseg.networks import SegmentationNet, build_network
+from secseg.networks.weights import check_state_dict
+from secseg.runtime import CheckpointFiles
+
+_PREFIX = "network."
+
+
+def load_network(path: str | Path) -> SegmentationNet:
+    """Return the network of a run, in evaluation mode, with its ``class_names`` and its own input normalisation.
+
+    It takes images (B, 3, S, S), RGB, 0..255, and gives scores (B, C, h, w).
+
+    Args:
+        path: a run folder (its last checkpoint is taken) or a checkpoint.
+
+    Raises:
+        UserError: where there is none, it is damaged, or its weights do not fit the network that it describes.
+    """
+    path = Path(path).expanduser()
+    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        raise UserError(f"{path} holds no checkpoints/last.ckpt. Give the folder of a run that was trained.")
+    checkpoint = CheckpointFiles().load_checkpoint(file)
+    if "state_dict" not in checkpoint or "secseg" not in checkpoint:
+        raise UserError(f"{file} is not a training checkpoint of secseg. Give one from a run's checkpoints folder.")
+    record = checkpoint["secseg"]
+    network = build_network(record["config"]["backbone"], tuple(record["class_names"]), weights=False)
+    state = {
+        name.removeprefix(_PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    check_state_dict(state, network.state_dict(), f"checkpoint {file}")
+    network.load_state_dict(state)
+    return network.eval()
