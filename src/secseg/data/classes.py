@@ -1,0 +1,28 @@
+"""The classes of PASCAL VOC and the colours that its masks are drawn in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+VOC_CLASSES: tuple[str, ...] = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+VOID = 255
+"""The value of a location without a class: void in a mask, no cue in a cue map."""
+
+
+def voc_palette() -> np.ndarray:
+    """Return VOC's colour map: (256, 3) uint8, the RGB colour of each class number.
+
+    The bits of the number are dealt out to red, green and blue in turn, each colour filled from its highest
+    bit down (the colour map of the VOC development kit).
+    """
+    number = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for channel in range(3):
+        for level in range(3):
+            bit = (number >> (3 * level + channel)) & 1
+            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
+    return palette
