@@ -1,0 +1,74 @@
+"""Reading photographs and masks: what can be read is brought to one form, what cannot is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from secseg.data.classes import VOID
+from secseg.errors import UserError
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a photograph of any colour mode, turned upright as its EXIF data says: (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: if the file is missing, truncated or not an image.
+    """
+    with _open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("I;16", "I;16B", "I"):  # 16-bit grey: Pillow would clip it to white
+            grey = np.asarray(upright, dtype=np.int64) >> 8
+            return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+        return np.array(upright.convert("RGB"))
+
+
+def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a mask: (H, W) uint8 of class numbers and 255 = void, from a palette or grey PNG.
+
+    Args:
+        path: the file.
+        num_classes: classes are 0..``num_classes`` - 1.
+        size: (H, W) of its photograph; None if any size will do.
+
+    Raises:
+        UserError: if the file is missing, truncated or not an image, holds colours in place of class numbers, other
+            values than classes and 255, or is not of the photograph's size.
+    """
+    with _open(path) as image:
+        if image.mode not in ("P", "L", "1"):
+            raise UserError(
+                f"The mask {path} holds colours ({image.mode}), not class numbers. Save it as a palette or grey PNG whose "
+                f"values are the class numbers 0..{num_classes - 1} and {VOID} for void."
+            )
+        mask = np.array(image, dtype=np.uint8)
+    values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256))
+    strange = [int(value) for value in values if num_classes <= value < VOID]
+    if strange:
+        raise UserError(
+            f"The mask {path} holds the values {', '.join(map(str, strange[:10]))}{' ...' if len(strange) > 10 else ''}; "
+            f"a mask of {num_classes} classes holds 0..{num_classes - 1} and {VOID} for void. "
+            "Is it a mask of another data set?"
+        )
+    if size is not None and mask.shape != tuple(size):
+        raise UserError(
+            f"The mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels, its photograph {size[1]} x {size[0]}. "
+            "They must be of one size: make the mask again from this photograph."
+        )
+    return mask
+
+
+def _open(path: str | Path) -> Image.Image:
+    """Open and decode an image file."""
+    try:
+        image = Image.open(path)
+        image.load()
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path} is not an image, or its head is damaged. Fetch it again.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"There is no image at {path}.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image {path} is truncated or damaged ({error}). Fetch it again.") from error
+    return image
