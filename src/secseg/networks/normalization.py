@@ -1,0 +1,44 @@
+"""What a network's weights want to see. It belongs to the weights, not to the data: the data module serves bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """``(x - mean) / std`` of RGB images in 0..255, per channel, in the channel order that the weights want.
+
+    Attributes:
+        mean, std: in units of 0..255, in the order of ``order``.
+        order: ``rgb`` or ``bgr``.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    order: Literal["rgb", "bgr"] = "rgb"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise (B, 3, H, W), RGB, 0..255, of any type; returns floating point."""
+        x = images if images.is_floating_point() else images.float()
+        if self.order == "bgr":
+            x = x.flip(1)
+        mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        return (x - mean) / std
+
+
+def from_unit_range(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalization:
+    """Return the normalisation that is given for RGB in 0..1, as torchvision and timm state theirs."""
+    return Normalization(tuple(255 * m for m in mean), tuple(255 * s for s in std))  # type: ignore[arg-type]
+
+
+# torchvision's IMAGENET1K_V1 and most of timm's weights.
+TORCHVISION = from_unit_range((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Caffe's VGG: BGR minus the mean, unscaled (official prototxt of SEC).
+CAFFE = Normalization((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), "bgr")
+# torchvision's IMAGENET1K_FEATURES: Caffe's values, with the first layer's channels already in RGB order.
+CAFFE_RGB = Normalization((123.0, 117.0, 104.0), (1.0, 1.0, 1.0))

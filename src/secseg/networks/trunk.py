@@ -1,0 +1,109 @@
+"""Trunks: normalised images to feature levels. Here, any model of timm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import timm
+from torch import Tensor, nn
+
+from secseg.errors import UserError, nearest
+from secseg.networks.normalization import Normalization, from_unit_range
+from secseg.networks.weights import check_state_dict, download, read_weights
+
+
+class Trunk(nn.Module):
+    """What every trunk has.
+
+    Attributes:
+        channels: channels of each feature level.
+        strides: stride of each feature level; the mask has the finest.
+        normalization: what its weights want to see.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    normalization: Normalization
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the feature levels (B, c, h, w) of normalised images (B, 3, H, W)."""
+        raise NotImplementedError
+
+    def head_weights(self) -> dict[str, Tensor] | None:
+        """Return initial weights for a LargeFOVHead, where the trunk's source has some."""
+        return None
+
+
+class TimmTrunk(Trunk):
+    """Feature levels of a timm model.
+
+    Args:
+        model: its name in timm (``timm.list_models()``).
+        weights: ``imagenet`` (timm's own, downloaded), the path of a state dict of the whole model, or None.
+        output_stride: 8 or 16 (32 leaves the model as it is): strides beyond become dilation, with the same weights.
+        levels: indices of the feature levels (``out_indices``); None for all of stride 8 and beyond.
+        load: read the weights now; False where a checkpoint's are to be loaded in their place.
+
+    Raises:
+        UserError: for an unknown model, one without such strides, or weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        model: str | None,
+        weights: str | None = "imagenet",
+        output_stride: int = 8,
+        levels: Sequence[int] | None = None,
+        load: bool = True,
+    ) -> None:
+        super().__init__()
+        if not model:
+            raise UserError("backbone=timm needs backbone.trunk.model=<name>; timm.list_models() has the names.")
+        if model.split(".")[0] not in timm.list_models():
+            raise UserError(f"timm has no model '{model}'.{nearest(model, timm.list_models())}")
+        options: dict[str, object] = {"features_only": True}
+        if output_stride not in (8, 16, 32):
+            raise UserError(f"backbone.trunk.output_stride={output_stride}: give 8, 16 or 32.")
+        if output_stride != 32:
+            options["output_stride"] = output_stride
+        if levels is not None:
+            options["out_indices"] = tuple(levels)
+        try:
+            net = timm.create_model(model, **options)
+            if levels is None:
+                wanted = [at for at, info in enumerate(net.feature_info.info) if info["reduction"] >= 8]
+                net = timm.create_model(model, **options, out_indices=tuple(wanted))
+        except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"timm's {model} cannot serve as a trunk at output stride {output_stride}: {error or type(error).__name__}."
+                " Try backbone.trunk.output_stride=16 or 32, or a convolutional model (resnet50, efficientnet_b0, ...)."
+            ) from error
+        self.model, self.output_stride = model, output_stride
+        self.channels = tuple(net.feature_info.channels())
+        self.strides = tuple(net.feature_info.reduction())
+        config = timm.get_pretrained_cfg(model, allow_unregistered=True)
+        self.normalization = from_unit_range(config.mean, config.std)
+        self.net = net
+        if weights is not None and load:
+            self._load(self._state(weights), f"file {weights}" if weights != "imagenet" else f"model {model}")
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.net(images)
+
+    def _state(self, weights: str) -> dict[str, Tensor]:
+        """Return the state dict of the whole model."""
+        if weights != "imagenet":
+            return read_weights(weights)
+        config = timm.get_pretrained_cfg(self.model)
+        address = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url)
+        whole = download(lambda: timm.create_model(self.model, pretrained=True), f"timm's {self.model}", address)
+        return whole.state_dict()
+
+    def _load(self, state: dict[str, Tensor], what: str) -> None:
+        check_state_dict(state, timm.create_model(self.model).state_dict(), what)
+        # features_only renames some modules, blocks.0 to blocks_0
+        names = {
+            name: name if name in state else re.sub(r"_(\d+)", r".\1", name, count=1) for name in self.net.state_dict()
+        }
+        self.net.load_state_dict({name: state[source] for name, source in names.items()})

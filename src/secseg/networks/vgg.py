@@ -1,0 +1,127 @@
+"""DeepLab-CRF-LargeFOV on VGG-16: the paper's trunk, and its head's start from VGG's fully connected layers."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights
+
+from secseg.errors import UserError, nearest
+from secseg.networks.normalization import CAFFE, CAFFE_RGB, TORCHVISION
+from secseg.networks.trunk import Trunk
+from secseg.networks.weights import check_state_dict, download, read_weights
+
+NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
+# Stages of VGG-16: output channels of the convolutions, and torchvision's index of each.
+STAGES = (
+    ((64, 64), (0, 2)),
+    ((128, 128), (5, 7)),
+    ((256, 256, 256), (10, 12, 14)),
+    ((512, 512, 512), (17, 19, 21)),
+    ((512, 512, 512), (24, 26, 28)),
+)
+# Kernel, stride and padding of the max pools (official prototxt): the last two keep the resolution.
+POOL_STRIDES = (2, 2, 2, 1, 1)
+CONV5_DILATION = 2
+# The fully connected layers of torchvision's VGG-16 (output, input features).
+FULLY_CONNECTED = {"classifier.0": (4096, 512 * 7 * 7), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
+
+
+class VGG16LargeFOV(Trunk):
+    """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
+
+    Args:
+        weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
+            without valid fully connected layers), the path of a state dict in torchvision's layout, or None.
+        normalization: what the weights want: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or ``caffe``
+            (BGR minus the mean, unscaled); None chooses by ``weights`` (a path counts as torchvision's, none as Caffe's).
+
+        load: read the weights now; False where a checkpoint's are to be loaded in their place.
+
+    Raises:
+        UserError: for weights that do not fit, or another normalisation.
+    """
+
+    channels = (512,)
+    strides = (8,)
+
+    def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
+        super().__init__()
+        default = {None: "caffe", "imagenet_features": "features"}.get(weights, "torchvision")
+        chosen = normalization or default
+        if chosen not in NORMALIZATIONS:
+            raise UserError(
+                f"backbone.trunk.normalization={chosen}: give one of {', '.join(NORMALIZATIONS)}."
+                f"{nearest(chosen, NORMALIZATIONS)}"
+            )
+        self.normalization = NORMALIZATIONS[chosen]
+        self.layers = nn.Sequential()
+        channels = 3
+        for stage, (widths, _) in enumerate(STAGES, 1):
+            dilation = CONV5_DILATION if stage == 5 else 1
+            for number, width in enumerate(widths, 1):
+                conv = nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
+                self.layers.add_module(f"conv{stage}_{number}", conv)
+                self.layers.add_module(f"relu{stage}_{number}", nn.ReLU(inplace=True))
+                channels = width
+            self.layers.add_module(f"pool{stage}", nn.MaxPool2d(3, POOL_STRIDES[stage - 1], padding=1))
+        self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
+        self._fully_connected: dict[str, Tensor] | None = None
+        if weights is not None and load:
+            self._load(self._state(weights), weights)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.layers(images)]
+
+    def head_weights(self) -> dict[str, Tensor] | None:
+        """Return fc6 and fc7 for a head of width 1024 (see ``subsample``), once; None where there are none."""
+        kept, self._fully_connected = self._fully_connected, None
+        return kept
+
+    def _state(self, weights: str) -> dict[str, Tensor]:
+        sources = {"imagenet": VGG16_Weights.IMAGENET1K_V1, "imagenet_features": VGG16_Weights.IMAGENET1K_FEATURES}
+        if weights in sources:
+            source = sources[weights]
+            return download(lambda: source.get_state_dict(check_hash=True), f"torchvision's {source}", source.url)
+        return read_weights(weights)
+
+    def _load(self, state: dict[str, Tensor], weights: str) -> None:
+        convolutions = {
+            f"features.{index}": f"layers.conv{stage}_{number}"
+            for stage, (_, indices) in enumerate(STAGES, 1)
+            for number, index in enumerate(indices, 1)
+        }
+        own = self.state_dict()
+        parts = ("weight", "bias")
+        wanted = {f"{theirs}.{part}": own[f"{ours}.{part}"] for theirs, ours in convolutions.items() for part in parts}
+        shapes = {name: own["layers.conv1_1.bias"].new_empty(1).expand(size) for name, size in FULLY_CONNECTED.items()}
+        for name, shape in shapes.items():
+            wanted[f"{name}.weight"], wanted[f"{name}.bias"] = shape, shape[:, 0]
+        check_state_dict(state, wanted, f"weights {weights}")
+        self.load_state_dict(
+            {f"{ours}.{part}": state[f"{theirs}.{part}"] for theirs, ours in convolutions.items() for part in parts}
+        )
+        # These weights have fully connected layers of NaN or noise (torchvision says they cannot classify).
+        if weights == "imagenet_features":
+            warnings.warn("IMAGENET1K_FEATURES has no valid fc6 and fc7: the head is drawn at random.", stacklevel=3)
+        else:
+            self._fully_connected = subsample(state)
+
+
+def subsample(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Turn VGG's fully connected layers into fc6 (1024, 512, 3, 3) and fc7 (1024, 1024, 1, 1) of the head.
+
+    Every fourth unit of 4096 is kept, and every third row and column of the 7 x 7 kernel: DeepLab's idea of
+    subsampling. Which units and places its "20M" file kept is not known; this choice is ours.
+
+    Args:
+        state: with ``classifier.0`` and ``classifier.3`` of torchvision's VGG-16.
+    """
+    fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)
+    return {
+        "fc6.weight": fc6[::4, :, ::3, ::3].clone(),
+        "fc6.bias": state["classifier.0.bias"][::4].clone(),
+        "fc7.weight": state["classifier.3.weight"][::4, ::4, None, None].clone(),
+        "fc7.bias": state["classifier.3.bias"][::4].clone(),
+    }
