@@ -1,4 +1,4 @@
-"""The only place, with the commands, that knows Hydra: where conf/ is, plain values, objects from nodes, cross-checks."""
+"""With the commands, the only place that knows Hydra: where conf/ is, plain values, objects, cross-checks."""
 
 from __future__ import annotations
 

@@ -95,9 +95,10 @@ class CueStore:
                 metadata = file.metadata() or {}
                 tensors = set(file.keys())
             if metadata.get("format") != FORMAT or tensors != {"maps", "labels"}:
+                content = ", ".join(sorted(tensors)) or "nothing"
                 raise UserError(
-                    f"{path} is a safetensors file, but not one of cues: it holds {', '.join(sorted(tensors)) or 'nothing'}"
-                    ". Give a file written by make_cues.py or the official localization_cues.pickle."
+                    f"{path} is a safetensors file, but not one of cues: it holds {content}. "
+                    "Give a file written by make_cues.py or the official localization_cues.pickle."
                 )
             names, provenance = json.loads(metadata["names"]), json.loads(metadata["provenance"])
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))

@@ -40,16 +40,16 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
     with _open(path) as image:
         if image.mode not in ("P", "L", "1"):
             raise UserError(
-                f"The mask {path} holds colours ({image.mode}), not class numbers. Save it as a palette or grey PNG whose "
-                f"values are the class numbers 0..{num_classes - 1} and {VOID} for void."
+                f"The mask {path} holds colours ({image.mode} pixels), not class numbers. Save it as a palette or grey "
+                f"PNG (8 bits) whose values are the class numbers 0..{num_classes - 1} and {VOID} for void."
             )
         mask = np.array(image, dtype=np.uint8)
     values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256))
     strange = [int(value) for value in values if num_classes <= value < VOID]
     if strange:
+        values_text = ", ".join(map(str, strange[:10])) + (" ..." if len(strange) > 10 else "")
         raise UserError(
-            f"The mask {path} holds the values {', '.join(map(str, strange[:10]))}{' ...' if len(strange) > 10 else ''}; "
-            f"a mask of {num_classes} classes holds 0..{num_classes - 1} and {VOID} for void. "
+            f"The mask {path} holds the values {values_text}; a mask of {num_classes} classes holds 0..{num_classes - 1} and {VOID} for void. "
             "Is it a mask of another data set?"
         )
     if size is not None and mask.shape != tuple(size):

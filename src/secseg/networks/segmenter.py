@@ -110,7 +110,7 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
 
 
 def trunk_fingerprint(network: SegmentationNet) -> str:
-    """Return a SHA-256, in hexadecimal, of the trunk's weights, strides and normalisation: what its features depend on."""
+    """Return a SHA-256, in hexadecimal, of what the features depend on: weights, strides and normalisation."""
     trunk = network.trunk
     digest = hashlib.sha256(repr((type(trunk).__name__, trunk.channels, trunk.strides, trunk.normalization)).encode())
     for name, tensor in trunk.state_dict().items():

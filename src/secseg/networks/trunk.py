@@ -76,8 +76,8 @@ class TimmTrunk(Trunk):
                 net = timm.create_model(model, **options, out_indices=tuple(wanted))
         except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError, IndexError) as error:
             raise UserError(
-                f"timm's {model} cannot serve as a trunk at output stride {output_stride}: {error or type(error).__name__}."
-                " Try backbone.trunk.output_stride=16 or 32, or a convolutional model (resnet50, efficientnet_b0, ...)."
+                f"timm's {model} cannot serve as a trunk at output stride {output_stride}: "
+                f"{error or type(error).__name__}. Try backbone.trunk.output_stride=16 or 32, or a convolutional model (resnet50, efficientnet_b0, ...)."
             ) from error
         self.model, self.output_stride = model, output_stride
         self.channels = tuple(net.feature_info.channels())

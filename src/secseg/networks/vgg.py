@@ -35,7 +35,7 @@ class VGG16LargeFOV(Trunk):
         weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
             without valid fully connected layers), the path of a state dict in torchvision's layout, or None.
         normalization: what the weights want: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or ``caffe``
-            (BGR minus the mean, unscaled); None chooses by ``weights`` (a path counts as torchvision's, none as Caffe's).
+            (BGR minus the mean, unscaled); None chooses by ``weights`` (a path: torchvision's; none: Caffe's).
 
         load: read the weights now; False where a checkpoint's are to be loaded in their place.
 

@@ -75,6 +75,7 @@ def download(fetch: Callable[[], Any], what: str, address: str) -> Any:
     except Exception as error:  # URLError, HTTPError, hub errors, a broken hash: each library has its own
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"The weights of {what} could not be downloaded: {reason}.\nFetch {address} on a machine with a network, and "
-            "name the file with backbone.trunk.weights=<path>; or use backbone=efficientnet_lite0, which needs no download."
+            f"The weights of {what} could not be downloaded: {reason}.\nFetch {address} on a machine with a "
+            "network, and name the file with backbone.trunk.weights=<path>; or use backbone=efficientnet_lite0, which "
+            "needs no download."
         ) from error
