@@ -49,7 +49,8 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
     if strange:
         values_text = ", ".join(map(str, strange[:10])) + (" ..." if len(strange) > 10 else "")
         raise UserError(
-            f"The mask {path} holds the values {values_text}; a mask of {num_classes} classes holds 0..{num_classes - 1} and {VOID} for void. "
+            f"The mask {path} holds the values {values_text}; a mask of {num_classes} classes holds "
+            f"0..{num_classes - 1} and {VOID} for void. "
             "Is it a mask of another data set?"
         )
     if size is not None and mask.shape != tuple(size):

@@ -1,0 +1,191 @@
+"""VOC 2012 with SegmentationAug, and any data in its layout: from a root and a split's name to a list of files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from secseg.data.classes import VOC_CLASSES, voc_palette
+from secseg.data.cue_store import CueStore
+from secseg.data.imageset import ImageSet
+from secseg.errors import UserError, listing, nearest
+
+PHOTOGRAPHS = "JPEGImages"
+MASKS = ("SegmentationClassAug", "SegmentationClass")
+LISTS = ("ImageSets/Segmentation", "ImageSets/SegmentationAug")
+SHIPPED_SPLITS = ("train", "train_aug", "val")
+PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def open_split(
+    root: str | Path,
+    split: str,
+    require_masks: bool,
+    class_names: Sequence[str] = VOC_CLASSES,
+    masks: Path | None = None,
+) -> ImageSet:
+    """Find the photographs and masks of one split.
+
+    Args:
+        root: ``VOC2012`` itself, or the folder that holds ``VOC2012`` or ``VOCdevkit/VOC2012``.
+        split: name of an id list in ``ImageSets/Segmentation``, ``ImageSets/SegmentationAug`` or the root. For VOC's
+            classes, ``train``, ``train_aug`` and ``val`` ship with the package; a list of the data's own wins.
+        require_masks: whether an image without a mask is an error. If not, a mask's file may be absent.
+        class_names: names of the classes, background first.
+        masks: folder of masks to take in place of the data's own (``SegmentationClassAug``, where an image has none
+            there ``SegmentationClass``).
+
+    Raises:
+        UserError: if there is no data at the root, no such split, or an id is listed twice, twice up to upper and
+            lower case, or without photograph or mask; all such ids are told.
+    """
+    root = Path(root).expanduser()
+    is_voc = tuple(class_names) == VOC_CLASSES
+    folder = find_data(root)
+    where, names = _read_list(root, folder, split, is_voc)
+    photographs = _by_stem(folder / PHOTOGRAPHS, PHOTOGRAPH_SUFFIXES)
+    if masks is not None and not masks.is_dir():
+        raise UserError(f"There is no folder of masks at {masks}.")
+    mask_folders = [masks] if masks is not None else [folder / name for name in MASKS if (folder / name).is_dir()]
+    found: dict[str, Path] = {}
+    for place in reversed(mask_folders):
+        found |= _by_stem(place, (".png",))
+    missing = []
+    for name in names:
+        lacks = [f"no photograph{_other_case(name, photographs)}"] if name not in photographs else []
+        if require_masks and name not in found:
+            lacks.append(f"no mask{_other_case(name, found)}")
+        if lacks:
+            missing.append(f"{name}: {', '.join(lacks)}")
+    if missing:
+        looked = [folder / PHOTOGRAPHS, *(mask_folders or [folder / MASKS[0]])]
+        raise UserError(
+            f"{len(missing)} of {len(names)} images of the split {split!r} ({where}) are not complete:\n{listing(missing)}\n"
+            f"Looked in {', '.join(map(str, looked if require_masks else looked[:1]))}. "
+            + ("`python src/prepare_voc.py` fetches and makes what VOC lacks; or " if is_voc else "Add the files, or ")
+            + f"put a list of the images you have into {folder / LISTS[0]}."
+        )
+    paths = tuple(found.get(name, mask_folders[0] / f"{name}.png") for name in names) if mask_folders else None
+    return ImageSet(
+        title=f"{folder.absolute().name}/{split}",
+        names=names,
+        images=tuple(photographs[name] for name in names),
+        masks=paths,
+        class_names=tuple(class_names),
+        palette=voc_palette(),
+    )
+
+
+def find_data(root: Path) -> Path:
+    """Return the folder in VOC's layout in ``root``: itself, ``VOC2012`` or ``VOCdevkit/VOC2012`` in it.
+
+    Raises:
+        UserError: if there is none.
+    """
+    places = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+    for place in places:
+        if (place / PHOTOGRAPHS).is_dir():
+            return place
+    raise UserError(
+        f"There is no data at {root}{'' if root.is_dir() else ', which is not a folder'}. Looked for a folder of "
+        f"photographs, none of which exists:\n{listing([place / PHOTOGRAPHS for place in places])}\n"
+        "Set data.root to the folder that holds VOC2012, or fetch VOC 2012 with "
+        f"`python src/prepare_voc.py root={root}`."
+    )
+
+
+def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
+    """Make sure that each image has cues, of classes that exist and that the image is labelled with.
+
+    Raises:
+        UserError: with all images without cues; with a class outside 0..``num_classes`` - 1; whose map holds a class
+            that is not among their labels.
+    """
+    missing = [name for name in image_set.names if name not in store]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(image_set.names)} images of {image_set.title} have no cues "
+            f"(the cue file has {len(store)} images):\n{listing(missing)}\n"
+            "Set data.cues to the file made for these images, or make cues with `python src/make_cues.py`."
+        )
+    in_maps, in_labels = store.classes_present(image_set.names)
+    outside, stray = in_maps | in_labels, in_maps & ~in_labels
+    outside[:, :num_classes] = False
+    stray[:, 0] = False
+    for wrong, what in (
+        (outside, f"cues or labels of a class outside 0..{num_classes - 1}; are they of another data set?"),
+        (stray, "cues of a class that their labels lack; make the cue file again."),
+    ):
+        if wrong.any():
+            lines = [
+                f"{image_set.names[row]}: class {', '.join(map(str, np.flatnonzero(wrong[row])))}"
+                for row in np.flatnonzero(wrong.any(axis=1))
+            ]
+            raise UserError(f"{len(lines)} images of {image_set.title} have {what}\n{listing(lines)}")
+
+
+def shipped_ids(split: str) -> tuple[str, ...]:
+    """Return the official ids of ``train`` (1,464), ``train_aug`` (10,582) or ``val`` (1,449)."""
+    return tuple((files("secseg.data") / "lists" / f"{split}.txt").read_text("ascii").split())
+
+
+def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str, tuple[str, ...]]:
+    """Return where the list of a split lies, in words, and its ids."""
+    places = list(dict.fromkeys([*(folder / place for place in LISTS), folder, root]))
+    for place in places:
+        path = place / f"{split}.txt"
+        if path.is_file():
+            return str(path), _ids(path)
+    if is_voc and split in SHIPPED_SPLITS:
+        return "the official list that ships with the package", shipped_ids(split)
+    here = {path.stem for place in places if place.is_dir() for path in place.glob("*.txt")}
+    known = sorted(here | set(SHIPPED_SPLITS if is_voc else ()))
+    raise UserError(
+        f"There is no split {split!r}.{nearest(split, known)} Known: {', '.join(known[:20]) or 'none'}. "
+        f"A list {split}.txt would be looked for in:\n{listing(places)}"
+    )
+
+
+def _ids(path: Path) -> tuple[str, ...]:
+    """Read an id list: ids, or pairs like ``/JPEGImages/x.jpg /SegmentationClassAug/x.png``."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the id list {path}: {error}.") from error
+    names = [_id(line) for line in lines if line]
+    if not names:
+        raise UserError(f"The id list {path} is empty.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"The id list {path} names {len(twice)} images more than once:\n{listing(twice)}")
+    folded = Counter(name.casefold() for name in names)
+    alike = sorted((name for name in names if folded[name.casefold()] > 1), key=str.casefold)
+    if alike:
+        raise UserError(
+            f"The id list {path} has names that differ only in upper and lower case, which many file systems cannot "
+            f"tell apart. Rename them:\n{listing(alike)}"
+        )
+    return tuple(names)
+
+
+def _id(line: str) -> str:
+    parts = [PurePosixPath(part) for part in line.split()]
+    if all(part.suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts):  # a photograph, or it and its mask
+        return parts[0].stem
+    return line
+
+
+def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Return the files of a folder by name without suffix; of several, that with the earlier suffix."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
+    paths.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
+    return {path.stem: path for path in paths}
+
+
+def _other_case(name: str, there: dict[str, Path]) -> str:
+    """Name the file that differs from ``name`` only in upper and lower case."""
+    return next((f" (but {there[key].name})" for key in there if key.casefold() == name.casefold()), "")
