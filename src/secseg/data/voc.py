@@ -54,17 +54,14 @@ def open_split(
     found: dict[str, Path] = {}
     for place in reversed(mask_folders):
         found |= _by_stem(place, (".png",))
-    missing = []
-    for name in names:
-        lacks = [f"no photograph{_other_case(name, photographs)}"] if name not in photographs else []
-        if require_masks and name not in found:
-            lacks.append(f"no mask{_other_case(name, found)}")
-        if lacks:
-            missing.append(f"{name}: {', '.join(lacks)}")
+    missing = {name: ["no photograph" + near] for name, near in _absent(names, photographs)}
+    for name, near in _absent(names, found) if require_masks else ():
+        missing.setdefault(name, []).append("no mask" + near)
     if missing:
         looked = [folder / PHOTOGRAPHS, *(mask_folders or [folder / MASKS[0]])]
+        lines = [f"{name}: {', '.join(lacks)}" for name, lacks in missing.items()]
         raise UserError(
-            f"{len(missing)} of {len(names)} images of the split {split!r} ({where}) are not complete:\n{listing(missing)}\n"
+            f"{len(missing)} of {len(names)} images of split {split!r} ({where}) are not complete:\n{listing(lines)}\n"
             f"Looked in {', '.join(map(str, looked if require_masks else looked[:1]))}. "
             + ("`python src/prepare_voc.py` fetches and makes what VOC lacks; or " if is_voc else "Add the files, or ")
             + f"put a list of the images you have into {folder / LISTS[0]}."
@@ -186,6 +183,7 @@ def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     return {path.stem: path for path in paths}
 
 
-def _other_case(name: str, there: dict[str, Path]) -> str:
-    """Name the file that differs from ``name`` only in upper and lower case."""
-    return next((f" (but {there[key].name})" for key in there if key.casefold() == name.casefold()), "")
+def _absent(names: Sequence[str], there: dict[str, Path]) -> list[tuple[str, str]]:
+    """Return the names that are not there, each with a word on a file that differs only in upper and lower case."""
+    folded = {name.casefold(): f" (but {path.name})" for name, path in there.items()}
+    return [(name, folded.get(name.casefold(), "")) for name in names if name not in there]
