@@ -1,0 +1,119 @@
+"""What all CRF backends share: parameters, the protocol, checked input, the gradient of 2016.
+
+Reference:
+    Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secseg.errors import UserError, listing
+
+#: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``, unfloored, on the logits' device.
+CRF = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class CRFParams:
+    """The two Gaussian kernels and the number of mean-field iterations; the defaults are the paper's at test time.
+
+    Attributes:
+        bilateral_weight, gaussian_weight: weights of the kernels, at least 0.
+        bilateral_xy, gaussian_xy: their spatial standard deviations in locations of the grid, above 0.
+        bilateral_rgb: standard deviation of the colour in byte values, above 0.
+        iterations: mean-field iterations, at least 1.
+
+    Raises:
+        UserError: for values out of range, all of them listed.
+    """
+
+    bilateral_weight: float = 10.0
+    bilateral_xy: float = 80.0
+    bilateral_rgb: float = 13.0
+    gaussian_weight: float = 3.0
+    gaussian_xy: float = 3.0
+    iterations: int = 10
+
+    def __post_init__(self) -> None:
+        wrong = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "iterations":
+                if not _is_number(value) or value != int(value) or value < 1:
+                    wrong.append(f"iterations is {value!r}: choose a whole number of at least 1")
+            elif field.name.endswith("weight"):
+                if not _is_number(value) or value < 0:
+                    wrong.append(f"{field.name} is {value!r}: choose a number of at least 0")
+            elif not _is_number(value) or value <= 0:
+                wrong.append(f"{field.name} is {value!r}: choose a number above 0")
+        if wrong:
+            raise UserError(f"CRF parameters out of range:\n{listing(wrong)}")
+
+    def scaled(self, factor: float) -> CRFParams:
+        """Divide the spatial widths by ``factor``: a grid that is 12 times coarser needs widths 12 times smaller."""
+        if not _is_number(factor) or factor <= 0:
+            raise UserError(f"The CRF's scale is {factor!r}: choose a number above 0 (12 in training, 1 at test time).")
+        return dataclasses.replace(self, bilateral_xy=self.bilateral_xy / factor, gaussian_xy=self.gaussian_xy / factor)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_input(logits: Tensor, images: Tensor) -> None:
+    """Raise a UserError unless logits (B, C, H, W), floating, and images (B, 3, H, W) uint8 belong together."""
+    wrong = []
+    if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape:
+        wrong.append(f"logits must be (B, C, H, W) floating point, none of them 0; got {_describe(logits)}")
+    elif images.shape != (logits.shape[0], 3, *logits.shape[2:]):
+        wrong.append(
+            f"images must be {(logits.shape[0], 3, *logits.shape[2:])} as the logits are; got {_describe(images)}"
+        )
+    if images.dtype != torch.uint8:
+        wrong.append(f"images must be uint8 RGB, 0 to 255; got {images.dtype}")
+    if images.device != logits.device:
+        wrong.append(f"logits and images must be on one device; got {logits.device} and {images.device}")
+    if wrong:
+        raise UserError(f"The CRF cannot take its input:\n{listing(wrong)}")
+
+
+def _describe(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {x.dtype}"
+
+
+def working_dtype(logits: Tensor) -> torch.dtype:
+    """float64 for float64 logits, float32 for all others, half precision included."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def with_diagonal_gradient(probs: Tensor, logits: Tensor) -> Tensor:
+    """Return ``probs`` (constants) with the gradient of the official code of 2016.
+
+    That code had the CRF return ``log Q`` and passed ``(1 - Q) * dL/dlogQ`` down to the logits: the diagonal of the
+    softmax's Jacobian, with the logits inside of it taken for the network's. Here Q itself is returned, and with
+    ``dL/dlogQ = Q * dL/dQ`` the same gradient is ``(1 - Q) * Q * dL/dQ``.
+
+    Shape: both (B, C, H, W).
+    """
+    return _Diagonal.apply(logits, probs)
+
+
+class _Diagonal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, probs: Tensor) -> Tensor:
+        ctx.save_for_backward(probs)
+        ctx.dtype = logits.dtype
+        return probs.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (probs,) = ctx.saved_tensors
+        return ((1 - probs) * probs * grads[0]).to(ctx.dtype), None
