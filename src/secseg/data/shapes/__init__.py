@@ -1,0 +1,5 @@
+"""A data set that the project draws itself: textured objects on cluttered backgrounds, with simulated cues."""
+
+from secseg.data.shapes.dataset import SHAPES_CLASSES, draw_shapes
+
+__all__ = ["SHAPES_CLASSES", "draw_shapes"]

@@ -1,0 +1,153 @@
+"""One drawn picture with its truth: which object each pixel shows, and where the telling part of each object is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
+
+from secseg.data.shapes.backgrounds import paint_ground, strew
+from secseg.data.shapes.objects import OBJECTS, Part
+from secseg.data.shapes.painting import Pose, coverage, hsv, paint
+from secseg.data.shapes.textures import noise
+
+LONGEST = 240
+VOID = 255
+AREAS = {1: (0.14, 0.45), 2: (0.1, 0.27), 3: (0.07, 0.17)}
+"""How much of the picture each object covers, by the number of objects."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is in it.
+
+    Attributes:
+        image: (h, w, 3) uint8, RGB.
+        owner: (h, w) uint8, the object that a pixel shows, numbered from 1 in painting order; 0 = background.
+        classes: class number (1..7) of each object.
+        centres: (objects, 2) pixel (x, y) of each object's telling part.
+        alone: pixels that each object would show with nothing in front of it.
+    """
+
+    image: np.ndarray
+    owner: np.ndarray
+    classes: tuple[int, ...]
+    centres: np.ndarray
+    alone: tuple[int, ...]
+
+    def mask(self) -> np.ndarray:
+        """Class numbers (h, w) uint8; a border of two pixels around every object is 255, as in VOC."""
+        truth = np.array([0, *self.classes], np.uint8)[self.owner]
+        truth[maximum_filter(self.owner, 3) != minimum_filter(self.owner, 3)] = VOID
+        return truth
+
+
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """Draw one picture: ground, clutter, one to three objects (each half visible at least), light and grain."""
+    short = int(LONGEST * rng.uniform(0.62, 1.0))
+    shape = (short, LONGEST) if rng.random() < 0.65 else (LONGEST, short)
+    picture = paint_ground(shape, rng)
+    strew(picture, rng)
+    count = int(rng.choice([1, 2, 3], p=[0.5, 0.36, 0.14]))
+    owner = np.zeros(shape, np.uint8)
+    classes: list[int] = []
+    centres: list[np.ndarray] = []
+    alone: list[int] = []
+    for number, class_number in enumerate(_choose_classes(count, rng), start=1):
+        placed = _place(class_number, count, owner, alone, rng)
+        if placed is None:
+            continue
+        parts, pose, shown = placed
+        number = len(classes) + 1
+        _cast_shadow(picture, shown, rng)
+        colours = _colours(picture[shown].mean(0), rng)
+        for part in parts:
+            paint(picture, part.outline, pose, part.texture, (colours[part.colours[0]], colours[part.colours[1]]), rng)
+        owner[shown] = number
+        classes.append(class_number)
+        alone.append(int(shown.sum()))
+        telling = next(part for part in parts if part.telling)
+        centres.append(pose.to_pixels(telling.outline).mean(0))
+    image = _expose(picture, rng)
+    return Scene(image, owner, tuple(classes), np.array(centres), tuple(alone))
+
+
+def _choose_classes(count: int, rng: np.random.Generator) -> list[int]:
+    """Class numbers, mostly different ones; one time in eight an object has the class of the one before."""
+    numbers = (1 + rng.permutation(len(OBJECTS))[:count]).tolist()
+    for i in range(1, count):
+        if rng.random() < 0.125:
+            numbers[i] = numbers[i - 1]
+    return numbers
+
+
+def _place(
+    class_number: int, count: int, owner: np.ndarray, alone: list[int], rng: np.random.Generator
+) -> tuple[list[Part], Pose, np.ndarray] | None:
+    """Find a pose that leaves every object at least half visible; None after a number of tries.
+
+    The first object is always placed, as there is nothing that it could hide.
+    """
+    build, most_turn = list(OBJECTS.values())[class_number - 1]
+    height, width = owner.shape
+    parts = build(rng)
+    everything = np.concatenate([part.outline for part in parts])
+    for _ in range(12):
+        area = rng.uniform(*AREAS[count]) * owner.size
+        turn, stretch = rng.uniform(-most_turn, most_turn), rng.uniform(0.88, 1.14)
+        pose = Pose.of(0, 0, (area / 2.0) ** 0.5, turn, stretch, bool(rng.random() < 0.5))
+        low, high = pose.to_pixels(everything).min(0), pose.to_pixels(everything).max(0)
+        slack = 0.12 * (high - low)  # an object may reach over the picture's edge by this much
+        room_low, room_high = -low - slack, np.array([width, height]) - high + slack
+        middle = (room_low + room_high) / 2
+        spread = np.maximum(room_high - room_low, 0) / 2
+        pose = Pose(middle + spread * rng.uniform(-1, 1, 2), pose.turn)
+        shown = np.zeros(owner.shape, bool)
+        for part in parts:
+            found = coverage(pose.to_pixels(part.outline), (height, width))
+            if found is not None:
+                shown[found[0]] |= found[1] > 0.5
+        left = [np.count_nonzero((owner == i + 1) & ~shown) / whole for i, whole in enumerate(alone)]
+        if shown.any() and all(share >= 0.55 for share in left):
+            return parts, pose, shown
+    return None
+
+
+def _cast_shadow(picture: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> None:
+    """Darken what lies to the lower right of the object, in place."""
+    offset = int(rng.integers(3, 8))
+    shifted = np.zeros(shown.shape, np.float32)
+    shifted[offset:, offset:] = shown[:-offset, :-offset]
+    picture *= 1 - rng.uniform(0.2, 0.5) * gaussian_filter(shifted, rng.uniform(2, 5))[..., None]
+
+
+def _colours(behind: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw an object's colours: any hue for any class, but a body that stands off from what is ``behind`` it."""
+    for _ in range(8):
+        hue = rng.random()
+        body = hsv(hue, rng.uniform(0.3, 0.85), rng.uniform(0.35, 0.95))
+        if np.linalg.norm(body - behind) > 0.3:
+            break
+    second = hsv(hue + rng.normal(0, 0.1), rng.uniform(0.25, 0.8), rng.uniform(0.25, 0.95))
+    return {
+        "body": body,
+        "second": 0.25 * body + 0.75 * second,
+        "accent": hsv(hue + rng.uniform(0.2, 0.8), rng.uniform(0.4, 0.9), rng.uniform(0.4, 0.95)),
+        "light": hsv(rng.random(), rng.uniform(0.0, 0.15), rng.uniform(0.85, 1.0)),
+        "dark": hsv(rng.random(), rng.uniform(0.1, 0.4), rng.uniform(0.08, 0.25)),
+        "stem": hsv(rng.uniform(0.04, 0.4), rng.uniform(0.2, 0.6), rng.uniform(0.35, 0.85)),
+    }
+
+
+def _expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light from one side, soft patches of shade, a slight blur and grain; return (h, w, 3) uint8."""
+    height, width = picture.shape[:2]
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.3)
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    light = 1 + strength * (x * np.cos(angle) + y * np.sin(angle))
+    light *= 1 - rng.uniform(0, 0.3) * noise((height, width), 2, rng, 2)
+    cast = rng.normal(1, 0.04, 3)
+    exposed = gaussian_filter(picture * light[..., None] * cast, (0.5, 0.5, 0))
+    exposed += rng.normal(0, rng.uniform(0.008, 0.03), exposed.shape)
+    return (255 * np.clip(exposed * rng.uniform(0.9, 1.15), 0, 1) + 0.5).astype(np.uint8)

@@ -1,0 +1,119 @@
+"""The drawn data set."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from secseg.data.classes import VOID
+from secseg.data.cue_store import CueStore, resample
+from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
+from secseg.data.shapes.cues import simulate_cues
+from secseg.data.shapes.scene import draw_scene
+from secseg.data.voc import open_split
+from secseg.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "drawn"
+    draw_shapes(folder, train=4, val=2, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [draw_scene(np.random.default_rng([0, number])) for number in range(40)]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(root: Path, tmp_path: Path) -> None:
+    draw_shapes(tmp_path / "again", train=4, val=2, seed=3)
+    draw_shapes(tmp_path / "other", train=4, val=2, seed=4)
+    assert digests(tmp_path / "again") == digests(root)
+    assert digests(tmp_path / "other")["JPEGImages/train_00000.jpg"] != digests(root)["JPEGImages/train_00000.jpg"]
+
+
+def test_it_lies_on_disk_as_voc_does(root: Path) -> None:
+    for split, count in (("train", 4), ("val", 2)):
+        images = open_split(root, split, require_masks=True, class_names=SHAPES_CLASSES)
+        assert len(images.names) == count
+        for photo, mask in zip(images.images, images.masks, strict=True):
+            with Image.open(photo) as picture, Image.open(mask) as truth:
+                assert truth.mode == "P"
+                assert truth.size == picture.size
+                assert set(np.unique(truth)) <= {*range(len(SHAPES_CLASSES)), VOID}
+
+
+def test_a_drawing_that_was_broken_off_is_finished_and_a_whole_one_left_alone(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    draw_shapes(folder, train=4, val=2, seed=3)
+    (folder / "shapes.json").unlink()
+    (folder / "JPEGImages" / "train_00002.jpg").unlink()
+    draw_shapes(folder, train=4, val=2, seed=3)
+    assert digests(folder) == digests(root)
+    before = (folder / "shapes.json").stat().st_mtime_ns
+    draw_shapes(folder, train=4, val=2, seed=3)
+    assert (folder / "shapes.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_other_things_or_other_settings_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"other settings.*data\.root"):
+        draw_shapes(root, train=5, val=2, seed=3)
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        draw_shapes(tmp_path, train=4, val=2)
+    with pytest.raises(UserError, match="at least 1"):
+        draw_shapes(tmp_path / "none", train=0)
+
+
+def test_pictures_hold_one_to_three_objects_that_often_overlap(scenes) -> None:
+    counts = [len(scene.classes) for scene in scenes]
+    assert set(counts) == {1, 2, 3}
+    hidden = [
+        np.count_nonzero(scene.owner == number) < alone
+        for scene in scenes
+        for number, alone in enumerate(scene.alone, 1)
+    ]
+    assert 0.1 < np.mean(hidden) < 0.7
+    shares = [np.mean(scene.owner == n) for scene in scenes for n in range(1, len(scene.classes) + 1)]
+    assert min(shares) < 0.1 < 0.3 < max(shares)
+
+
+def test_cues_cover_about_what_the_official_file_covers_and_every_class_has_one(scenes) -> None:
+    cues = [simulate_cues(scene, np.random.default_rng(number)) for number, scene in enumerate(scenes)]
+    maps = np.stack([entry.map for entry in cues])
+    assert np.mean(maps == 0) == pytest.approx(0.098, abs=0.02)
+    assert np.mean((maps > 0) & (maps != VOID)) == pytest.approx(0.142, abs=0.04)
+    for scene, entry in zip(scenes, cues, strict=True):
+        assert entry.labels == tuple(sorted(set(scene.classes)))
+        assert set(entry.labels) == set(np.unique(entry.map)) - {0, VOID}
+
+
+def test_cues_are_mostly_right_but_not_always_and_cover_a_part_of_each_object(scenes) -> None:
+    right = {"foreground": [0, 0], "background": [0, 0]}
+    found = objects = 0
+    for number, scene in enumerate(scenes):
+        cues = simulate_cues(scene, np.random.default_rng(number)).map
+        truth = resample(scene.mask(), cues.shape)
+        known = (cues != VOID) & (truth != VOID)
+        for kind, chosen in (("background", cues == 0), ("foreground", cues != 0)):
+            right[kind][0] += np.count_nonzero(known & chosen & (cues == truth))
+            right[kind][1] += np.count_nonzero(known & chosen)
+        objects += np.count_nonzero((truth > 0) & (truth != VOID))
+        found += np.count_nonzero(known & (cues == truth) & (cues > 0))
+    assert 0.9 < right["background"][0] / right["background"][1] < 0.995
+    assert 0.7 < right["foreground"][0] / right["foreground"][1] < 0.95
+    assert 0.25 < found / objects < 0.5
+
+
+def test_the_store_says_that_its_cues_are_simulated(root: Path) -> None:
+    assert "simulated" in CueStore.load(root / "cues.safetensors").provenance["source"]
