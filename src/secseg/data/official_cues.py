@@ -190,13 +190,14 @@ def _paint(
     """Draw the locations into maps; where classes meet, objects beat background and the smaller region wins."""
     height, width = GRID
     location = (image * height + rows) * width + columns
-    entry = np.unique(location * 256 + classes)  # one a location and class
+    entry = np.sort(location * 256 + classes)
+    entry = entry[np.diff(entry, prepend=-1) != 0]  # one a location and class
     location, classes = entry // 256, entry % 256
     region = location // (height * width) * 256 + classes
-    _, inverse, sizes = np.unique(region, return_inverse=True, return_counts=True)
+    sizes = np.bincount(region)[region]
     # The last one painted wins: background first, then from the largest region to the smallest.
-    order = np.lexsort((-classes, -sizes[inverse], classes > 0))
+    order = np.lexsort((-classes, -sizes, classes > 0))
     maps = np.full(count * height * width, VOID, dtype=np.uint8)
     maps[location[order]] = classes[order]
-    overlaps = int((np.unique(location, return_counts=True)[1] > 1).sum())
-    return maps.reshape(count, height, width), overlaps
+    shared = np.unique(location[1:][np.diff(location) == 0])
+    return maps.reshape(count, height, width), len(shared)
