@@ -92,15 +92,15 @@ class CueStore:
             raise UserError(f"There is no cue file at {path}.{_neighbours(path)}")
         try:
             with safe_open(path, framework="numpy") as file:  # checks the header and the file's length
-                metadata = file.metadata() or {}
+                header = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
                 tensors = set(file.keys())
-            if metadata.get("format") != FORMAT or tensors != {"maps", "labels"}:
+            if not header or tensors != {"maps", "labels"}:
                 content = ", ".join(sorted(tensors)) or "nothing"
                 raise UserError(
                     f"{path} is a safetensors file, but not one of cues: it holds {content}. "
                     "Give a file written by make_cues.py or the official localization_cues.pickle."
                 )
-            names, provenance = json.loads(metadata["names"]), json.loads(metadata["provenance"])
+            names, provenance = header["names"], header["provenance"]
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             if isinstance(error, UserError):
@@ -119,11 +119,9 @@ class CueStore:
         Raises:
             UserError: if the file cannot be written or the disk is full.
         """
-        metadata = {
-            "format": FORMAT,
-            "names": json.dumps(self.names),
-            "provenance": json.dumps(self.provenance, sort_keys=True),
-        }
+        # One entry, since safetensors writes several in any order: equal cues make equal bytes.
+        header = {"names": self.names, "provenance": self.provenance}
+        metadata = {FORMAT: json.dumps(header, sort_keys=True)}
         arrays = {"maps": np.ascontiguousarray(self.maps), "labels": np.ascontiguousarray(self.labels)}
         with atomic_write(path) as temporary:
             temporary.write_bytes(save(arrays, metadata))

@@ -1,4 +1,4 @@
-"""Simulated localization cues: what a classifier would find of a drawn object, at about the official file's coverage."""
+"""Simulated localization cues: what a classifier would find of a drawn object, with about the official coverage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def simulate_cues(scene: Scene, rng: np.random.Generator) -> Cues:
         visible = owner == number
         size = max(int(visible.sum()), 1)
         if rng.random() < STRAY:
-            x, y = (x, y) + rng.normal(0, 0.18 * max(height, width), 2)
+            x, y = np.add((x, y), rng.normal(0, 0.18 * max(height, width), 2))
         distance = np.hypot(rows - y, columns - x) / (size / owner.size * height * width) ** 0.5
         ragged = distance + 0.5 * noise(GRID, 7, rng) + np.where(visible, 0.0, 0.12)
         take = max(1, round(rng.uniform(*OBJECT_SHARE) * size))

@@ -1,4 +1,4 @@
-"""Painting of parts onto a picture: antialiased outlines, textures that turn with the object, relief under one light."""
+"""Painting of parts onto a picture: antialiased outlines, textures that turn with the object, relief under light."""
 
 from __future__ import annotations
 
