@@ -1,0 +1,27 @@
+"""Numba's compiler, with its cache in a folder that can be written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from secseg.files import user_cache
+
+
+def _cache_folder() -> Path:
+    """The user's cache, or a temporary folder where that cannot be written."""
+    folder = user_cache() / "numba"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="secseg-numba-"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="secseg-numba-"))
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))  # read when Numba is imported
+
+import numba  # noqa: E402
+
+#: Compiled once a machine, without the GIL, so that threads work on several images.
+njit = numba.njit(cache=True, nogil=True)
