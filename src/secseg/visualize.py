@@ -1,0 +1,186 @@
+"""Pictures for people: masks over photographs, panels of predictions beside cues and truth, curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from secseg.data.classes import VOID
+
+VOID_COLOUR = (224, 224, 192)
+"""VOC's colour of void."""
+TERM_COLOURS = {
+    "loss": "#222222",
+    "seed": "#1b7837",
+    "expand": "#d95f02",
+    "constrain": "#4575b4",
+    "supervised": "#7b3294",
+}
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One image with what was predicted for it.
+
+    Attributes:
+        name: image id.
+        photo: (H, W, 3) uint8.
+        cues: (h, w) uint8 on any grid, 255 = no cue; None where there are none.
+        prediction: (H, W) uint8, class numbers.
+        prediction_crf: (H, W) uint8; None where no CRF was run.
+        mask: (H, W) uint8, 255 = void; None where there is no ground truth.
+    """
+
+    name: str
+    photo: np.ndarray
+    cues: np.ndarray | None
+    prediction: np.ndarray
+    prediction_crf: np.ndarray | None
+    mask: np.ndarray | None
+
+
+def colorize(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Return the colours (H, W, 3) uint8 of a mask (H, W) uint8; 255 has VOC's colour of void."""
+    colours = palette.copy()
+    colours[VOID] = VOID_COLOUR
+    return colours[mask]
+
+
+def overlay(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, alpha: float = 0.6) -> np.ndarray:
+    """Lay a mask (any size, uint8) over a photograph (H, W, 3) uint8; where it is 255, the photograph stays.
+
+    Args:
+        alpha: how much of the mask's colour is seen, 0 to 1.
+    """
+    mask = _enlarged(mask, photo.shape[:2])
+    mixed = (1 - alpha) * photo + alpha * palette[mask]
+    return np.where((mask == VOID)[..., None], photo, mixed.round().astype(np.uint8))
+
+
+def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.ndarray) -> Figure:
+    """Draw one row an image: photograph, cues, prediction, prediction after the CRF, ground truth; and a legend.
+
+    Columns that no image has are left out, as are classes that no mask shows.
+    """
+    columns = {
+        "photograph": [item.photo for item in items],
+        "cues": [_cue_picture(item, palette) for item in items],
+        "prediction": [overlay(item.photo, item.prediction, palette) for item in items],
+        "prediction + CRF": [_over(item, item.prediction_crf, palette) for item in items],
+        "ground truth": [None if item.mask is None else colorize(item.mask, palette) for item in items],
+    }
+    columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
+    heights = [2.1 * item.photo.shape[0] / item.photo.shape[1] for item in items]
+    heights = [min(max(height, 1.2), 2.6) for height in heights]
+    classes = _classes_shown(items, len(class_names))
+    legend = 0.25 * -(-len(classes) // 6) + 0.35
+    figure = Figure(figsize=(2.2 * len(columns), sum(heights) + 0.3 + legend), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    total = figure.get_figheight()
+    grid = figure.add_gridspec(
+        len(items),
+        len(columns),
+        height_ratios=heights,
+        left=0.01,
+        right=0.99,
+        top=1 - 0.28 / total,
+        bottom=legend / total,
+        wspace=0.03,
+        hspace=0.04,
+    )
+    for column, (title, cells) in enumerate(columns.items()):
+        for row, cell in enumerate(cells):
+            axes = figure.add_subplot(grid[row, column])
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(title, fontsize=9, pad=4)
+            if cell is not None:
+                axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
+    patches = [Patch(facecolor=palette[c] / 255, edgecolor="#888888", label=class_names[c]) for c in classes]
+    if any(item.mask is not None and (item.mask == VOID).any() for item in items):
+        patches.append(Patch(facecolor=np.array(VOID_COLOUR) / 255, edgecolor="#888888", label="void"))
+    figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
+    return figure
+
+
+def curves(metrics_csv: Path) -> Figure:
+    """Draw the terms of the loss and the mean IoU over the steps from a run's ``metrics.csv``, whose rows are sparse."""
+    with Path(metrics_csv).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    terms, scores = figure.subplots(1, 2)
+    for term, colour in TERM_COLOURS.items():
+        steps, values = _series(rows, f"train/{term}")
+        if len(steps):
+            terms.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+            terms.plot(steps, _smooth(values), color=colour, label=term, linewidth=1.6)
+    for key, label, marker in (("val/miou", "without CRF", "o"), ("val/miou_crf", "with CRF", "s")):
+        steps, values = _series(rows, key)
+        if len(steps):
+            scores.plot(steps, 100 * values, marker=marker, label=label, linewidth=1.6)
+            scores.annotate(
+                f"{100 * values[-1]:.1f}",
+                (steps[-1], 100 * values[-1]),
+                fontsize=8,
+                xytext=(4, 4),
+                textcoords="offset points",
+            )
+    terms.set(xlabel="step", title="training loss", ylim=(0, None))
+    scores.set(xlabel="step", title="mean IoU on the validation split, %")
+    for axes in (terms, scores):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _over(item: GalleryItem, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:
+    return None if mask is None else overlay(item.photo, mask, palette)
+
+
+def _cue_picture(item: GalleryItem, palette: np.ndarray) -> np.ndarray | None:
+    """Cues over a pale photograph: most locations have none, and should look so."""
+    if item.cues is None:
+        return None
+    pale = (0.45 * item.photo + 0.55 * 255).astype(np.uint8)
+    return overlay(pale, item.cues, palette, alpha=0.85)
+
+
+def _enlarged(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    if mask.shape == size:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:
+    shown: set[int] = set()
+    for item in items:
+        for mask in (item.cues, item.prediction, item.prediction_crf, item.mask):
+            if mask is not None:
+                shown.update(np.unique(mask).tolist())
+    return sorted(number for number in shown if number < count)
+
+
+def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(float(row["step"]), float(row[key])) for row in rows if row.get(key) and row.get("step")]
+    steps, values = np.array(pairs).reshape(-1, 2).T
+    return steps, values
+
+
+def _smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """Running mean over about ``share`` of the run, narrower at the ends, so that it neither lags nor bends there."""
+    half = int(share * len(values) / 2)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(len(values))
+    reach = np.minimum(np.minimum(at, len(values) - 1 - at), half)
+    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
