@@ -100,9 +100,9 @@ class CueStore:
                     f"{path} is a safetensors file, but not one of cues: it holds {content}. "
                     "Give a file written by make_cues.py or the official localization_cues.pickle."
                 )
-            names, provenance = header["names"], header["provenance"]
+            names, provenance = tuple(header["names"]), dict(header["provenance"])
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"The cue file {path} is damaged ({error}). Make or fetch it again.") from error
