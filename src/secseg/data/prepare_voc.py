@@ -1,0 +1,266 @@
+"""From two downloads to VOC 2012 with SegmentationAug, in the layout that ``secseg.data.voc`` opens.
+
+Everything that is whole is kept, every file appears whole: the work can be interrupted at any place and run again.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from secseg.data.classes import VOC_CLASSES, voc_palette
+from secseg.data.cue_store import open_cues
+from secseg.data.images import read_mask
+from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
+from secseg.errors import UserError, listing
+from secseg.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+AUGMENTED, OWN = MASKS
+WANTED = (PHOTOGRAPHS, OWN, LISTS[0])
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to fetch.
+
+    Attributes:
+        title: what it is, for people.
+        url, filename, md5: where it is, its name on disk, the MD5 of its content in hexadecimal.
+    """
+
+    title: str
+    url: str
+    filename: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The archives, and the ids that have to come out of them: VOC's own training set, the augmented one, val."""
+
+    voc: Archive
+    sbd: Archive
+    train: tuple[str, ...]
+    train_aug: tuple[str, ...]
+    val: tuple[str, ...]
+
+
+def official_sources() -> Sources:
+    """Return the addresses and hashes that torchvision knows, and the official lists (1,464, 10,582 and 1,449 ids)."""
+    from torchvision.datasets.sbd import SBDataset
+    from torchvision.datasets.voc import DATASET_YEAR_DICT
+
+    voc = DATASET_YEAR_DICT["2012"]
+    return Sources(
+        Archive("PASCAL VOC 2012", voc["url"], voc["filename"], voc["md5"]),
+        Archive("the Semantic Boundaries Dataset (SBD)", SBDataset.url, SBDataset.filename, SBDataset.md5),
+        *(shipped_ids(split) for split in ("train", "train_aug", "val")),
+    )
+
+
+def prepare(
+    root: str | Path, archives: str | Path | None = None, cues: str | Path | None = None, sources: Sources | None = None
+) -> Path:
+    """Make VOC 2012 with SegmentationAug in ``root``, or complete what is there, and check it.
+
+    VOC's own masks win over SBD's, whose masks of all other training images become palette PNGs of the same numbers.
+
+    Args:
+        root: where to; VOC that is there already, in any of the usual layouts, is completed.
+        archives: folder of the downloaded archives; None for ``archives`` in the root. What it lacks is downloaded.
+        cues: official cue file, or one of ours, to bring to ``cues.safetensors`` in the root; None for no cues.
+        sources: None for the official ones.
+
+    Returns:
+        The folder of the data.
+
+    Raises:
+        UserError: for a download that fails, an archive that is damaged, a disk that is full, and whatever the final
+            check finds.
+    """
+    root = Path(root).expanduser()
+    store = Path(archives).expanduser() if archives else root / "archives"
+    sources = sources or official_sources()
+    try:
+        folder = find_data(root)
+    except UserError:
+        folder = root / "VOCdevkit" / "VOC2012"
+    if _voc_lacks(folder, sources):
+        _extract_voc(fetch(sources.voc, store), folder)
+    _copy_own_masks(folder, sources)
+    missing = {name for name in sources.train_aug if not _is_mask(folder / AUGMENTED / f"{name}.png")}
+    if missing:
+        _convert_sbd(fetch(sources.sbd, store), folder, missing)
+    with atomic_write(folder / LISTS[0] / "train_aug.txt") as temporary:
+        temporary.write_text("\n".join(sources.train_aug) + "\n")
+    check(folder, sources)
+    if cues is not None:
+        imported = open_cues(cues)
+        check_cues(open_split(folder, "train_aug", require_masks=False), imported, len(VOC_CLASSES))
+        imported.save(root / "cues.safetensors")
+        log.info("Cues of %d images: %s", len(imported), root / "cues.safetensors")
+    return folder
+
+
+def check(folder: Path, sources: Sources) -> None:
+    """Check the counts, and that each image has its photograph and a readable mask of its size.
+
+    Raises:
+        UserError: with everything that is wrong.
+    """
+    for split, expected in (("train_aug", sources.train_aug), ("val", sources.val)):
+        images = open_split(folder, split, require_masks=True)
+        if set(images.names) != set(expected):
+            raise UserError(
+                f"The list {split}.txt in {folder} has {len(images.names)} ids, not the {len(expected)} official ones. "
+                "Remove it and run again."
+            )
+        wrong = []
+        for photograph, mask in zip(images.images, images.masks or (), strict=True):
+            try:
+                with Image.open(photograph) as image:
+                    size = image.height, image.width
+                read_mask(mask, len(VOC_CLASSES), size)
+            except UserError as error:
+                wrong.append(str(error))
+            except OSError as error:
+                wrong.append(f"{photograph} is not an image ({error}).")
+        if wrong:
+            raise UserError(
+                f"{len(wrong)} images of {split} are damaged. Remove their files and run again:\n{listing(wrong)}"
+            )
+        log.info("%s: %d images, each with its mask", split, len(images.names))
+
+
+def fetch(archive: Archive, folder: Path) -> Path:
+    """Return the archive in ``folder``, downloaded if it is not there.
+
+    Raises:
+        UserError: if it cannot be downloaded, or what is there is not whole; says what to fetch by hand.
+    """
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    path = folder / archive.filename
+    by_hand = f"Fetch {archive.url} by hand (MD5 {archive.md5}), put it at {path} and run again."
+    if path.is_file():
+        if not check_integrity(path, archive.md5):
+            raise UserError(f"{path} is not whole: its MD5 is not that of {archive.title}. Remove it. {by_hand}")
+        return path
+    part = path.with_name(path.name + ".part")
+    log.info("Downloading %s from %s", archive.title, archive.url)
+    try:
+        download_url(archive.url, folder, part.name, archive.md5)
+        part.replace(path)
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
+        raise UserError(f"Cannot download {archive.title} ({error}). {by_hand}") from error
+    return path
+
+
+def _voc_lacks(folder: Path, sources: Sources) -> bool:
+    """Tell whether anything that the VOC archive brings is missing."""
+    ids = {*sources.train_aug, *sources.train, *sources.val}
+    files = [folder / PHOTOGRAPHS / f"{name}.jpg" for name in ids]
+    files += [folder / OWN / f"{name}.png" for name in (*sources.train, *sources.val)]
+    return not all(path.is_file() for path in files)
+
+
+def _extract_voc(archive: Path, folder: Path) -> None:
+    """Extract photographs, masks and lists, ``VOCdevkit/VOC2012/...`` in the archive, into ``folder``."""
+    log.info("Extracting %s", archive)
+
+    def place(path: PurePosixPath, size: int) -> Path | None:
+        inside = PurePosixPath(*path.parts[2:])
+        if path.parts[:2] != ("VOCdevkit", "VOC2012") or str(inside.parent) not in WANTED:
+            return None
+        target = folder / inside
+        return None if target.is_file() and target.stat().st_size == size else target
+
+    for target, data in _contents(archive, place):
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(data)
+
+
+def _copy_own_masks(folder: Path, sources: Sources) -> None:
+    for name in (*sources.train, *sources.val):
+        own, target = folder / OWN / f"{name}.png", folder / AUGMENTED / f"{name}.png"
+        if not own.is_file():
+            raise UserError(f"The VOC archive brought no mask {own}.")
+        if not (_is_mask(target) and np.array_equal(_mask(own), _mask(target))):
+            with atomic_write(target) as temporary:
+                shutil.copyfile(own, temporary)
+
+
+def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
+    """Turn the class masks of ``missing`` images, ``.../dataset/cls/<id>.mat`` in the archive, into palette PNGs."""
+    log.info("Turning %d masks of %s into %s", len(missing), archive, folder / AUGMENTED)
+
+    def place(path: PurePosixPath, size: int) -> Path | None:
+        wanted = path.parts[-3:-1] == ("dataset", "cls") and path.suffix == ".mat" and path.stem in missing
+        return folder / AUGMENTED / f"{path.stem}.png" if wanted else None
+
+    made = set()
+    for target, data in _contents(archive, place):
+        image = Image.fromarray(_sbd_mask(target.stem, data))
+        image.putpalette(voc_palette().reshape(-1).tolist())
+        with atomic_write(target) as temporary:
+            image.save(temporary)
+        made.add(target.stem)
+        if len(made) % 1000 == 0:
+            log.info("%d of %d", len(made), len(missing))
+    if made != missing:
+        absent = sorted(missing - made)
+        raise UserError(f"{archive} lacks the masks of {len(absent)} images:\n{listing(absent)}")
+
+
+def _sbd_mask(name: str, data: bytes) -> np.ndarray:
+    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8."""
+    from scipy.io import loadmat
+
+    try:
+        mask = np.asarray(loadmat(io.BytesIO(data))["GTcls"][0]["Segmentation"][0])
+    except Exception as error:  # SciPy raises whatever a damaged file leads it to
+        raise UserError(f"The mask of {name} in the SBD archive cannot be read ({error}).") from error
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) >= len(VOC_CLASSES):
+        raise UserError(f"The mask of {name} in the SBD archive is not one of classes 0..{len(VOC_CLASSES) - 1}.")
+    return mask
+
+
+def _contents(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
+    """Yield target and content of the files in an archive that ``place`` gives a target, from name and size.
+
+    Nothing is unpacked by name: links and devices are passed over, names that lead out of the archive refused.
+    """
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                tarfile.data_filter(member, str(archive.parent))
+                target = place(PurePosixPath(member.name), member.size) if member.isreg() else None
+                content = tar.extractfile(member) if target is not None else None
+                if target is not None and content is not None:
+                    yield target, content.read()
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise UserError(f"The archive {archive} is damaged ({error}). Remove it and run again.") from error
+
+
+def _mask(path: Path) -> np.ndarray:
+    return read_mask(path, len(VOC_CLASSES))
+
+
+def _is_mask(path: Path) -> bool:
+    try:
+        _mask(path)
+    except UserError:
+        return False
+    return True
