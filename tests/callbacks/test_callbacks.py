@@ -38,9 +38,11 @@ def test_the_table_has_a_column_with_the_crf_where_it_was_measured() -> None:
 def test_plain_output_shows_terms_rate_speed_eta_and_the_table_in_whole_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    module = TinyModule(on_step=lambda step: module.print(f"the module at {step}"))
     callbacks = [SpeedMonitor(), Progress(every_seconds=0), ScoreTable()]
-    fit(TinyModule(), tmp_path, callbacks=callbacks, enable_progress_bar=True)
+    fit(module, tmp_path, callbacks=callbacks, enable_progress_bar=True)
     text = capsys.readouterr().out
+    assert "the module at 3\n" in text
     assert "\r" not in text
     line = next(line for line in text.splitlines() if line.startswith(f"step {STEPS}/{STEPS}"))
     number = r"-?\d[\d.e+-]*"

@@ -58,28 +58,28 @@ class Progress(ProgressBar):
     def __init__(self, every_seconds: float = 10.0) -> None:
         super().__init__()
         self.every_seconds = every_seconds
-        self._enabled = True
+        self.is_enabled = True  # LightningModule.print asks
         self._bar: tqdm | None = None
         self._validation_bar: tqdm | None = None
         self._started = self._shown = 0.0
         self._first_step = 0
 
     def enable(self) -> None:
-        self._enabled = True
+        self.is_enabled = True
 
     def disable(self) -> None:
-        self._enabled = False
+        self.is_enabled = False
 
     def print(self, *args: Any, **_: Any) -> None:
         """Print without tearing the bar apart."""
-        if self._enabled:
+        if self.is_enabled:
             tqdm.write(" ".join(str(a) for a in args), file=sys.stdout)
             sys.stdout.flush()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._shown = time.monotonic()
         self._first_step = trainer.global_step
-        if self._enabled and sys.stdout.isatty():
+        if self.is_enabled and sys.stdout.isatty():
             self._bar = tqdm(
                 desc="train",
                 total=_total(trainer),
@@ -102,7 +102,7 @@ class Progress(ProgressBar):
                 self._bar.n = step
                 self._bar.refresh()
                 self._shown = now
-        elif self._enabled and (now - self._shown >= self.every_seconds or step == self._first_step + 1 or last):
+        elif self.is_enabled and (now - self._shown >= self.every_seconds or step == self._first_step + 1 or last):
             self._shown = now
             done = step - self._first_step
             left = (now - self._started) / max(done, 1) * (_total(trainer) - step)
@@ -111,7 +111,7 @@ class Progress(ProgressBar):
             self.print(f"step {step}/{_total(trainer)} ({share})  {_values(trainer, pl_module)}  ETA {eta}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._enabled and sys.stdout.isatty() and not trainer.sanity_checking:
+        if self.is_enabled and sys.stdout.isatty() and not trainer.sanity_checking:
             total = sum(trainer.num_val_batches)
             self._validation_bar = tqdm(
                 desc="validation",
