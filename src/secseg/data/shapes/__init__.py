@@ -1,5 +1,5 @@
-"""The built-in data set: drawn by the project itself, with simulated cues, on disk in the layout of VOC."""
+"""A data set that the project draws itself: textured objects on cluttered backgrounds, with simulated cues."""
 
-from secseg.data.shapes.drawing import SHAPES_CLASSES, draw_shapes
+from secseg.data.shapes.dataset import SHAPES_CLASSES, draw_shapes
 
 __all__ = ["SHAPES_CLASSES", "draw_shapes"]

@@ -14,7 +14,7 @@ from secseg.data.shapes.textures import noise
 
 LONGEST = 240
 VOID = 255
-AREAS = {1: (0.16, 0.48), 2: (0.11, 0.27), 3: (0.07, 0.17)}
+AREAS = {1: (0.14, 0.45), 2: (0.1, 0.27), 3: (0.07, 0.17)}
 """How much of the picture each object covers, by the number of objects."""
 
 
@@ -54,17 +54,18 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     classes: list[int] = []
     centres: list[np.ndarray] = []
     alone: list[int] = []
-    for class_number in _choose_classes(count, rng):
+    for number, class_number in enumerate(_choose_classes(count, rng), start=1):
         placed = _place(class_number, count, owner, alone, rng)
         if placed is None:
             continue
         parts, pose, shown = placed
+        number = len(classes) + 1
         _cast_shadow(picture, shown, rng)
         colours = _colours(picture[shown].mean(0), rng)
         for part in parts:
             paint(picture, part.outline, pose, part.texture, (colours[part.colours[0]], colours[part.colours[1]]), rng)
+        owner[shown] = number
         classes.append(class_number)
-        owner[shown] = len(classes)
         alone.append(int(shown.sum()))
         telling = next(part for part in parts if part.telling)
         centres.append(pose.to_pixels(telling.outline).mean(0))
@@ -92,32 +93,25 @@ def _place(
     height, width = owner.shape
     parts = build(rng)
     everything = np.concatenate([part.outline for part in parts])
-    unit_area = _silhouette(parts, Pose.of(100, 100, 50, 0, 1, False), (200, 200)).sum() / 50**2
     for _ in range(12):
         area = rng.uniform(*AREAS[count]) * owner.size
         turn, stretch = rng.uniform(-most_turn, most_turn), rng.uniform(0.88, 1.14)
-        pose = Pose.of(0, 0, (area / unit_area) ** 0.5, turn, stretch, bool(rng.random() < 0.5))
+        pose = Pose.of(0, 0, (area / 2.0) ** 0.5, turn, stretch, bool(rng.random() < 0.5))
         low, high = pose.to_pixels(everything).min(0), pose.to_pixels(everything).max(0)
         slack = 0.12 * (high - low)  # an object may reach over the picture's edge by this much
         room_low, room_high = -low - slack, np.array([width, height]) - high + slack
         middle = (room_low + room_high) / 2
         spread = np.maximum(room_high - room_low, 0) / 2
         pose = Pose(middle + spread * rng.uniform(-1, 1, 2), pose.turn)
-        shown = _silhouette(parts, pose, (height, width))
+        shown = np.zeros(owner.shape, bool)
+        for part in parts:
+            found = coverage(pose.to_pixels(part.outline), (height, width))
+            if found is not None:
+                shown[found[0]] |= found[1] > 0.5
         left = [np.count_nonzero((owner == i + 1) & ~shown) / whole for i, whole in enumerate(alone)]
         if shown.any() and all(share >= 0.55 for share in left):
             return parts, pose, shown
     return None
-
-
-def _silhouette(parts: list[Part], pose: Pose, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels (h, w) bool that the parts cover by more than half."""
-    shown = np.zeros(shape, bool)
-    for part in parts:
-        found = coverage(pose.to_pixels(part.outline), shape)
-        if found is not None:
-            shown[found[0]] |= found[1] > 0.5
-    return shown
 
 
 def _cast_shadow(picture: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> None:
