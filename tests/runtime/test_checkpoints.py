@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -134,10 +135,12 @@ def test_a_crash_with_weights_that_are_not_finite_leaves_no_checkpoint_of_it(tmp
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
-def test_ctrl_c_works_as_before_once_training_has_ended(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    fit(TinyModule(), tmp_path, max_steps=1)
-    assert signal.getsignal(signal.SIGINT) is before
+@pytest.mark.parametrize("on_step", [None, _at(2, _crash)])
+def test_ctrl_c_works_as_before_once_training_has_ended(on_step: Callable[[int], None], tmp_path: Path) -> None:
+    with suppress(Crash):
+        fit(TinyModule(on_step=on_step), tmp_path, max_steps=4)
+    with pytest.raises(KeyboardInterrupt):
+        _press_ctrl_c()
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_path: Path) -> None:

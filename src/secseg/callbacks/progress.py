@@ -61,7 +61,7 @@ class Progress(ProgressBar):
         self.is_enabled = True  # LightningModule.print asks
         self._bar: tqdm | None = None
         self._validation_bar: tqdm | None = None
-        self._started = self._shown = 0.0
+        self._started = self._shown = self._rate = 0.0
         self._first_step = 0
 
     def enable(self) -> None:
@@ -90,6 +90,9 @@ class Progress(ProgressBar):
                 file=sys.stdout,
             )
 
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # at the end of the step it is the next one's
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -98,7 +101,7 @@ class Progress(ProgressBar):
         last = step == _total(trainer)
         if self._bar is not None:
             if now - self._shown > 0.5 or last:
-                self._bar.set_postfix_str(_values(trainer, pl_module), refresh=False)
+                self._bar.set_postfix_str(_values(trainer, self._rate), refresh=False)
                 self._bar.n = step
                 self._bar.refresh()
                 self._shown = now
@@ -108,7 +111,7 @@ class Progress(ProgressBar):
             left = (now - self._started) / max(done, 1) * (_total(trainer) - step)
             share = f"{100 * step / _total(trainer):.0f} %"
             eta = timedelta(seconds=round(left))
-            self.print(f"step {step}/{_total(trainer)} ({share})  {_values(trainer, pl_module)}  ETA {eta}")
+            self.print(f"step {step}/{_total(trainer)} ({share})  {_values(trainer, self._rate)}  ETA {eta}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.is_enabled and sys.stdout.isatty() and not trainer.sanity_checking:
@@ -151,12 +154,11 @@ def _total(trainer: Trainer) -> int:
     return int(trainer.estimated_stepping_batches)
 
 
-def _values(trainer: Trainer, module: LightningModule) -> str:
+def _values(trainer: Trainer, rate: float) -> str:
     """``loss 2.41  seed 1.20  ...  lr 1.0e-03  23.1 images/s  CRF 31 %``; without what is not there."""
     metrics = trainer.callback_metrics
     parts = [f"{term} {float(metrics[f'train/{term}']):.3f}" for term in TERMS if f"train/{term}" in metrics]
-    if trainer.optimizers:
-        parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.1e}")
+    parts.append(f"lr {rate:.1e}")
     if "train/images_per_second" in metrics:
         parts.append(f"{float(metrics['train/images_per_second']):.1f} images/s")
     if "train/crf_share" in metrics:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,9 +60,9 @@ class RandomStates(Callback):
     """Carries the random states of Python, NumPy and torch through a checkpoint, so that a resumed run is
     the same run.
 
-    The states are those at the end of the last whole step (or validation after it), also in a checkpoint
-    that is written when a step is broken off. They are set again when training starts, after Lightning has
-    made its loaders, which draw random numbers.
+    The states are those at the end of the last whole step, also in a checkpoint that is written when a step
+    is broken off. They are set again when training starts, after Lightning has made its loaders, which draw
+    random numbers, and after each validation, whose loader draws some at its first use only.
     """
 
     def __init__(self) -> None:
@@ -83,8 +85,8 @@ class RandomStates(Callback):
         self._states = _random_states()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self._states = _random_states()
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            _set_random_states(self._states)
 
 
 def _random_states() -> dict[str, Any]:
@@ -123,6 +125,8 @@ class Checkpoints(Checkpoint):
         self.best_score = float("-inf")
         self._validated_at = -1  # global step of the last whole validation
         self._stop_asked = False
+        self._training = False
+        self._process = os.getpid()
         self._previous_handler: Any = None
 
     @property
@@ -152,10 +156,8 @@ class Checkpoints(Checkpoint):
         self._save(trainer, "last.ckpt")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
-            return
         try:
-            if trainer.global_step == 0:
+            if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.global_step == 0:
                 return
             if isinstance(exception, KeyboardInterrupt | SIGTERMException):
                 self._save(trainer, "last.ckpt")
@@ -175,12 +177,10 @@ class Checkpoints(Checkpoint):
         _settle(checkpoint["loops"]["fit_loop"], trainer, validated=self._validated_at == trainer.global_step)
 
     # Ctrl-C can come in the middle of an optimiser step, when some weights are new and others are not.
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop_asked = False
-        try:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._stop_asked, self._training, self._process = False, stage == "fit", os.getpid()
+        if self._training and threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGINT, self._ask_to_stop)
-        except ValueError:  # not in the main thread
-            self._previous_handler = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self._stop_if_asked(trainer, log_step=True)
@@ -192,11 +192,13 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn == TrainerFn.FITTING:
             self._stop_if_asked(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._restore_handler()
 
     def _ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
-        if self._stop_asked:
+        if os.getpid() != self._process:
+            return  # the loaders' workers are needed to the end of the step
+        if self._stop_asked or not self._training:  # after an exception, Lightning puts this handler back
             raise KeyboardInterrupt
         self._stop_asked = True
         log.warning("Ctrl-C: stopping after this step; press it again to stop at once.")
@@ -210,6 +212,7 @@ class Checkpoints(Checkpoint):
             raise KeyboardInterrupt
 
     def _restore_handler(self) -> None:
+        self._training = False
         if self._previous_handler is not None:
             signal.signal(signal.SIGINT, self._previous_handler)
             self._previous_handler = None
