@@ -66,18 +66,21 @@ def test_a_terminal_gets_one_bar_over_all_steps(
     assert "Epoch" not in text
 
 
-def test_speed_leaves_validation_out(tmp_path: Path) -> None:
-    import time
-
+def test_speed_leaves_validation_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
     speeds: list[float] = []
+    monkeypatch.setattr("secseg.callbacks.progress.time.perf_counter", lambda: clock[0])
 
-    class Slow(TinyModule):
+    class Timed(TinyModule):
         def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-            time.sleep(0.01)
-            speeds.append(float(self.trainer.callback_metrics.get("train/images_per_second", 0)))
+            clock[0] += 0.5
+            speeds.append(float(self.trainer.callback_metrics.get("train/images_per_second", 8)))
 
-    fit(Slow(on_validation=lambda _: time.sleep(0.2)), tmp_path, callbacks=[SpeedMonitor()])
-    assert min(speeds[2:]) > 40  # 4 images in 10 ms; with a validation of 0.6 s it would be below 7
+    def validate(batch: int) -> None:
+        clock[0] += 100.0
+
+    fit(Timed(on_validation=validate), tmp_path, callbacks=[SpeedMonitor()])
+    assert speeds == [8.0] * STEPS  # 4 images in half a second
 
 
 def test_pictures_and_curves_appear_after_each_validation(tmp_path: Path) -> None:
