@@ -11,9 +11,9 @@ from PIL import Image
 
 from secseg.data.classes import VOID
 from secseg.data.cue_store import CueStore, resample
-from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
+from secseg.data.shapes import SHAPES_CLASSES, dataset, draw_shapes
 from secseg.data.shapes.cues import simulate_cues
-from secseg.data.shapes.scene import draw_scene
+from secseg.data.shapes.scene import Scene, draw_scene
 from secseg.data.voc import open_split
 from secseg.errors import UserError
 
@@ -53,16 +53,30 @@ def test_it_lies_on_disk_as_voc_does(root: Path) -> None:
                 assert set(np.unique(truth)) <= {*range(len(SHAPES_CLASSES)), VOID}
 
 
-def test_a_drawing_that_was_broken_off_is_finished_and_a_whole_one_left_alone(root: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "half"
+def test_a_drawing_that_was_broken_off_goes_on_and_a_whole_one_is_left_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, drawn = tmp_path / "half", []
+
+    def counted(rng: np.random.Generator) -> Scene:
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        drawn.append(rng)
+        return draw_scene(rng)
+
+    monkeypatch.setattr(dataset.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(dataset, "draw_scene", counted)
+    with pytest.raises(KeyboardInterrupt):
+        draw_shapes(folder, train=4, val=2, seed=3)
+    assert not (folder / "shapes.json").exists()
+    with pytest.raises(UserError, match="other settings"):
+        draw_shapes(folder, train=4, val=2, seed=5)
+    drawn[:] = [None] * 4  # never 3 again: count on
     draw_shapes(folder, train=4, val=2, seed=3)
-    (folder / "shapes.json").unlink()
-    (folder / "JPEGImages" / "train_00002.jpg").unlink()
-    draw_shapes(folder, train=4, val=2, seed=3)
+    assert len(drawn) == 4 + 3
     assert digests(folder) == digests(root)
-    before = (folder / "shapes.json").stat().st_mtime_ns
     draw_shapes(folder, train=4, val=2, seed=3)
-    assert (folder / "shapes.json").stat().st_mtime_ns == before
+    assert len(drawn) == 4 + 3
 
 
 def test_a_folder_with_other_things_or_other_settings_is_refused(root: Path, tmp_path: Path) -> None:
@@ -71,8 +85,42 @@ def test_a_folder_with_other_things_or_other_settings_is_refused(root: Path, tmp
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"thesis\.tex"):
         draw_shapes(tmp_path, train=4, val=2)
+    with pytest.raises(UserError, match="is a file"):
+        draw_shapes(tmp_path / "thesis.tex", train=4, val=2)
     with pytest.raises(UserError, match="at least 1"):
         draw_shapes(tmp_path / "none", train=0)
+    with pytest.raises(UserError, match="draw_seed"):
+        draw_shapes(tmp_path / "none", seed=-1)
+
+
+def test_photographs_of_voc_are_not_drawn_over(tmp_path: Path) -> None:
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "JPEGImages").mkdir()
+    listed = tmp_path / "ImageSets" / "Segmentation" / "val.txt"
+    listed.write_text("2007_000033\n")
+    with pytest.raises(UserError, match="JPEGImages"):
+        draw_shapes(tmp_path, train=1, val=1)
+    assert listed.read_text() == "2007_000033\n"
+
+
+def test_an_image_does_not_depend_on_how_many_are_drawn(root: Path, tmp_path: Path) -> None:
+    draw_shapes(tmp_path / "fewer", train=2, val=1, seed=3)
+    fewer, more = digests(tmp_path / "fewer"), digests(root)
+    images = [name for name in fewer if name.endswith((".jpg", ".png"))]
+    assert len(images) == 6
+    assert all(fewer[name] == more[name] for name in images)
+
+
+def test_masks_have_void_at_each_border_and_the_classes_inside(scenes) -> None:
+    for scene in scenes:
+        mask = scene.mask()
+        border = scene.owner[:, 1:] != scene.owner[:, :-1]
+        assert (mask[:, 1:][border] == VOID).all()
+        assert (mask[:, :-1][border] == VOID).all()
+        truth = np.array([0, *scene.classes])[scene.owner]
+        assert (mask[mask != VOID] == truth[mask != VOID]).all()
+        assert set(np.unique(mask)) - {0, VOID} == set(scene.classes)
+        assert np.mean(mask == VOID) < 0.12
 
 
 def test_pictures_hold_one_to_three_objects_that_often_overlap(scenes) -> None:
@@ -85,7 +133,7 @@ def test_pictures_hold_one_to_three_objects_that_often_overlap(scenes) -> None:
     ]
     assert 0.1 < np.mean(hidden) < 0.7
     shares = [np.mean(scene.owner == n) for scene in scenes for n in range(1, len(scene.classes) + 1)]
-    assert min(shares) < 0.1 < 0.3 < max(shares)
+    assert 0.03 < min(shares) < 0.1 < 0.3 < max(shares) < 0.5
 
 
 def test_cues_cover_about_what_the_official_file_covers_and_every_class_has_one(scenes) -> None:

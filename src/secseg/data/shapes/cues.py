@@ -30,7 +30,7 @@ def simulate_cues(scene: Scene, rng: np.random.Generator) -> Cues:
     rows, columns = np.meshgrid(np.linspace(0, height - 1, GRID[0]), np.linspace(0, width - 1, GRID[1]), indexing="ij")
     cues = np.full(GRID, NONE, np.uint8)
 
-    clearance = distance_transform_edt(owner == 0) / 12 + 3.8 * noise(GRID, 4, rng)
+    clearance = distance_transform_edt(owner == 0) / 12 + 5.5 * noise(GRID, 4, rng)
     certain = np.argsort(clearance, axis=None)[-round(BACKGROUND_SHARE * owner.size) :]
     cues.flat[certain] = 0
     for number, (class_number, (x, y)) in enumerate(zip(scene.classes, scene.centres, strict=True), 1):

@@ -5,88 +5,87 @@ from __future__ import annotations
 import io
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from secseg.data.classes import voc_palette
+from secseg.data.classes import VOID, voc_palette
 from secseg.data.cue_store import Cues, CueStore
-from secseg.data.shapes.cues import simulate_cues
+from secseg.data.shapes.cues import GRID, simulate_cues
 from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.scene import draw_scene
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
-VERSION = 1
+VERSION = 2
 """Raised whenever the drawing changes, so that an older drawing is not taken for this one."""
 MARKER = "shapes.json"
+UNFINISHED = "unfinished"
+"""Folder of a drawing that goes on: its settings, and the cue map of each image that is done."""
 
 
 def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 0) -> None:
-    """Draw the data set into ``root``, unless it is there already; a drawing that was broken off is drawn anew.
+    """Draw the data set into ``root``, unless it is there already; a drawing that was broken off goes on.
 
-    ``JPEGImages/<id>.jpg``, ``SegmentationClassAug/<id>.png`` (palette; 255 = void), ``ImageSets/Segmentation/
-    {train,val}.txt``, ``cues.safetensors`` (simulated) and, written last, ``shapes.json``. Image ``number`` depends on
-    ``seed`` and its number only.
+    ``JPEGImages/<id>.jpg``, ``SegmentationClassAug/<id>.png`` (palette; 255 = void),
+    ``ImageSets/Segmentation/{train,val}.txt``, ``cues.safetensors`` (simulated) and, written last, ``shapes.json``.
+    An image depends on ``seed``, its split and its number only.
 
     Args:
         root: folder; made where it is missing.
         train, val: number of images, at least 1.
-        seed: of the drawing.
+        seed: of the drawing, at least 0.
 
     Raises:
-        UserError: where ``root`` holds something else or a drawing with other settings.
+        UserError: where ``root`` holds something else or a drawing with other settings, or cannot be written.
     """
     root = Path(root)
-    if train < 1 or val < 1:
-        raise UserError(f"Cannot draw {train} training and {val} validation images: give at least 1 of each.")
+    if train < 1 or val < 1 or seed < 0:
+        raise UserError(
+            f"Cannot draw {train} training and {val} validation images from seed {seed}: give at least 1 of each "
+            "(data.draw_train, data.draw_val) and a seed of at least 0 (data.draw_seed)."
+        )
     settings = {"version": VERSION, "train": train, "val": val, "seed": seed}
     if _is_there(root, settings):
         return
+    _write(root / UNFINISHED / MARKER, _as_json(settings))
     names = {"train": [f"train_{n:05d}" for n in range(train)], "val": [f"val_{n:05d}" for n in range(val)]}
     jobs = [*names["train"], *names["val"]]
-    # "spawn": forking a process that has threads (torch's, say) can hang it
-    workers = min(os.cpu_count() or 1, len(jobs) // 50)
-    draw = partial(_draw, root, seed)
-    with tqdm(total=len(jobs), desc=f"drawing {root}", unit="image", mininterval=1.0) as bar:
-        cues = {}
-        if workers > 1:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                for name, entry in pool.map(draw, jobs, chunksize=10):
-                    cues[name] = entry
-                    bar.update()
-        else:
-            for name, entry in map(draw, jobs):
-                cues[name] = entry
-                bar.update()
+    # Threads: NumPy and Pillow run beside each other, and new processes would import the caller's script again.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        drawn = pool.map(lambda name: (name, _draw(root, seed, name)), jobs)
+        cues = dict(tqdm(drawn, desc=f"drawing {root}", total=len(jobs), unit="image", mininterval=1.0))
     provenance = {"source": "simulated for the drawn shapes", "draw_seed": seed, "drawing": VERSION}
     CueStore.from_dict(cues, provenance).save(root / "cues.safetensors")
     for split, ids in names.items():
         _write(root / "ImageSets" / "Segmentation" / f"{split}.txt", ("\n".join(ids) + "\n").encode())
-    _write(root / MARKER, json.dumps(settings, indent=2).encode())
+    _write(root / MARKER, _as_json(settings))
+    shutil.rmtree(root / UNFINISHED, ignore_errors=True)
 
 
 def _is_there(root: Path, settings: dict[str, int]) -> bool:
-    marker = root / MARKER
-    if marker.is_file():
+    """Whether ``root`` holds the whole drawing; if not, whether it may be drawn there is made sure."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file. Name a folder for the shapes with data.root=.")
+    for marker in (root / MARKER, root / UNFINISHED / MARKER):
+        if not marker.is_file():
+            continue
         try:
             found = json.loads(marker.read_text("utf-8"))
         except ValueError:
             found = None
         if found == settings:
-            return True
+            return marker.parent == root
         raise UserError(
             f"{root} holds shapes drawn with other settings ({found}; wanted: {settings}). Name another folder with "
             "data.root=, or delete this one."
         )
-    known = {"JPEGImages", "SegmentationClassAug", "ImageSets", "cues.safetensors"}
-    others = [path.name for path in root.iterdir() if path.name not in known] if root.is_dir() else []
+    others = [path.name for path in root.iterdir() if path.name != UNFINISHED] if root.is_dir() else []
     if others:
         raise UserError(
             f"{root} holds other things, and shapes are not drawn among them:\n{listing(sorted(others))}\n"
@@ -95,19 +94,32 @@ def _is_there(root: Path, settings: dict[str, int]) -> bool:
     return False
 
 
-def _draw(root: Path, seed: int, name: str) -> tuple[str, Cues]:
-    """Draw and write one image and its mask; return its cues."""
+def _draw(root: Path, seed: int, name: str) -> Cues:
+    """Draw and write one image and its mask, unless they are there; return its cues.
+
+    The cue map is written last, so where it is, image and mask are.
+    """
+    done = root / UNFINISHED / name
+    if done.is_file():
+        cue_map = np.frombuffer(done.read_bytes(), np.uint8).reshape(GRID)
+        return Cues(tuple(int(c) for c in np.unique(cue_map) if c not in (0, VOID)), cue_map)
     split, number = name.split("_")
     rng = np.random.default_rng([seed, 0 if split == "train" else 1, int(number)])
     scene = draw_scene(rng)
     picture, truth = io.BytesIO(), io.BytesIO()
     Image.fromarray(scene.image).save(picture, "JPEG", quality=92)
-    mask = Image.fromarray(scene.mask(), "P")
+    mask = Image.fromarray(scene.mask())
     mask.putpalette(voc_palette().tobytes())
     mask.save(truth, "PNG")
+    cues = simulate_cues(scene, rng)
     _write(root / "JPEGImages" / f"{name}.jpg", picture.getvalue())
     _write(root / "SegmentationClassAug" / f"{name}.png", truth.getvalue())
-    return name, simulate_cues(scene, rng)
+    _write(done, cues.map.tobytes())
+    return cues
+
+
+def _as_json(settings: dict[str, int]) -> bytes:
+    return (json.dumps(settings, indent=2) + "\n").encode()
 
 
 def _write(path: Path, content: bytes) -> None:

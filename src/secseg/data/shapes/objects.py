@@ -213,7 +213,7 @@ def _house(rng: np.random.Generator) -> list[Part]:
     parts = [
         Part(_polygon([(0.3, -1.15), (0.52, -1.15), (0.52, -0.5), (0.3, -0.5)]), "bricks", ("second", "dark")),
         Part(
-            _polygon([(-wide, eaves), (wide, eaves), (wide, 0.85), (-wide, 0.85)]),
+            _polygon([(-wide, eaves - 0.06), (wide, eaves - 0.06), (wide, 0.85), (-wide, 0.85)]),
             _usual(rng, "bricks"),
             ("body", "second"),
         ),

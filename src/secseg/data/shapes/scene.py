@@ -14,8 +14,8 @@ from secseg.data.shapes.textures import noise
 
 LONGEST = 240
 VOID = 255
-AREAS = {1: (0.14, 0.45), 2: (0.1, 0.27), 3: (0.07, 0.17)}
-"""How much of the picture each object covers, by the number of objects."""
+AREAS = {1: (0.16, 0.48), 2: (0.11, 0.27), 3: (0.07, 0.17)}
+"""Share of the picture that an object would cover if all of it were in sight, by the number of objects."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,17 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     classes: list[int] = []
     centres: list[np.ndarray] = []
     alone: list[int] = []
-    for number, class_number in enumerate(_choose_classes(count, rng), start=1):
+    for class_number in _choose_classes(count, rng):
         placed = _place(class_number, count, owner, alone, rng)
         if placed is None:
             continue
         parts, pose, shown = placed
-        number = len(classes) + 1
         _cast_shadow(picture, shown, rng)
         colours = _colours(picture[shown].mean(0), rng)
         for part in parts:
             paint(picture, part.outline, pose, part.texture, (colours[part.colours[0]], colours[part.colours[1]]), rng)
-        owner[shown] = number
         classes.append(class_number)
+        owner[shown] = len(classes)
         alone.append(int(shown.sum()))
         telling = next(part for part in parts if part.telling)
         centres.append(pose.to_pixels(telling.outline).mean(0))
@@ -93,25 +92,32 @@ def _place(
     height, width = owner.shape
     parts = build(rng)
     everything = np.concatenate([part.outline for part in parts])
+    unit_area = np.count_nonzero(_silhouette(parts, Pose.of(100, 100, 50, 0, 1, False), (200, 200))) / 50**2
     for _ in range(12):
         area = rng.uniform(*AREAS[count]) * owner.size
         turn, stretch = rng.uniform(-most_turn, most_turn), rng.uniform(0.88, 1.14)
-        pose = Pose.of(0, 0, (area / 2.0) ** 0.5, turn, stretch, bool(rng.random() < 0.5))
+        pose = Pose.of(0, 0, (area / unit_area) ** 0.5, turn, stretch, bool(rng.random() < 0.5))
         low, high = pose.to_pixels(everything).min(0), pose.to_pixels(everything).max(0)
         slack = 0.12 * (high - low)  # an object may reach over the picture's edge by this much
         room_low, room_high = -low - slack, np.array([width, height]) - high + slack
         middle = (room_low + room_high) / 2
         spread = np.maximum(room_high - room_low, 0) / 2
         pose = Pose(middle + spread * rng.uniform(-1, 1, 2), pose.turn)
-        shown = np.zeros(owner.shape, bool)
-        for part in parts:
-            found = coverage(pose.to_pixels(part.outline), (height, width))
-            if found is not None:
-                shown[found[0]] |= found[1] > 0.5
+        shown = _silhouette(parts, pose, (height, width))
         left = [np.count_nonzero((owner == i + 1) & ~shown) / whole for i, whole in enumerate(alone)]
         if shown.any() and all(share >= 0.55 for share in left):
             return parts, pose, shown
     return None
+
+
+def _silhouette(parts: list[Part], pose: Pose, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels (h, w) bool that the parts cover by more than half."""
+    shown = np.zeros(shape, bool)
+    for part in parts:
+        found = coverage(pose.to_pixels(part.outline), shape)
+        if found is not None:
+            shown[found[0]] |= found[1] > 0.5
+    return shown
 
 
 def _cast_shadow(picture: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> None:
@@ -141,13 +147,14 @@ def _colours(behind: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarr
 
 
 def _expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light from one side, soft patches of shade, a slight blur and grain; return (h, w, 3) uint8."""
-    height, width = picture.shape[:2]
+    """Light from one side, soft patches of shade, an exposure, a slight blur and grain; return (h, w, 3) uint8."""
+    shape = picture.shape[:2]
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.3)
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    light = 1 + strength * (x * np.cos(angle) + y * np.sin(angle))
-    light *= 1 - rng.uniform(0, 0.3) * noise((height, width), 2, rng, 2)
-    cast = rng.normal(1, 0.04, 3)
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
+    light = 1 + np.float32(strength * np.cos(angle)) * x + np.float32(strength * np.sin(angle)) * y
+    light *= 1 - np.float32(rng.uniform(0, 0.3)) * noise(shape, 2, rng, 2)
+    cast = rng.normal(1, 0.04, 3).astype(np.float32)
     exposed = gaussian_filter(picture * light[..., None] * cast, (0.5, 0.5, 0))
-    exposed += rng.normal(0, rng.uniform(0.008, 0.03), exposed.shape)
-    return (255 * np.clip(exposed * rng.uniform(0.9, 1.15), 0, 1) + 0.5).astype(np.uint8)
+    exposed *= np.float32(np.clip(rng.uniform(0.42, 0.58) / exposed.mean(), 0.7, 1.6))
+    exposed += np.float32(rng.uniform(0.008, 0.03)) * rng.standard_normal(exposed.shape, dtype=np.float32)
+    return (255 * np.clip(exposed, 0, 1) + 0.5).astype(np.uint8)
