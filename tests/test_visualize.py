@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,32 @@ def test_a_panel_has_a_column_for_each_kind_and_names_the_classes_that_it_shows(
     assert {"photograph", "cues", "prediction", "prediction + CRF", "ground truth"} <= shown
     assert {"background", "aeroplane", "bicycle", "void"} <= shown
     assert "bird" not in shown
+
+
+def test_the_cells_of_a_panel_show_the_colours_of_their_masks_at_their_places() -> None:
+    axes = panel([item()], NAMES, PALETTE).axes
+    photo, cues, prediction, refined, truth = (one.images[0].get_array()[20] for one in axes)
+    assert photo.tolist() == [[128] * 3] * 60
+    pale, green = cues[5], cues[30]
+    assert pale[0] == pale[1] == pale[2] > 160  # no cue: the photograph, pale
+    assert green[1] > green[0] + 80
+    for shown in (prediction, refined):
+        left, right = shown[10].tolist(), shown[50].tolist()
+        assert left[0] == left[1] == left[2] < 128  # background
+        assert right[0] > right[1] + 60 > right[2]  # maroon
+    assert truth[10].tolist() == [0, 0, 0]
+    assert truth[50].tolist() == [128, 0, 0]
+    assert axes[4].images[0].get_array()[0, 0].tolist() == list(VOID_COLOUR)
+
+
+def test_a_panel_of_eight_images_is_a_small_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 8, (8, 200, 240, 3))
+    items = [item(200, 240) for _ in range(8)]
+    items = [
+        dataclasses.replace(one, photo=(one.photo + n).astype(np.uint8)) for one, n in zip(items, noise, strict=True)
+    ]
+    panel(items, NAMES, PALETTE).savefig(tmp_path / "panel.png")
+    assert (tmp_path / "panel.png").stat().st_size < 1_000_000
 
 
 def test_a_panel_leaves_out_what_no_image_has() -> None:

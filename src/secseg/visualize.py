@@ -70,19 +70,19 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
 
     Columns that no image has are left out, as are classes that no mask shows.
     """
-    columns = {
+    columns: dict[str, list[np.ndarray | None]] = {
         "photograph": [item.photo for item in items],
-        "cues": [_cue_picture(item, palette) for item in items],
-        "prediction": [overlay(item.photo, item.prediction, palette) for item in items],
-        "prediction + CRF": [_over(item, item.prediction_crf, palette) for item in items],
+        "cues": [_over_grey(item.photo, item.cues, palette, 0.55, 0.85) for item in items],
+        "prediction": [_over_grey(item.photo, item.prediction, palette, 0.28, 0.65) for item in items],
+        "prediction + CRF": [_over_grey(item.photo, item.prediction_crf, palette, 0.28, 0.65) for item in items],
         "ground truth": [None if item.mask is None else colorize(item.mask, palette) for item in items],
     }
     columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
     heights = [2.1 * item.photo.shape[0] / item.photo.shape[1] for item in items]
     heights = [min(max(height, 1.2), 2.6) for height in heights]
     classes = _classes_shown(items, len(class_names))
-    legend = 0.25 * -(-len(classes) // 6) + 0.35
-    figure = Figure(figsize=(2.2 * len(columns), sum(heights) + 0.3 + legend), dpi=100, facecolor="white")
+    legend = 0.18 * -(-len(classes) // 6) + 0.3
+    figure = Figure(figsize=(2.2 * len(columns), sum(heights) + 0.3 + legend), dpi=80, facecolor="white")
     FigureCanvasAgg(figure)
     total = figure.get_figheight()
     grid = figure.add_gridspec(
@@ -104,15 +104,15 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
                 axes.set_title(title, fontsize=9, pad=4)
             if cell is not None:
                 axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
-    patches = [Patch(facecolor=palette[c] / 255, edgecolor="#888888", label=class_names[c]) for c in classes]
+    patches = [Patch(facecolor=_hex(palette[c]), edgecolor="#888888", label=class_names[c]) for c in classes]
     if any(item.mask is not None and (item.mask == VOID).any() for item in items):
-        patches.append(Patch(facecolor=np.array(VOID_COLOUR) / 255, edgecolor="#888888", label="void"))
+        patches.append(Patch(facecolor=_hex(VOID_COLOUR), edgecolor="#888888", label="void"))
     figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
     return figure
 
 
 def curves(metrics_csv: Path) -> Figure:
-    """Draw the terms of the loss and the mean IoU over the steps from a run's ``metrics.csv``, whose rows are sparse."""
+    """Draw the terms of the loss and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``."""
     with Path(metrics_csv).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
@@ -135,7 +135,7 @@ def curves(metrics_csv: Path) -> Figure:
                 textcoords="offset points",
             )
     terms.set(xlabel="step", title="training loss", ylim=(0, None))
-    scores.set(xlabel="step", title="mean IoU on the validation split, %")
+    scores.set(xlabel="step", title="mean IoU on the validation split, %", xlim=(0, None))
     for axes in (terms, scores):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -144,16 +144,18 @@ def curves(metrics_csv: Path) -> Figure:
     return figure
 
 
-def _over(item: GalleryItem, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:
-    return None if mask is None else overlay(item.photo, mask, palette)
-
-
-def _cue_picture(item: GalleryItem, palette: np.ndarray) -> np.ndarray | None:
-    """Cues over a pale photograph: most locations have none, and should look so."""
-    if item.cues is None:
+def _over_grey(
+    photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray, paleness: float, alpha: float
+) -> np.ndarray | None:
+    """A mask over the photograph in light grey: over its own colours those of the classes could not be told."""
+    if mask is None:
         return None
-    pale = (0.45 * item.photo + 0.55 * 255).astype(np.uint8)
-    return overlay(pale, item.cues, palette, alpha=0.85)
+    grey = np.asarray(Image.fromarray(photo).convert("L"))[..., None].repeat(3, axis=2)
+    return overlay((255 * paleness + (1 - paleness) * grey).astype(np.uint8), mask, palette, alpha)
+
+
+def _hex(colour: Sequence[int] | np.ndarray) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _enlarged(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
