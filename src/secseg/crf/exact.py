@@ -15,6 +15,8 @@ from secseg.errors import UserError
 
 #: 81 x 81, the mask of a 641 x 641 input at stride 8: 172 MB a kernel in float32.
 MOST_LOCATIONS = 81 * 81
+#: Least exponent of a kernel: smaller ones change nothing, but as denormal numbers they slow a CPU down several times.
+LEAST = -70.0
 
 
 class Backend:
@@ -48,16 +50,13 @@ class Backend:
         """The weighted sum of both normalised kernels, one matrix an image: (B, n, n), symmetric."""
         p = self.params
         spatial, gaussian = self._grid_kernels(images.shape[2], images.shape[3], dtype, images.device)
+        # Centred bytes and their products are whole numbers below 2**24: the distances have no rounding error.
         colours = images.flatten(2).to(dtype) - 128
         squares = colours.square().sum(1)
-        kernels = spatial.new_empty(len(images), *spatial.shape)
-        for kernel, colour, square in zip(kernels, colours, squares, strict=True):  # one at a time stays in the cache
-            # Centred bytes and their products are whole numbers below 2**24: the distances have no rounding error.
-            torch.add(square[:, None], square, out=kernel).addmm_(colour.T, colour, alpha=-2)
-            torch.add(spatial, kernel, alpha=-0.5 / p.bilateral_rgb**2, out=kernel).exp_()
-            scale = kernel.sum(1).rsqrt_()
-            kernel.mul_(scale[:, None]).mul_(p.bilateral_weight * scale).add_(gaussian)
-        return kernels
+        kernels = torch.add(squares[:, :, None], squares[:, None, :]).baddbmm_(colours.mT, colours, alpha=-2)
+        torch.add(spatial, kernels, alpha=-0.5 / p.bilateral_rgb**2, out=kernels).clamp_(LEAST).exp_()
+        scale = kernels.sum(2).rsqrt_()
+        return kernels.mul_(scale[:, :, None]).mul_(p.bilateral_weight * scale[:, None, :]).add_(gaussian)
 
     def _grid_kernels(self, height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         """What depends on the grid alone, kept for the next batch: the bilateral kernel's spatial exponent, and the
@@ -68,7 +67,7 @@ class Backend:
             y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
             dy, dx = (a.flatten()[:, None] - a.flatten() for a in (y, x))
             distances = (dx.square() + dy.square()).to(device, dtype)
-            gaussian = (distances * (-0.5 / p.gaussian_xy**2)).exp_()
+            gaussian = (distances * (-0.5 / p.gaussian_xy**2)).clamp_(LEAST).exp_()
             scale = gaussian.sum(1).rsqrt_()
             gaussian.mul_(scale[:, None]).mul_(p.gaussian_weight * scale)
             self._grid = (key, distances.mul_(-0.5 / p.bilateral_xy**2), gaussian)

@@ -113,11 +113,11 @@ class FeatureCache:
     def _compute(self, inputs: Tensor, features: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
         """Return the levels as (B, M, c, h, w) float16, M = 2 with mirror images, else 1."""
         both = [features(mirror(inputs, mirrored)) for mirrored in ([False, True] if self.mirror else [False])]
-        return [torch.stack([x.half().cpu() for x in level], 1) for level in zip(*both, strict=True)]
+        return [torch.stack([x.half().contiguous().cpu() for x in level], 1) for level in zip(*both, strict=True)]
 
     def _write(self, group: Sequence[Path], inputs: Tensor, levels: list[Tensor]) -> None:
         for number, path in enumerate(group):
-            entry = {f"level{at}": level[number].clone() for at, level in enumerate(levels)}
+            entry = {f"level{at}": level[number].contiguous() for at, level in enumerate(levels)}
             with atomic_write(self._entry(path)) as temporary:
                 save_file({"image": inputs[number].clone(), **entry}, temporary)
 
