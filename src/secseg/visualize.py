@@ -72,7 +72,7 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
     """
     columns: dict[str, list[np.ndarray | None]] = {
         "photograph": [item.photo for item in items],
-        "cues": [_over_grey(item.photo, item.cues, palette, 0.55, 0.85) for item in items],
+        "cues": [_over_grey(item.photo, item.cues, palette, 0.7, 0.85) for item in items],
         "prediction": [_over_grey(item.photo, item.prediction, palette, 0.28, 0.65) for item in items],
         "prediction + CRF": [_over_grey(item.photo, item.prediction_crf, palette, 0.28, 0.65) for item in items],
         "ground truth": [None if item.mask is None else colorize(item.mask, palette) for item in items],
