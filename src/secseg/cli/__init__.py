@@ -1,0 +1,1 @@
+"""The commands: Hydra at the door, everything heavy imported inside."""

@@ -1,0 +1,35 @@
+"""python src/train.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secseg.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/train.py                                            the built-in data, on whatever machine this is
+python src/train.py decay.pos=0.996 trainer.devices=1
+python src/train.py experiment=voc_animals data.root=<VOC2012>  a slice of VOC on a CPU
+python src/train.py experiment=paper data.root=<VOC2012>        the paper's recipe
+python src/train.py -m loss=seed,sec seed=0,1,2                 six runs
+python src/train.py resume=auto                                 continue the newest run
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import validate
+
+    validate(cfg)
+    from secseg.training import train  # torch and Lightning only now: errors in the command line answer at once
+
+    run = train(cfg)["run"]
+    assert isinstance(run, Path)
+    return run
+
+
+def main() -> None:
+    run_command("train", task, EXAMPLES)
