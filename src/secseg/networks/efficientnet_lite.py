@@ -46,6 +46,7 @@ class EfficientNetLite(TimmTrunk):
         self.variant = variant
         super().__init__(f"tf_efficientnet_lite{variant}", weights, output_stride, levels, load)
         self.normalization = Normalization((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+        self.architecture = type(self).__name__
 
     def _state(self, weights: str) -> dict[str, Tensor]:
         if weights != "imagenet":

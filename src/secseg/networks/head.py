@@ -19,6 +19,9 @@ class LargeFOVHead(nn.Module):
         dropout: probability, element by element (not whole channels).
         reduce: channels of a 1x1 convolution and ReLU before fc6, which makes it cheap; None for none, as in the paper.
 
+    Raises:
+        UserError: for fewer than 2 classes, or settings out of range.
+
     fc8 is drawn with standard deviation 0.01 (not variance), bias 0.
 
     Source: official prototxt of SEC, layers fc6 to fc8.
@@ -36,6 +39,11 @@ class LargeFOVHead(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise UserError(f"A network needs at least 2 classes, background included, not {num_classes}.")
+        if min(width, dilation, reduce or 1) < 1 or not 0 <= dropout <= 1:
+            raise UserError(
+                f"backbone.head: width={width}, dilation={dilation}, reduce={reduce} must be at least 1, and "
+                f"dropout={dropout} in [0, 1]."
+            )
         if reduce is None:
             self.reduce: nn.Module = nn.Identity()
         else:

@@ -49,7 +49,8 @@ class SegmentationNet(nn.Module):
         """Return the trunk's feature levels (B, c, h, w) of images (B, 3, S, S), RGB, 0..255."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             x = self.trunk.normalization(images.to(next(self.parameters()).device))
-            return self.trunk(x.contiguous(memory_format=torch.channels_last))
+            x = x.to(next(self.parameters()).dtype, memory_format=torch.channels_last)
+            return self.trunk(x)
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Return the scores (B, C, h, w) of feature levels, in the head's precision."""
@@ -74,10 +75,10 @@ class SegmentationNet(nn.Module):
         try:
             with torch.no_grad():
                 levels = shapes(torch.empty(1, 3, input_size, input_size, device="meta"))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise UserError(
-                f"The trunk cannot take images of {input_size} x {input_size}: {error}. "
-                "Choose a larger backbone.input_size, such as 321."
+                f"The trunk {self.trunk.architecture} cannot take images of {input_size} x {input_size}: {error}. "
+                f"It is made for {self.trunk.trained_size}: try backbone.input_size={self.trunk.trained_size}."
             ) from error
         height, width = max((level.shape[-2:] for level in levels), key=lambda size: size[0] * size[1])
         return int(height), int(width)
@@ -112,7 +113,7 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
 def trunk_fingerprint(network: SegmentationNet) -> str:
     """Return a SHA-256, in hexadecimal, of what the features depend on: weights, strides and normalisation."""
     trunk = network.trunk
-    digest = hashlib.sha256(repr((type(trunk).__name__, trunk.channels, trunk.strides, trunk.normalization)).encode())
+    digest = hashlib.sha256(repr((trunk.architecture, trunk.channels, trunk.strides, trunk.normalization)).encode())
     for name, tensor in trunk.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
 from secseg.errors import UserError, nearest
+from secseg.files import sha256
 from secseg.networks.normalization import CAFFE, CAFFE_RGB, TORCHVISION
 from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict, download, read_weights
 
 NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
+# torchvision ends the file's name with the start of its SHA-256.
+FEATURES_DIGEST = VGG16_Weights.IMAGENET1K_FEATURES.url.rpartition("-")[2].removesuffix(".pth")
 # Stages of VGG-16: output channels of the convolutions, and torchvision's index of each.
 STAGES = (
     ((64, 64), (0, 2)),
@@ -36,15 +40,17 @@ class VGG16LargeFOV(Trunk):
             without valid fully connected layers), the path of a state dict in torchvision's layout, or None.
         normalization: what the weights want: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or ``caffe``
             (BGR minus the mean, unscaled); None chooses by ``weights`` (a path: torchvision's; none: Caffe's).
-
         load: read the weights now; False where a checkpoint's are to be loaded in their place.
 
     Raises:
-        UserError: for weights that do not fit, or another normalisation.
+        UserError: for weights that do not fit, or of a file that does not want torchvision's normalisation, where none
+            is given.
     """
 
     channels = (512,)
     strides = (8,)
+    trained_size = 321
+    architecture = "VGG16LargeFOV"
 
     def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
         super().__init__()
@@ -69,7 +75,7 @@ class VGG16LargeFOV(Trunk):
         self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
         self._fully_connected: dict[str, Tensor] | None = None
         if weights is not None and load:
-            self._load(self._state(weights), weights)
+            self._load(self._state(weights), weights, normalization is not None)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [self.layers(images)]
@@ -86,7 +92,7 @@ class VGG16LargeFOV(Trunk):
             return download(lambda: source.get_state_dict(check_hash=True), f"torchvision's {source}", source.url)
         return read_weights(weights)
 
-    def _load(self, state: dict[str, Tensor], weights: str) -> None:
+    def _load(self, state: dict[str, Tensor], weights: str, normalization_given: bool) -> None:
         convolutions = {
             f"features.{index}": f"layers.conv{stage}_{number}"
             for stage, (_, indices) in enumerate(STAGES, 1)
@@ -98,15 +104,28 @@ class VGG16LargeFOV(Trunk):
         shapes = {name: own["layers.conv1_1.bias"].new_empty(1).expand(size) for name, size in FULLY_CONNECTED.items()}
         for name, shape in shapes.items():
             wanted[f"{name}.weight"], wanted[f"{name}.bias"] = shape, shape[:, 0]
-        check_state_dict(state, wanted, f"weights {weights}")
+        check_state_dict(state, wanted, f"{weights} for VGG-16")
         self.load_state_dict(
             {f"{ours}.{part}": state[f"{theirs}.{part}"] for theirs, ours in convolutions.items() for part in parts}
         )
-        # These weights have fully connected layers of NaN or noise (torchvision says they cannot classify).
-        if weights == "imagenet_features":
-            warnings.warn("IMAGENET1K_FEATURES has no valid fc6 and fc7: the head is drawn at random.", stacklevel=3)
-        else:
-            self._fully_connected = subsample(state)
+        fully_connected = subsample(state)
+        if not _features_alone(weights) and all(bool(tensor.isfinite().all()) for tensor in fully_connected.values()):
+            self._fully_connected = fully_connected
+            return
+        if weights != "imagenet_features" and not normalization_given:
+            raise UserError(
+                f"{weights} has no valid fully connected layers, like torchvision's IMAGENET1K_FEATURES, which want "
+                "another input than IMAGENET1K_V1. Say which input this file wants: "
+                "backbone.trunk.normalization=features (IMAGENET1K_FEATURES), caffe or torchvision."
+            )
+        warnings.warn(f"The weights {weights} have no valid fc6 and fc7: both are drawn at random.", stacklevel=3)
+
+
+def _features_alone(weights: str) -> bool:
+    """Tell torchvision's IMAGENET1K_FEATURES, which by its documentation lacks the classifier's values, in any file."""
+    if weights in ("imagenet", "imagenet_features"):
+        return weights == "imagenet_features"
+    return sha256(Path(weights).expanduser()).startswith(FEATURES_DIGEST)
 
 
 def subsample(state: dict[str, Tensor]) -> dict[str, Tensor]:
