@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import shutil
 import tarfile
 import urllib.error
@@ -17,6 +18,7 @@ import torchvision.datasets.utils
 from PIL import Image
 from scipy.io import savemat
 
+from secseg.cli.prepare_voc import main
 from secseg.data import prepare_voc
 from secseg.data.classes import voc_palette
 from secseg.data.cue_store import Cues, CueStore
@@ -300,6 +302,27 @@ def test_official_cues_come_into_the_root(tmp_path: Path, web: Path) -> None:
     CueStore.from_dict({TRAIN[0]: cues[TRAIN[0]]}, {}).save(tmp_path / "some.safetensors")
     with pytest.raises(UserError, match=r"4 of 5 images .* have no cues"):
         prepare(tmp_path / "voc", web, tmp_path / "some.safetensors", sources(web))
+
+
+def test_a_root_that_cannot_be_written_is_told(tmp_path: Path, web: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"Cannot make the folder .*file/voc/archives .*root="):
+        prepare(tmp_path / "file" / "voc", sources=sources(web))
+
+
+def test_the_command_leaves_its_results_and_says_where(
+    tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = sources(web)
+    monkeypatch.setattr(prepare_voc, "official_sources", lambda: known)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["prepare_voc.py", f"root={tmp_path / 'voc'}", f"archives={web}"])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    run = tmp_path / lines[-1].removeprefix("run: ")
+    results = json.loads((run / "results.json").read_text())
+    assert results["images"] == {"train_aug": 5, "val": 1}
+    assert results["data"] == str(tmp_path / "voc" / "VOCdevkit" / "VOC2012")
 
 
 def test_the_official_sources_are_torchvisions_and_count_right() -> None:

@@ -158,6 +158,10 @@ def fetch(archive: Archive, folder: Path) -> Path:
         if not check_integrity(path, archive.md5):
             raise UserError(f"{path} is not whole: its MD5 is not that of {archive.title}. Remove it. {by_hand}")
         return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {folder} ({error.strerror}). Choose another with root=.") from error
     part = path.with_name(path.name + ".part")
     log.info("Downloading %s from %s", archive.title, archive.url)
     try:

@@ -1,0 +1,38 @@
+"""python src/prepare_voc.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secseg.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/prepare_voc.py                                       download, extract and check, in data/voc
+python src/prepare_voc.py root=/data/voc archives=~/Downloads   from archives that are there already
+python src/prepare_voc.py cues=localization_cues.pickle         with the official cues
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import to_plain
+
+    config = to_plain(cfg)
+    from secseg.data.prepare_voc import prepare
+    from secseg.data.voc import open_split
+    from secseg.runtime import save_config, write_results
+
+    run = Path(config["run_dir"])
+    save_config(run, config)
+    folder = prepare(config["root"], config["archives"], config["cues"])
+    images = {split: len(open_split(folder, split, require_masks=True).names) for split in ("train_aug", "val")}
+    write_results(run, {"data": folder, "images": images, "cues": config["cues"]})
+    print(f"{folder} is whole. Train on it with: python src/train.py data=voc12aug data.root={config['root']}")
+    return run
+
+
+def main() -> None:
+    run_command("prepare_voc", task, EXAMPLES)
