@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from secseg.errors import UserError
+from secseg.networks.dropout import Dropout
 
 
 class LargeFOVHead(nn.Module):
@@ -53,7 +54,7 @@ class LargeFOVHead(nn.Module):
         self.fc7 = nn.Conv2d(width, width, 1)
         self.classifier = nn.Conv2d(width, num_classes, 1)
         self.relu = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]
 
