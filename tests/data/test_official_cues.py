@@ -43,17 +43,15 @@ def test_a_plain_pickle_and_arrays_in_fortran_order_or_other_integers_read_the_s
 
 def test_overlaps_are_resolved_by_region_size_and_said(tmp_path: Path) -> None:
     entries = content()
-    # (5, 6): 20 (two locations) against 3 (three); (9, 9): 3 against background, which has most locations of all.
-    entries["1_cues"] = np.array(
-        [(20, 5, 6), (20, 5, 7), (3, 5, 6), (3, 9, 9), (3, 9, 8)] + [(0, 9, column) for column in range(5, 15)]
-    ).T
+    # (5, 6): 20 has two locations, 3 has three. (9, 8) and (9, 9): 3 against background, whose region is smaller.
+    places = [(20, 5, 6), (20, 5, 7), (3, 5, 6), (3, 9, 9), (3, 9, 8), (0, 9, 9), (0, 9, 8)]
+    entries["1_cues"] = np.array(places).T
     path = write(tmp_path, entries)
     with pytest.warns(UserWarning, match="3 locations have more than one class"):
         store = import_official(path, tmp_path / "input_list.txt")
     cue_map = store["2007_000039"].map
     assert cue_map[5, 6] == 20  # the smaller region wins
     assert cue_map[9, 9] == cue_map[9, 8] == 3  # objects beat background
-    assert cue_map[9, 5] == 0
     assert store.provenance["overlaps"] == 3
     assert "smaller region" in store.provenance["overlap_rule"]
 
@@ -131,6 +129,15 @@ def test_a_truncated_file_is_named(tmp_path: Path, name: str, keep: float) -> No
     path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
     with pytest.raises(UserError, match=r"localization_cues.*(truncated|damaged)"):
         read_official(path)
+
+
+def test_a_file_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, content())
+    whole = path.read_bytes()
+    for at in range(10, len(whole), 7):
+        path.write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+        with pytest.raises(UserError, match="truncated or damaged"):
+            read_official(path)
 
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:

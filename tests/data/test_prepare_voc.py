@@ -201,6 +201,14 @@ def test_a_damaged_mask_is_made_again(tmp_path: Path, web: Path) -> None:
         np.testing.assert_array_equal(read_mask(mask_file, 21), mask(name, void=name in TRAIN))
 
 
+def test_an_augmented_mask_that_is_not_vocs_own_gives_way_to_it(tmp_path: Path, web: Path) -> None:
+    folder = prepare(tmp_path / "voc", web, sources=sources(web))
+    path = folder / "SegmentationClassAug" / f"{TRAIN[0]}.png"
+    path.write_bytes(png(mask(TRAIN[0], void=False)))  # a whole mask, SBD's
+    prepare(tmp_path / "voc", web, sources=sources(web))
+    np.testing.assert_array_equal(read_mask(path, 21), mask(TRAIN[0], void=True))
+
+
 def test_downloads_come_from_the_address_and_are_kept(
     tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
