@@ -68,10 +68,6 @@ def validate(cfg: DictConfig) -> None:
     """
     config = to_plain(cfg)
     problems = [*_ranges(config), *_choices(config)]
-    if config["loss"]["constrain"] and config["crf"]["train"]["backend"] == "none":
-        problems.append(
-            "loss.constrain has a weight, but crf.train.backend is none: choose crf=exact, or loss=seed_expand."
-        )
     if problems:
         raise UserError("\n".join(problems))
 

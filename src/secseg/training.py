@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: for anything that the user can mend.
     """
-    config = to_plain(cfg)
+    config = without_unused_terms(to_plain(cfg))
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], seed=config["seed"])
     assert isinstance(datamodule, VOCDataModule)
@@ -86,6 +86,14 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     finally:
         finish_loggers()
     return {"run": run.path, "results": results, "module": module, "datamodule": datamodule, "trainer": trainer}
+
+
+def without_unused_terms(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the constrain term where training has no CRF (``crf=off``, ``crf=test_only``), and say so."""
+    if config["loss"]["constrain"] and config["crf"]["train"]["backend"] == "none":
+        log.warning("crf.train.backend is none: the constrain term, which needs a CRF, is left out.")
+        config["loss"] = {**config["loss"], "constrain": 0.0}
+    return config
 
 
 def build_module(config: Mapping[str, Any], datamodule: VOCDataModule) -> SECModule:

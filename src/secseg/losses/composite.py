@@ -44,8 +44,7 @@ class SECLoss(nn.Module):
             raise UserError("Every term of the loss has weight 0: there is nothing to train on. Choose loss=sec, say.")
         if "constrain" in self.weights and crf is None:
             raise UserError(
-                "The constrain loss needs a CRF in training, and crf.train.backend is none: choose crf=exact, "
-                "or loss=seed_expand."
+                "The constrain loss needs a CRF in training: build one, or give the term weight 0 (loss=seed_expand)."
             )
         self.decay = decay
         self.crf = crf
