@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 import timm
+import torch
 from torch import Tensor
 
 from secseg.errors import UserError
@@ -62,7 +63,8 @@ class EfficientNetLite(TimmTrunk):
             ) from error
         path = getattr(module, f"EfficientnetLite{self.variant}ModelFile").get_model_file_path()
         given = read_weights(path, DIGESTS[self.variant])
-        names = timm.create_model(self.model).state_dict()
+        with torch.device("meta"):
+            names = timm.create_model(self.model).state_dict()
         if len(names) != len(given):
             raise UserError(f"{path} has {len(given)} tensors, timm's {self.model} {len(names)}: they do not fit.")
         return dict(zip(names, given.values(), strict=True))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from secseg.errors import UserError, listing, nearest
@@ -78,10 +79,13 @@ class TimmTrunk(Trunk):
                 )
             options["out_indices"] = tuple(sorted(set(levels)))
         try:
-            net: Any = timm.create_model(model, **options)
             if levels is None:
-                wanted = [at for at, info in enumerate(net.feature_info.info) if info["reduction"] >= 8]
-                net = timm.create_model(model, **options, out_indices=tuple(wanted))
+                with torch.device("meta"):
+                    whole: Any = timm.create_model(model, **options)
+                options["out_indices"] = tuple(
+                    at for at, stage in enumerate(whole.feature_info.info) if stage["reduction"] >= 8
+                )
+            net: Any = timm.create_model(model, **options)
         except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError, IndexError) as error:
             raise UserError(
                 f"timm's {model} cannot serve as a trunk at output stride {output_stride}: "
@@ -117,7 +121,9 @@ class TimmTrunk(Trunk):
         return whole.state_dict()
 
     def _load(self, state: dict[str, Tensor], what: str) -> None:
-        check_state_dict(state, timm.create_model(self.model).state_dict(), what)
+        with torch.device("meta"):
+            wanted = timm.create_model(self.model).state_dict()
+        check_state_dict(state, wanted, what)
         # features_only renames modules: blocks.0 becomes blocks_0, or all are put into one called model
         sources = {name.replace("_", "."): name for name in state}
         names = {name: sources.get(name.removeprefix("model.").replace("_", ".")) for name in self.net.state_dict()}
