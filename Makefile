@@ -1,0 +1,29 @@
+# make install   the project and its tools in .venv
+# make demo      train, evaluate and draw pictures on the built-in data: minutes on two cores
+# make test      lint, types, tests
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 install")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/python src/train.py name=demo
+	@folder=$$(ls -dt runs/demo/*/ | head -n 1); \
+	echo "Photographs, cues, predictions: $${folder}pictures"; \
+	echo "Losses and scores over time:    $${folder}curves.png"; \
+	echo "Figures with their protocol:    $${folder}results.json"
+
+test: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
