@@ -21,6 +21,7 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
     """Build a mean-field CRF: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``.
 
     The result is unfloored, on the device of the logits, float64 for float64 logits and float32 for all others.
+    ``backend: none`` in ``conf/crf`` is no backend: whoever builds the stage leaves its CRF out.
 
     Args:
         backend: ``exact`` (the dense kernels themselves: small grids, any device), ``lattice`` (the official

@@ -47,7 +47,7 @@ class CRFParams:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "iterations":
-                if not _is_number(value) or value != int(value) or value < 1:
+                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                     wrong.append(f"iterations is {value!r}: choose a whole number of at least 1")
             elif field.name.endswith("weight"):
                 if not _is_number(value) or value < 0:

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import numba
+
 from secseg.files import user_cache
 
 
@@ -19,9 +21,10 @@ def _cache_folder() -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="secseg-numba-"))
 
 
-os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))  # read when Numba is imported
-
-import numba  # noqa: E402
+# Numba would cache beside this file, and cannot be asked to look elsewhere but by its environment.
+if "NUMBA_CACHE_DIR" not in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
+numba.config.reload_config()  # it read the environment when it was imported
 
 #: Compiled once a machine, without the GIL, so that threads work on several images.
 njit = numba.njit(cache=True, nogil=True)

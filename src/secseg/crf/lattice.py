@@ -19,13 +19,17 @@ from torch import Tensor
 
 from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
 from secseg.crf.compiled import njit
+from secseg.errors import UserError
+
+#: Largest coordinate on the lattice: up to here float32 places a location in a simplex to 1/64 of a step.
+MOST = 2.0**18
 
 
 class Backend:
     """Lattice mean field; see :func:`secseg.crf.build_crf`. Computed in float32; images of a batch run side by side.
 
     Raises:
-        UserError: on a call with input that does not fit together.
+        UserError: on a call with input that does not fit together, or with widths too small for a lattice.
     """
 
     def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
@@ -52,7 +56,8 @@ class Backend:
         gaussian = position / np.float32(p.gaussian_xy)
         unary = scores.reshape(-1, scores.shape[2])
         lattices = [build_lattice(features.reshape(-1, features.shape[2])) for features in (bilateral, gaussian)]
-        probs = _mean_field(unary, *lattices[0], p.bilateral_weight, *lattices[1], p.gaussian_weight, p.iterations)
+        weights = float(p.bilateral_weight), float(p.gaussian_weight)  # whole numbers would be compiled once more
+        probs = _mean_field(unary, *lattices[0], weights[0], *lattices[1], weights[1], p.iterations)
         return probs.reshape(scores.shape)
 
 
@@ -63,7 +68,17 @@ def build_lattice(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
         corners: (n, d + 1) int32, the lattice points of each location's simplex, counted from 1.
         weights: (n, d + 1) float32, barycentric weights times ``D^-1/2``.
         neighbours: (d + 1, m, 2) int32, of each of the m lattice points along each direction; 0 where there is none.
+
+    Raises:
+        UserError: for coordinates above ``MOST``, where rounding would lead out of the simplex.
     """
+    reach = 2 * (features.shape[1] + 1) * float(features.max())  # no elevated coordinate is larger
+    if not reach <= MOST:
+        raise UserError(
+            "The CRF's widths are too small for the lattice: a location of this image is "
+            f"{features.max():.3g} standard deviations away from another. Choose larger widths "
+            "(bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
+        )
     corners, weights, neighbours = _connect(features)
     norm = np.zeros((len(features), 1), np.float32)
     _filter(np.ones_like(norm), corners, weights, neighbours, np.float32(1), norm)

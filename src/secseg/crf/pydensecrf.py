@@ -10,7 +10,7 @@ from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, work
 from secseg.errors import UserError
 
 try:
-    from pydensecrf.densecrf import DenseCRF2D
+    from pydensecrf.densecrf import CONST_KERNEL, NORMALIZE_SYMMETRIC, DenseCRF2D
 except ImportError as error:
     raise UserError(
         "The CRF backend pydensecrf needs the package of that name, which is not installed "
@@ -43,8 +43,7 @@ class Backend:
         classes, height, width = scores.shape
         crf = DenseCRF2D(width, height, classes)
         crf.setUnaryEnergy(np.ascontiguousarray(-scores.reshape(classes, -1)))
-        crf.addPairwiseBilateral(
-            sxy=p.bilateral_xy, srgb=p.bilateral_rgb, rgbim=np.ascontiguousarray(photo), compat=p.bilateral_weight
-        )
-        crf.addPairwiseGaussian(sxy=p.gaussian_xy, compat=p.gaussian_weight)
-        return np.array(crf.inference(int(p.iterations)), np.float32).reshape(scores.shape)
+        kind = {"kernel": CONST_KERNEL, "normalization": NORMALIZE_SYMMETRIC}
+        crf.addPairwiseBilateral(p.bilateral_xy, p.bilateral_rgb, photo, compat=p.bilateral_weight, **kind)
+        crf.addPairwiseGaussian(p.gaussian_xy, compat=p.gaussian_weight, **kind)
+        return np.array(crf.inference(p.iterations), np.float32).reshape(scores.shape)
