@@ -174,7 +174,7 @@ def _connect(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @njit
-def _slot(key: np.ndarray, keys: np.ndarray, table: np.ndarray) -> int:
+def _slot(key: np.ndarray, keys: np.ndarray, table: np.ndarray) -> np.int64:
     """The place of ``key`` in the hash table, or the empty one where it belongs."""
     mixed = np.uint64(0)
     for i in range(key.shape[0]):
@@ -193,7 +193,12 @@ def _slot(key: np.ndarray, keys: np.ndarray, table: np.ndarray) -> int:
 
 @njit
 def _filter(
-    values: np.ndarray, corners: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, weight: float, out: np.ndarray
+    values: np.ndarray,
+    corners: np.ndarray,
+    weights: np.ndarray,
+    neighbours: np.ndarray,
+    weight: np.float32,
+    out: np.ndarray,
 ) -> None:
     """Add ``weight`` times the filtered ``values`` (n, C) to ``out`` (n, C): splat, blur, slice."""
     n, channels = values.shape
@@ -241,11 +246,11 @@ def _mean_field(
     bilateral_corners: np.ndarray,
     bilateral_weights: np.ndarray,
     bilateral_neighbours: np.ndarray,
-    bilateral_weight: float,
+    bilateral_weight: np.float32,
     gaussian_corners: np.ndarray,
     gaussian_weights: np.ndarray,
     gaussian_neighbours: np.ndarray,
-    gaussian_weight: float,
+    gaussian_weight: np.float32,
     iterations: int,
 ) -> np.ndarray:
     """``Q <- softmax(unary + sum_m w_m K_m Q)`` from ``softmax(unary)``; unary and result (n, C) float32."""

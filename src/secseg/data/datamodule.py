@@ -96,7 +96,8 @@ class VOCDataModule(pl.LightningDataModule):
 
     def connect(self, network: SegmentationNet, input_size: int) -> None:
         """Serve batches for ``network``; where its trunk is frozen, compute the features that the cache lacks."""
-        size, features = input_size, (None, None)
+        size = input_size
+        features: tuple[FeatureCache | None, FeatureCache | None] = (None, None)
         if network.freeze and self.feature_cache != "off":
             folder = Path(self.feature_cache or user_cache() / "features").expanduser()
             key = trunk_fingerprint(network)

@@ -91,7 +91,7 @@ class EvaluationImages(Dataset[dict[str, Any]]):
             height, width = photo.shape[:2]
             mask = read_mask(self.images.masks[number], len(self.images.class_names), (height, width))
         cues = self.cues[name].map if self.cues is not None and name in self.cues else None
-        sample = {"name": name, "photo": photo, "mask": mask, "cues": cues}
+        sample: dict[str, Any] = {"name": name, "photo": photo, "mask": mask, "cues": cues}
         if self.features is not None:
             sample["image"], sample["features"] = self.features.read(self.images.images[number])
         else:

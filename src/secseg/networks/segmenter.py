@@ -35,7 +35,7 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.trunk, self.head, self.freeze = trunk, head, freeze
         self.class_names = tuple(class_names)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
         if freeze:
             trunk.requires_grad_(False).eval()
 
