@@ -81,7 +81,7 @@ def build_lattice(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
         )
     corners, weights, neighbours = _connect(features)
     norm = np.zeros((len(features), 1), np.float32)
-    _filter(np.ones_like(norm), corners, weights, neighbours, np.float32(1), norm)
+    _filter(np.ones_like(norm), corners, weights, neighbours, 1.0, norm)
     # 1e-20 as in the reference implementation: nothing to float32, but no division by zero.
     weights *= 1 / np.sqrt(norm + np.float32(1e-20))
     return corners, weights, neighbours
@@ -188,7 +188,7 @@ def _slot(key: np.ndarray, keys: np.ndarray, table: np.ndarray) -> np.int64:
         if same:
             break
         slot = (slot + 1) & (table.shape[0] - 1)
-    return slot
+    return int(slot)
 
 
 @njit
@@ -197,7 +197,7 @@ def _filter(
     corners: np.ndarray,
     weights: np.ndarray,
     neighbours: np.ndarray,
-    weight: np.float32,
+    weight: float,
     out: np.ndarray,
 ) -> None:
     """Add ``weight`` times the filtered ``values`` (n, C) to ``out`` (n, C): splat, blur, slice."""
@@ -246,11 +246,11 @@ def _mean_field(
     bilateral_corners: np.ndarray,
     bilateral_weights: np.ndarray,
     bilateral_neighbours: np.ndarray,
-    bilateral_weight: np.float32,
+    bilateral_weight: float,
     gaussian_corners: np.ndarray,
     gaussian_weights: np.ndarray,
     gaussian_neighbours: np.ndarray,
-    gaussian_weight: np.float32,
+    gaussian_weight: float,
     iterations: int,
 ) -> np.ndarray:
     """``Q <- softmax(unary + sum_m w_m K_m Q)`` from ``softmax(unary)``; unary and result (n, C) float32."""
