@@ -1,0 +1,218 @@
+"""Parameters, choice of backend, and what all backends promise alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from secseg.crf import BACKENDS, CRFParams, build_crf
+from secseg.errors import UserError
+from tests.conftest import REPOSITORY
+from tests.crf import TRAINING, textured
+
+PAPER = {
+    "bilateral_weight": 10,
+    "bilateral_xy": 80,
+    "bilateral_rgb": 13,
+    "gaussian_weight": 3,
+    "gaussian_xy": 3,
+    "iterations": 10,
+}
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def build(request: pytest.FixtureRequest):
+    """Build any of the backends."""
+    if request.param == "pydensecrf":
+        return request.getfixturevalue("official")
+    return lambda params, gradient="stop": build_crf(request.param, params, gradient)
+
+
+def test_defaults_are_the_paper_s_at_test_time() -> None:
+    assert dataclasses.asdict(CRFParams()) == PAPER
+
+
+def test_scaled_divides_the_spatial_widths_only() -> None:
+    assert CRFParams().scaled(12) == CRFParams(10, 80 / 12, 13, 3, 3 / 12, 10)
+
+
+def test_all_parameters_out_of_range_are_listed() -> None:
+    with pytest.raises(UserError) as caught:
+        CRFParams(-1, 0, float("nan"), "3", True, 2.5)  # type: ignore[arg-type]
+    for name in PAPER:
+        assert f"{name} is" in str(caught.value)
+
+
+@pytest.mark.parametrize("iterations", [0, -1, 1.0, True, None])
+def test_iterations_are_a_whole_number(iterations: object) -> None:
+    with pytest.raises(UserError, match="iterations"):
+        CRFParams(iterations=iterations)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("factor", [0, -12, float("inf"), "12"])
+def test_a_scale_that_divides_nothing_is_refused(factor: object) -> None:
+    with pytest.raises(UserError, match="scale"):
+        CRFParams().scaled(factor)  # type: ignore[arg-type]
+
+
+def test_an_unknown_backend_is_answered_with_the_valid_ones() -> None:
+    with pytest.raises(UserError, match=r"exact, lattice, pydensecrf.*Did you mean 'lattice'"):
+        build_crf("latice", CRFParams())
+
+
+@pytest.mark.parametrize("backend", ["lattice", "pydensecrf"])
+def test_the_exact_gradient_is_refused_by_the_lattices(backend: str) -> None:
+    with pytest.raises(UserError, match=r"no gradient 'exact'.*stop, diagonal, or the backend exact"):
+        build_crf(backend, CRFParams(), "exact")
+
+
+def test_an_unknown_gradient_is_answered_with_the_valid_ones() -> None:
+    with pytest.raises(UserError, match=r"stop, diagonal, exact.*Did you mean 'diagonal'"):
+        build_crf("exact", CRFParams(), "diagonl")
+
+
+def test_a_missing_pydensecrf_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    monkeypatch.delitem(sys.modules, "secseg.crf.pydensecrf", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'secseg\[pydensecrf\]'"):
+        build_crf("pydensecrf", CRFParams())
+
+
+def test_a_batch_is_its_images_one_by_one(build) -> None:
+    logits, images = textured((4, 5, 17, 14))
+    crf = build(TRAINING)
+    whole = crf(logits, images)
+    single = torch.cat([crf(z, image) for z, image in zip(logits.split(1), images.split(1), strict=True)])
+    torch.testing.assert_close(whole, single, atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole.sum(1), torch.ones(4, 17, 14))
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 3, 1, 1), (2, 3, 1, 9), (2, 3, 9, 1), (1, 1, 6, 5), (2, 1, 1, 1), (1, 2, 2, 2), (1, 255, 4, 3)]
+)
+@pytest.mark.parametrize("colour", [0, 255, None])
+def test_degenerate_grids_give_probabilities(build, size: tuple[int, int, int, int], colour: int | None) -> None:
+    logits, images = textured(size)
+    if colour is not None:
+        images.fill_(colour)
+    probs = build(CRFParams())(logits, images)
+    assert probs.shape == logits.shape
+    assert probs.dtype == torch.float32
+    torch.testing.assert_close(probs.sum(1), torch.ones(size[0], *size[2:]))
+
+
+def test_uniform_scores_stay_uniform(build) -> None:
+    _, images = textured((1, 4, 12, 9))
+    probs = build(TRAINING)(torch.full((1, 4, 12, 9), 7.0), images)
+    torch.testing.assert_close(probs, torch.full((1, 4, 12, 9), 0.25))
+
+
+@pytest.mark.parametrize("size", [1e4, 1e30])
+def test_huge_scores_stay_finite(build, size: float) -> None:
+    logits, images = textured((1, 4, 12, 9))
+    probs = build(TRAINING)(logits * size, images)
+    assert probs.isfinite().all()
+    torch.testing.assert_close(probs.argmax(1), logits.argmax(1))  # nothing a neighbour says outweighs them
+
+
+def test_a_constant_added_to_a_location_changes_nothing(build) -> None:
+    logits, images = textured((1, 4, 12, 9))
+    crf = build(TRAINING)
+    torch.testing.assert_close(crf(logits + 3, images), crf(logits, images), atol=1e-5, rtol=0)
+
+
+def test_the_result_is_not_floored(build) -> None:
+    logits, images = textured((1, 4, 12, 9))
+    assert build(TRAINING)(logits * 5, images).min() < 1e-6
+
+
+def test_input_is_left_as_it_was(build) -> None:
+    logits, images = textured((2, 4, 12, 9))
+    before = logits.clone(), images.clone()
+    build(TRAINING)(logits, images)
+    assert torch.equal(logits, before[0])
+    assert torch.equal(images, before[1])
+
+
+def test_strides_do_not_matter(build) -> None:
+    logits, images = textured((2, 4, 12, 9))
+    crf = build(TRAINING)
+    strided = crf(logits.mT.contiguous().mT, images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(strided, crf(logits, images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(build, dtype: torch.dtype) -> None:
+    logits, images = textured((1, 4, 12, 9), dtype=dtype)
+    crf = build(TRAINING, "diagonal")
+    probs = crf(logits.requires_grad_(), images)
+    assert probs.dtype == torch.float32
+    torch.testing.assert_close(probs.detach(), crf(logits.detach().float(), images))
+    probs.square().sum().backward()
+    assert logits.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_precision_of_the_scores_is_kept(build, dtype: torch.dtype) -> None:
+    logits, images = textured((1, 4, 6, 5), dtype=dtype)
+    assert build(TRAINING)(logits, images).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("logits", "images", "said"),
+    [
+        (torch.zeros(3, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8), r"logits must be \(B, C, H, W\)"),
+        (torch.zeros(1, 3, 4, 5).long(), torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "floating point"),
+        (torch.zeros(0, 3, 4, 5), torch.zeros(0, 3, 4, 5, dtype=torch.uint8), "none of them 0"),
+        (torch.zeros(2, 3, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8), r"images must be \(2, 3, 4, 5\)"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 4, 5, 3, dtype=torch.uint8), r"images must be \(1, 3, 4, 5\)"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 5, 4, dtype=torch.uint8), r"images must be \(1, 3, 4, 5\)"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), "images must be uint8"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8, device="meta"), "on one device"),
+    ],
+)
+def test_input_that_does_not_fit_is_named(build, logits: torch.Tensor, images: torch.Tensor, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build(CRFParams())(logits, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [
+        ("exact", "exact", "lattice"),
+        ("paper", "lattice", "lattice"),
+        ("pydensecrf", "pydensecrf", "pydensecrf"),
+        ("train_only", "exact", "none"),
+        ("test_only", "none", "lattice"),
+        ("off", "none", "none"),
+    ],
+)
+def test_the_config_group_holds_the_paper_s_widths(name: str, train: str, test: str) -> None:
+    text = (REPOSITORY / "conf" / "crf" / f"{name}.yaml").read_text()
+    assert text.startswith("# ")
+    config = yaml.safe_load(text)
+    assert config["train"] == {"backend": train, "gradient": "stop", "scale": 12, **PAPER}
+    assert config["test"] == {"backend": test, "gradient": "stop", "scale": 1, **PAPER}
+
+
+def test_numba_s_cache_goes_to_the_user_s_cache_folder_even_where_numba_is_loaded(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"SECSEG_CACHE": str(tmp_path)}
+    code = "import numba, secseg.crf.lattice as l; print(l._softmax._cache.cache_path)"
+    source = str(REPOSITORY / "src")
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, env=environment | {"PYTHONPATH": source}, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(str(tmp_path / "numba"))
+
+
+def test_a_numba_cache_that_the_user_chose_is_kept(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY / "src")}
+    command = [sys.executable, "-c", "import secseg.crf.lattice as l; print(l._softmax._cache.cache_path)"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(str(tmp_path))
