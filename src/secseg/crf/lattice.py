@@ -174,7 +174,7 @@ def _connect(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @njit
-def _slot(key: np.ndarray, keys: np.ndarray, table: np.ndarray) -> np.int64:
+def _slot(key: np.ndarray, keys: np.ndarray, table: np.ndarray) -> int:
     """The place of ``key`` in the hash table, or the empty one where it belongs."""
     mixed = np.uint64(0)
     for i in range(key.shape[0]):
