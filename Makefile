@@ -1,11 +1,13 @@
-# make install   the project and its tools in .venv
-# make demo      train, evaluate and draw pictures on the built-in data: minutes on two cores
-# make test      lint, types, tests
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test
+.PHONY: help install demo test
+
+help:
+	@echo 'make install   the project and its tools in .venv'
+	@echo 'make demo      train, evaluate and draw pictures on the built-in data: minutes on two cores'
+	@echo 'make test      lint, types, tests'
 
 install: $(STAMP)
 
@@ -16,7 +18,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: install
-	$(BIN)/python src/train.py name=demo
+	$(BIN)/python src/train.py experiment=demo
 	@folder=$$(ls -dt runs/demo/*/ | head -n 1); \
 	echo "Photographs, cues, predictions: $${folder}pictures"; \
 	echo "Losses and scores over time:    $${folder}curves.png"; \
