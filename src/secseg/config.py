@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,29 @@ from secseg.errors import UserError, nearest
 
 # A stored config names code that is run: only these packages may be named.
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
+
+GROUPS = ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
+BACKENDS = ("exact", "lattice", "pydensecrf", "none")
+CHOICES = {
+    "resume": ("never", "auto"),
+    "evaluation.crf": ("final", "always", "never"),
+    "crf.train.backend": BACKENDS,
+    "crf.train.gradient": ("stop", "diagonal", "exact"),
+    "crf.test.backend": BACKENDS,
+    "optim.schedule.kind": ("step", "poly", "constant"),
+}
+WHOLE_NUMBERS = {  # the least legal value of each
+    "seed": 0,
+    "data.batch_size": 1,
+    "data.workers": 0,
+    "backbone.input_size": 1,
+    "optim.schedule.every": 1,
+    "optim.schedule.warmup": 0,
+    "trainer.max_steps": 1,
+    "trainer.val_check_interval": 1,
+    "trainer.num_nodes": 1,
+    "evaluation.pictures": 0,
+}
 
 
 def config_dir() -> Path:
@@ -38,8 +61,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     """Make the object that ``node`` describes with ``_target_``, the other keys and ``extra`` as its arguments.
 
     Raises:
-        UserError: for a target outside the allowed packages, one that does not exist, arguments that it does not take,
-            or whatever UserError the object raises itself, unchanged.
+        UserError: for a target outside the allowed packages, one that does not exist, arguments that it refuses, or
+            whatever UserError the object raises itself, unchanged.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import get_object
@@ -56,8 +79,9 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
         return make(**options, **extra)
     except UserError:
         raise
-    except TypeError as error:
-        raise UserError(f"{target} cannot be made with {', '.join(options) or 'no options'}: {error}") from error
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise UserError(f"{target} cannot be made with {given or 'no options'}: {error}") from error
 
 
 def validate(cfg: DictConfig) -> None:
@@ -67,47 +91,77 @@ def validate(cfg: DictConfig) -> None:
         UserError: with every problem that is found, each naming its key and the legal values.
     """
     config = to_plain(cfg)
-    problems = [*_ranges(config), *_choices(config)]
+    absent = [group for group in GROUPS if not isinstance(config.get(group), dict)]
+    if absent:
+        raise UserError("\n".join(f"{group} has no option chosen: give {group}=<option>." for group in absent))
+    problems = [*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config)]
     if problems:
         raise UserError("\n".join(problems))
+    _refuse_sweep_over_devices(config["trainer"])
 
 
-def _ranges(config: Mapping[str, Any]) -> list[str]:
-    problems = []
+def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
+    fraction = decay["fraction"] or {}
     for name in ("pos", "neg", "bg"):
-        value = config["decay"][name]
-        if value is not None and not (_number(value) and 0 <= value <= 1):
-            problems.append(f"decay.{name}={value}: give a number in [0, 1] (0 is max pooling, 1 average pooling).")
-    for term, weight in config["loss"].items():
-        if not (_number(weight) and weight >= 0):
-            problems.append(f"loss.{term}={weight}: a weight is a number of at least 0.")
-    for node, key in (
-        ("data", "batch_size"),
-        ("backbone", "input_size"),
-        ("trainer", "max_steps"),
-        ("trainer", "val_check_interval"),
-    ):
-        value = config[node].get(key)
-        if not (isinstance(value, int) and value >= 1):
-            problems.append(f"{node}.{key}={value}: give a whole number of at least 1.")
-    if not (isinstance(config["data"]["workers"], int) and config["data"]["workers"] >= 0):
-        problems.append(f"data.workers={config['data']['workers']}: give a whole number of at least 0.")
-    return problems
+        value = decay[name]
+        if value is None and name not in fraction:
+            yield f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction."
+        elif value is not None and not (_is_number(value) and 0 <= value <= 1):
+            yield f"decay.{name}={value}: give a number in [0, 1] (0 is max pooling, 1 average pooling)."
+    for name, value in fraction.items():
+        if not (_is_number(value) and 0 < value < 1):
+            yield f"decay.fraction.{name}={value}: give a number between 0 and 1."
 
 
-def _choices(config: Mapping[str, Any]) -> list[str]:
-    choices = {
-        "evaluation.crf": (config["evaluation"]["crf"], ("final", "always", "never")),
-        "resume": (config["resume"], ("never", "auto")),
-        "crf.train.backend": (config["crf"]["train"]["backend"], ("exact", "lattice", "pydensecrf", "none")),
-        "crf.test.backend": (config["crf"]["test"]["backend"], ("lattice", "pydensecrf", "exact", "none")),
-    }
-    return [
-        f"{key}={value}: give one of {', '.join(legal)}.{nearest(str(value), legal)}"
-        for key, (value, legal) in choices.items()
-        if value not in legal
-    ]
+def _loss(weights: Mapping[str, Any]) -> Iterator[str]:
+    wrong = [term for term, weight in weights.items() if not (_is_number(weight) and weight >= 0)]
+    for term in wrong:
+        yield f"loss.{term}={weights[term]}: a weight is a number of at least 0."
+    if not wrong and not any(weights.values()):
+        yield "Every weight of loss is 0, so nothing would be trained: give one term a weight, or use loss=sec."
 
 
-def _number(value: Any) -> bool:
+def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, least in WHOLE_NUMBERS.items():
+        value = _select(config, key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            yield f"{key}={value}: give a whole number of at least {least}."
+    for key in ("optim.optimizer.lr", "optim.bias_lr", "optim.bias_decay", "optim.classifier_lr"):
+        value = _select(config, key)
+        if not (_is_number(value) and value >= 0):
+            yield f"{key}={value}: give a number of at least 0."
+
+
+def _choices(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, legal in CHOICES.items():
+        value = _select(config, key)
+        if value not in legal:
+            yield f"{key}={value}: give one of {', '.join(legal)}.{nearest(str(value), legal)}"
+
+
+def _refuse_sweep_over_devices(trainer: Mapping[str, Any]) -> None:
+    """Lightning's child processes run the whole command line again, so each would start the whole sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    devices = trainer["devices"]
+    one = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)
+    if not one or trainer["num_nodes"] != 1 or "ddp" in str(trainer["strategy"]):
+        raise UserError(
+            f"A sweep (-m) cannot spread its jobs over devices: trainer.devices={devices}, "
+            f"trainer.num_nodes={trainer['num_nodes']}, trainer.strategy={trainer['strategy']}. Use trainer.devices=1 "
+            "and let the jobs run side by side (hydra/launcher=joblib), or start one run without -m."
+        )
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

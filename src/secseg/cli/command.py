@@ -1,148 +1,102 @@
-"""What every command shares: its help, and failures that end in one message for people."""
+"""What every command shares: help at once, Hydra at the door, failures that end in one message, the last line."""
 
 from __future__ import annotations
 
+import functools
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from secseg.cli.help import help_text
-from secseg.errors import UserError, nearest
+from secseg.cli.messages import explain
+from secseg.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Task = Callable[["DictConfig"], Path]
-_TRACEBACK = "HYDRA_FULL_ERROR"
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def run_command(name: str, task: Task, examples: str) -> None:
     """Run ``task`` on the composed config of ``conf/<name>.yaml`` and the command line.
 
     Its last line is ``run: <folder>``. A failure that the user can mend ends in one message and exit code 1;
-    ``HYDRA_FULL_ERROR=1`` or a ``debug=`` preset shows the traceback too. Ctrl-C ends with 130.
+    ``HYDRA_FULL_ERROR=1`` or a ``debug=`` preset shows the traceback instead. Ctrl-C ends with 130.
 
     Args:
         name: of the command and its config.
         task: config to run folder.
         examples: lines for ``--help``.
     """
-    if {"--help", "-h"} & set(sys.argv[1:]):
+    words = sys.argv[1:]
+    if {"--help", "-h"} & set(words):
         print(help_text(name, examples))
         return
-    import hydra
+    asked = os.environ.get(_FULL_ERROR) == "1"
+    debugging = any(word.startswith("debug=") and word not in ("debug=null", "debug=") for word in words)
+    started = False
 
-    from secseg.config import config_dir
-
-    wants_traceback = os.environ.get(_TRACEBACK) == "1" or any(a.startswith("debug=") for a in sys.argv[1:])
-
+    @functools.wraps(task)  # Hydra names the job by the module of what it wraps
     def job(cfg: DictConfig) -> None:
-        _hand_errors_to_hydra(wants_traceback)
+        nonlocal started
+        started = True
+        if not asked:
+            os.environ.pop(_FULL_ERROR)  # not for the processes that the task starts
         try:
-            _refuse_parallel_sweep(cfg)
             folder = task(cfg)
-        except UserError as error:
-            if wants_traceback:
+        except Exception as error:
+            with suppress(OSError):
+                Path(cfg.run_dir).rmdir()  # Hydra made it; it stays where anything is in it
+            if _sweeping():  # the other jobs go on, and Hydra says which one failed
                 raise
-            sys.exit(_failed(str(error)))
-        except KeyboardInterrupt:
+            raise SystemExit(1) from error  # past Hydra, which would print a line of its own
+        finally:
+            os.environ[_FULL_ERROR] = "1"
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"run: {folder}", flush=True)
+
+    try:
+        _refuse_unknown_flags()
+        import hydra
+
+        from secseg.config import config_dir
+
+        os.environ[_FULL_ERROR] = "1"  # so that Hydra raises its errors instead of printing them
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # Lightning saves what there is and then turns Ctrl-C into an exit.
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
             print("Interrupted.", file=sys.stderr)
             sys.exit(130)
-        print(f"run: {folder}", flush=True)
-
-    os.environ[_TRACEBACK] = "1"  # errors of the command line come here instead of being printed by Hydra
-    try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        message = None if wants_traceback else explain(error, name)
-        if message is None:
+        cause = error.__cause__ if isinstance(error, SystemExit) else error
+        if cause is None:
             raise
-        sys.exit(_failed(message))
+        message = None if asked or (debugging and started) else explain(cause, name, words)
+        if message is None:
+            raise cause from cause.__cause__
+        print(message, file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
-def explain(error: Exception, name: str) -> str | None:
-    """Say in one message what is wrong with the command line; None for errors that are not about it."""
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-    from omegaconf.errors import OmegaConfBaseException
-
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        options = [str(choice) for choice in error.options or []]
-        if not options:
-            return str(error).partition("\n")[0]
-        return f"{group}={option}: there is no such option.{nearest(option, options)} There are {', '.join(options)}."
-    if isinstance(error, OverrideParseException):
-        return f"Cannot read '{error.override}' on the command line: {str(error).splitlines()[0]}. Write key=value."
-    if isinstance(error, ConfigCompositionException):
-        found = re.search(r"Could not override '([^']+)'|Error merging override (\S+)", str(error))
-        if found is None:
-            return str(error)
-        key = (found[1] or found[2]).partition("=")[0].lstrip("+~").split("@")[0]
-        known = [*_keys(name), *_groups()]
-        if key in known:
-            return f"{str(error.__cause__ or error).partition(chr(10))[0]} ({key})."
-        hint = nearest(key, known) or " python src/train.py --help lists the keys."
-        return f"{key}: there is no such key.{hint}"
-    if isinstance(error, OmegaConfBaseException):
-        return str(error)
-    return None
-
-
-def _hand_errors_to_hydra(wants_traceback: bool) -> None:
-    """From here on, what fails is no matter of the command line; processes that the job starts inherit this."""
-    if not wants_traceback:
-        os.environ.pop(_TRACEBACK, None)
-
-
-def _refuse_parallel_sweep(cfg: DictConfig) -> None:
-    """Lightning's child processes run the whole command line again, so each would start the whole sweep."""
+def _sweeping() -> bool:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    trainer = cfg.get("trainer")
-    if trainer is None or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return
-    if trainer.devices not in (1, "1", "auto") or trainer.num_nodes != 1 or "ddp" in str(trainer.strategy):
-        raise UserError(
-            "A sweep cannot run its jobs over several devices. Use trainer.devices=1 and let the jobs run side by side "
-            "(hydra/launcher=joblib), or start one run over several devices without -m."
-        )
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _failed(message: str) -> int:
-    print(message, file=sys.stderr, flush=True)
-    return 1
+def _refuse_unknown_flags() -> None:
+    from hydra._internal.utils import get_args_parser
 
+    def refuse(message: str) -> NoReturn:
+        bare = " ".join(word.lstrip("-") for word in message.split() if word.startswith("--") and "=" in word)
+        hint = f" Settings have no dashes: {bare}" if bare else " Flags are -m (sweep), --cfg job and --help."
+        raise UserError(f"{message[:1].upper()}{message[1:]}.{hint}")
 
-def _keys(name: str) -> Iterator[str]:
-    """Dotted keys of the default config."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import DictConfig, OmegaConf
-
-    from secseg.config import config_dir
-
-    def walk(node: Any, prefix: str) -> Iterator[str]:
-        for key in node:
-            yield f"{prefix}{key}"
-            child = OmegaConf.to_container(node, resolve=False).get(key)  # type: ignore[union-attr]
-            if isinstance(child, dict):
-                yield from walk(DictConfig(child), f"{prefix}{key}.")
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        yield from walk(compose(name), "")
-
-
-def _groups() -> Iterator[str]:
-    from secseg.config import config_dir
-
-    yield from (folder.name for folder in config_dir().iterdir() if folder.is_dir())
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()

@@ -14,26 +14,24 @@ _HIDDEN = {"local", "hydra"}
 def help_text(name: str, examples: str) -> str:
     """Return the help of the command ``name``: what it does, examples, its groups with their options, its keys."""
     root = config_dir() / f"{name}.yaml"
-    lines = [describe(root), "", "Examples", *(f"  {line}" for line in examples.strip().splitlines()), ""]
     groups = list(_groups_of(root))
+    usage = f"python src/{name}.py {'[group=option ...] ' if groups else ''}[key=value ...]"
+    lines = [describe(root), "", f"  {usage}", "", "Examples", *(f"  {line}" for line in examples.strip().splitlines())]
     if groups:
-        lines += ["Groups: group=option (* is the default)"]
-        for group, default in groups:
-            lines += [f"  {group}"]
+        lines += ["", "Groups: group=option (* is the default)"]
+        for group, default, purpose in groups:
+            lines += [f"  {group:<22}{purpose}"]
             for option in sorted((config_dir() / group).glob("*.yaml")):
                 mark = "*" if option.stem == default else " "
-                lines += [f"   {mark}{option.stem:<20} {describe(option)}"]
-        lines += [""]
-    lines += [
-        "Keys: key=value; those of a group are in conf/<group>/, with legal values: decay.pos=0.99",
-        *_keys_of(root),
-    ]
-    lines += [
-        "",
-        "Several values: -m key=a,b group=c,d runs every combination. --cfg job prints the whole config.",
-        "HYDRA_FULL_ERROR=1 shows tracebacks.",
-    ]
-    return "\n".join(lines)
+                lines += [f"   {mark}{option.stem:<20}{describe(option)}"]
+    lines += ["", "Keys: key=value", *_keys_of(root)]
+    if groups:
+        lines += [
+            "  Those of a group, with their legal values, are in conf/<group>/<option>.yaml: decay.pos=0.99",
+            "",
+            "-m runs every combination of values: -m loss=seed,sec seed=0,1. --cfg job prints the whole config.",
+        ]
+    return "\n".join([*lines, "HYDRA_FULL_ERROR=1 shows the traceback of a failure."])
 
 
 def describe(path: Path) -> str:
@@ -44,18 +42,14 @@ def describe(path: Path) -> str:
     return ""
 
 
-def _groups_of(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield the groups of a root config and their defaults, from its defaults list."""
+def _groups_of(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the groups of a root config, their defaults and their comments, from its defaults list."""
     for line in root.read_text("utf-8").splitlines():
-        entry = line.strip().removeprefix("- ").removeprefix("optional ")
-        group, colon, default = entry.partition(": ")
-        if (
-            line.startswith("  - ")
-            and colon
-            and group.split("/")[0] not in _HIDDEN
-            and not group.startswith("override")
-        ):
-            yield group, default.strip("[] ")
+        entry, _, purpose = line.partition("#")
+        group, colon, default = entry.strip().removeprefix("- ").removeprefix("optional ").partition(": ")
+        hidden = group.startswith("override") or group.split("/")[0] in _HIDDEN
+        if line.startswith("  - ") and colon and not hidden:
+            yield group, default.strip("[] "), purpose.strip()
 
 
 def _keys_of(root: Path) -> Iterator[str]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EXAMPLES = """
-python src/train.py                                            the built-in data, on whatever machine this is
-python src/train.py decay.pos=0.996 trainer.devices=1
+python src/train.py                                             the built-in data, on whatever machine this is
+python src/train.py decay.pos=0.996 trainer.devices=1           the same, with two settings spelt out
 python src/train.py experiment=voc_animals data.root=<VOC2012>  a slice of VOC on a CPU
 python src/train.py experiment=paper data.root=<VOC2012>        the paper's recipe
 python src/train.py -m loss=seed,sec seed=0,1,2                 six runs
