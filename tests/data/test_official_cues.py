@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickletools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,18 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(bytes(1_000_000)))
     with pytest.raises(UserError, match="unpacks to more than 100,000 bytes"):
         read_official(path, limit=100_000)
+
+
+def test_few_bytes_cannot_ask_for_much_memory(tmp_path: Path) -> None:
+    path = tmp_path / "localization_cues.pickle"
+    path.write_bytes(b"\x80\x02}r" + (2**24).to_bytes(4, "little") + b".")  # an empty dict, remembered as number 2^24
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="not a dict of labels"):
+            read_official(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

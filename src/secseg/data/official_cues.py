@@ -69,14 +69,17 @@ def _read(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            data = (gzip.GzipFile(fileobj=file) if packed else file).read(limit + 1)
+            source = gzip.GzipFile(fileobj=file) if packed else file
+            data = io.BytesIO()
+            while data.tell() <= limit and (piece := source.read(2**20)):
+                data.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"The cue file {path} is truncated or damaged ({error}). Fetch it again.") from error
     except OSError as error:
         raise UserError(f"Cannot read the cue file {path}: {error.strerror}.") from error
-    if len(data) > limit:
+    if data.tell() > limit:
         raise UserError(f"The cue file {path} unpacks to more than {limit:,} bytes: that is not the official one.")
-    return data
+    return data.getvalue()
 
 
 class _Dtype:
@@ -106,8 +109,21 @@ class _Array:
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows three names; refuses every other before it is imported."""
+class _Bytes(io.BytesIO):
+    """A file that ends too early says so; the unpickler in Python would go on with half a name."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError("it ends within a name")
+        return line
+
+
+class _Unpickler(pickle._Unpickler):
+    """Knows three names; refuses every other before it is imported.
+
+    It is the one in Python: the one in C makes room for a memo as large as the file claims, gigabytes for ten bytes.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         match module, name:
@@ -125,7 +141,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _load(path: Path, data: bytes) -> dict[Any, Any]:
     try:
-        content = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+        content = _Unpickler(_Bytes(data), encoding="latin1").load()
     except UserError as error:
         raise UserError(f"The cue file {path} {error}. Fetch the official file again.") from error
     except Exception as error:  # a damaged pickle can fail in any way
