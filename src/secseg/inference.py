@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from secseg.crf import CRF
 from secseg.resizing import resize_aligned
-
-CRF = Callable[[Tensor, Tensor], Tensor]
 
 FLOOR = 1e-5
 """Floor of the probabilities before the CRF's logarithm (official test code)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from secseg.crf import CRF
 from secseg.data.transforms import crf_image
 from secseg.errors import UserError, listing
 from secseg.inference import predict_masks
@@ -19,8 +20,6 @@ from secseg.metrics import SegmentationScore
 from secseg.networks import SegmentationNet
 from secseg.optim import build_optimizer, describe_groups
 from secseg.visualize import GalleryItem
-
-CRF = Callable[[Tensor, Tensor], Tensor]
 
 
 class SECModule(pl.LightningModule):

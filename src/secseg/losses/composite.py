@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from secseg.crf import CRF
 from secseg.errors import UserError
 from secseg.losses.constrain import constrain_loss
 from secseg.losses.expand import expand_loss
@@ -14,8 +13,6 @@ from secseg.losses.probabilities import at_least_float32, floor_softmax
 from secseg.losses.seed import seed_loss
 from secseg.losses.supervised import supervised_loss
 from secseg.pooling import Decay
-
-CRF = Callable[[Tensor, Tensor], Tensor]
 
 
 class SECLoss(nn.Module):
