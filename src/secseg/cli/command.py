@@ -66,7 +66,11 @@ def run_command(name: str, task: Task, examples: str) -> None:
         from secseg.config import config_dir
 
         os.environ[_FULL_ERROR] = "1"  # so that Hydra raises its errors instead of printing them
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
+        finally:
+            if not asked:
+                os.environ.pop(_FULL_ERROR)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # Lightning saves what there is and then turns Ctrl-C into an exit.
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
