@@ -42,6 +42,14 @@ def test_lattice_equals_pydensecrf_on_textures(
     assert_equal(build_crf("lattice", params)(logits, images), official(params)(logits, images), AMPLIFIED)
 
 
+def test_lattice_has_the_points_that_pydensecrf_pads_with(official: Official) -> None:
+    """117 locations leave three places of its blocks of four: a dark photograph feels the points that fill them."""
+    logits, images = textured((1, 3, 9, 13))
+    images //= 8
+    ours, theirs = build_crf("lattice", TRAINING)(logits, images), official(TRAINING)(logits, images)
+    assert_equal(ours, theirs, AMPLIFIED)
+
+
 def test_lattice_equals_pydensecrf_on_photographs_at_41(official: Official, voc_animals: Path) -> None:
     images = torch.cat(photographs(voc_animals, 15, 41))
     logits = scores((15, 21, 41, 41))
