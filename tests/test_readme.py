@@ -1,0 +1,90 @@
+"""The README's commands run, on a few drawn images and for one step."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secseg.data.shapes import draw_shapes
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.strip().splitlines()
+    if not line.startswith("#")
+]
+TRAINING = [command for command in COMMANDS if command.startswith("python src/train.py")]
+SMALL = [
+    "data.batch_size=2",
+    "data.workers=0",
+    "data.limit=2",
+    "trainer.max_steps=1",
+    "trainer.val_check_interval=1",
+    "trainer.accelerator=cpu",
+    "evaluation.crf=never",
+    "evaluation.pictures=2",
+]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("readme") / "shapes"
+    draw_shapes(root, train=2, val=2, seed=0)
+    return root
+
+
+def test_it_has_commands_of_every_kind() -> None:
+    assert len(TRAINING) >= 8
+    assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
+
+
+def test_every_make_target_that_it_names_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)`", README)) | {c.split()[1] for c in COMMANDS if c.startswith("make ")}
+    assert named <= targets
+
+
+def test_its_links_and_pictures_are_there() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (REPOSITORY / target).exists(), target
+
+
+def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
+    """The command's own words, then what makes it small; a later override of a key wins."""
+    words = shlex.split(command)[2:]
+    small = [*SMALL, f"hydra.run.dir={runs}/run", f"hydra.sweep.dir={runs}/sweep", f"data.root={shapes}"]
+    if any(word.startswith(("experiment=paper", "experiment=voc")) for word in words):
+        small += ["data.train_split=train", "backbone.trunk.weights=null"]
+    else:
+        small += ["data.draw_train=2", "data.draw_val=2"]
+    if "trainer=ddp" in words:
+        small.append("trainer.devices=2")
+    if any("predicted_masks" in word for word in words):
+        small.append(f"data.masks={shapes}/SegmentationClassAug")
+    return [*words, *small]
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_the_command_runs(command: str, shapes: Path, tmp_path: Path) -> None:
+    words = small_version(command, shapes, tmp_path)
+    result = subprocess.run(
+        [sys.executable, str(REPOSITORY / "src" / "train.py"), *words],
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    if "hydra/launcher=joblib" not in words:  # its jobs print from other processes
+        assert result.stdout.strip().splitlines()[-1].startswith("run: ")
+    assert list(tmp_path.rglob("results.json"))
