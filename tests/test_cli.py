@@ -204,6 +204,12 @@ def test_further_processes_of_a_run_do_not_repeat_the_last_line(fake: Path, tmp_
     assert "run:" not in run(fake, tmp_path, LOCAL_RANK="1").stdout
 
 
+def test_flags_may_stand_between_settings(fake: Path, tmp_path: Path) -> None:
+    result = run(fake, tmp_path, "loss=seed", "-m", "seed=1,2", "++data.limit=3")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("run: ") == 2
+
+
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_runs_its_other_jobs_and_tells_which_one_failed(fake: Path, tmp_path: Path, launcher: str) -> None:
     result = run(fake, tmp_path, "-m", "decay.pos=0.5,2", f"hydra/launcher={launcher}")

@@ -60,6 +60,8 @@ def run_command(name: str, task: Task, examples: str) -> None:
             print(f"run: {folder}", flush=True)
 
     try:
+        # Hydra's parser takes settings in one stretch only: loss=seed -m seed=0,1 would fail.
+        sys.argv[1:] = sorted(words, key=_is_setting)
         _refuse_unknown_flags()
         import hydra
 
@@ -91,6 +93,10 @@ def _sweeping() -> bool:
     from hydra.types import RunMode
 
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _is_setting(word: str) -> bool:
+    return word.startswith(("+", "~")) or ("=" in word and not word.startswith("-"))
 
 
 def _refuse_unknown_flags() -> None:
