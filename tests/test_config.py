@@ -274,7 +274,7 @@ WRONG = [
     ("optim.classifier_lr=x", "optim.classifier_lr=x: give a number of at least 0"),
     ("evaluation.crf=finl", "evaluation.crf=finl: give one of final, always, never. Did you mean 'final'?"),
     ("trainer.precision=bf16-mixd", "Did you mean 'bf16-mixed'"),
-    ("trainer.accelerator=gpus", "Did you mean 'gpu'?"),
+    ("trainer.accelerator=gpus", "Did you mean 'gpu' or"),
     ("resume=yes", "resume=yes: give one of never, auto"),
     ("crf.train.backend=exct", "Did you mean 'exact'?"),
     ("crf.train.gradient=stopp", "Did you mean 'stop'?"),
