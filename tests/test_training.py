@@ -176,6 +176,13 @@ def test_a_run_folder_that_exists_is_refused(run: Run, tmp_path: Path) -> None:
         run()
 
 
+def test_an_accelerator_that_is_not_there_is_told_in_one_message(run: Run) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    with pytest.raises(UserError, match=r"trainer\.\*"):
+        run("trainer.accelerator=gpu")
+
+
 def test_masks_enter_training_only_when_asked_for_and_the_protocol_says_so(
     run: Run, tmp_path: Path, shapes: Path
 ) -> None:

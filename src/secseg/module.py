@@ -133,10 +133,12 @@ class SECModule(pl.LightningModule):
         self.scored_at = self.global_step
         self.val_scores = self._gathered(self._score).compute()
         self.val_scores_crf = self._gathered(self._score_crf).compute() if self._crf_now() is not None else None
-        self.log("val/miou", self.val_scores["miou"], rank_zero_only=True)
-        self.log_dict({f"val/iou/{name}": iou for name, iou in self.val_scores["iou"].items()}, rank_zero_only=True)
+        # The counts are added up above, so every process logs the same; sync_dist tells Lightning so.
+        values = {"val/miou": self.val_scores["miou"]}
+        values |= {f"val/iou/{name}": iou for name, iou in self.val_scores["iou"].items()}
         if self.val_scores_crf is not None:
-            self.log("val/miou_crf", self.val_scores_crf["miou"], rank_zero_only=True)
+            values["val/miou_crf"] = self.val_scores_crf["miou"]
+        self.log_dict(values, sync_dist=True)
 
     def _crf_now(self) -> CRF | None:
         final = self.global_step >= self.trainer.max_steps and not self.trainer.sanity_checking

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from secseg.callbacks import build_callbacks
 from secseg.config import build, to_plain
@@ -62,21 +65,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     save_config(run.path, config)
     write_versions(run.path)
     try:
-        trainer = pl.Trainer(
-            **config["trainer"],
-            default_root_dir=run.path,
-            callbacks=[
-                RandomStates(),
-                Checkpoints(run.checkpoints),
-                *build_callbacks(config["callbacks"], run.path),
-            ],
-            logger=build_loggers(config["logger"], run.path, config, run.path.name),
-            plugins=[CheckpointFiles()],
-            max_epochs=-1,
-            check_val_every_n_epoch=None,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-        )
+        callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"], run.path)]
+        loggers = build_loggers(config["logger"], run.path, config, run.path.name)
+        trainer = build_trainer(config["trainer"], run.path, callbacks, loggers)
         trainer.fit(module, datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
         if module.scored_at != trainer.max_steps:
             trainer.validate(module, datamodule, verbose=False)
@@ -86,6 +77,40 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     finally:
         finish_loggers()
     return {"run": run.path, "results": results, "module": module, "datamodule": datamodule, "trainer": trainer}
+
+
+def build_trainer(
+    options: Mapping[str, Any], folder: Path, callbacks: list[pl.Callback], loggers: list[Logger]
+) -> pl.Trainer:
+    """Build Lightning's Trainer for a run that counts steps, not epochs.
+
+    Raises:
+        UserError: for an option that Lightning refuses, such as an accelerator that is not there.
+    """
+    # What it says at this level is no news in a run of ours, and advertisement.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # A frozen trunk is in evaluation mode on purpose.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    # Validations in the middle of the one long epoch are where runs are resumed; our stream goes on at the right image.
+    warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
+    # Lightning 2.6 with torch 2.14: its matter.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+    try:
+        return pl.Trainer(
+            **options,
+            default_root_dir=folder,
+            callbacks=callbacks,
+            logger=loggers,
+            plugins=[CheckpointFiles()],
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"Lightning refuses these trainer settings: {error} Check trainer.* on the command line."
+        ) from error
 
 
 def without_unused_terms(config: dict[str, Any]) -> dict[str, Any]:
