@@ -1,19 +1,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
+INSTALLED := .venv/.installed
+TOOLS := .venv/.tools
 
 .PHONY: help install demo test
 
 help:
-	@echo 'make install   the project and its tools in .venv'
+	@echo 'make install   the project in .venv'
 	@echo 'make demo      train, evaluate and draw pictures on the built-in data: minutes on two cores'
-	@echo 'make test      lint, types, tests'
+	@echo 'make test      lint, types, tests; builds pydensecrf, which needs a C++ compiler'
 
-install: $(STAMP)
+install: $(INSTALLED)
 
-$(STAMP): pyproject.toml
+$(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 install")'
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+# Tests compare the CRF with pydensecrf, which pip builds with a C++ compiler.
+$(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
 
@@ -24,7 +30,7 @@ demo: install
 	echo "Losses and scores over time:    $${folder}curves.png"; \
 	echo "Figures with their protocol:    $${folder}results.json"
 
-test: install
+test: $(TOOLS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
