@@ -31,7 +31,7 @@ def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> 
         ((3, 21, 41, 41), TRAINING),
         ((2, 2, 40, 38), TRAINING),
         ((1, 21, 90, 120), CRFParams()),
-        ((1, 5, 91, 121), CRFParams().scaled(3)),  # a count of locations that four does not divide
+        ((1, 5, 91, 121), CRFParams().scaled(3)),
         ((1, 3, 45, 61), CRFParams(3, 30, 5, 1, 2, iterations=3)),
     ],
 )
@@ -48,6 +48,14 @@ def test_lattice_has_the_points_that_pydensecrf_pads_with(official: Official) ->
     images //= 8
     ours, theirs = build_crf("lattice", TRAINING)(logits, images), official(TRAINING)(logits, images)
     assert_equal(ours, theirs, AMPLIFIED)
+
+
+@pytest.mark.parametrize("params", [TRAINING, CRFParams()])
+def test_dark_corners_meet_the_same_lattice_points_as_in_pydensecrf(official: Official, params: CRFParams) -> None:
+    """99 locations: the reference fills its last block of four with zeros, whose lattice points pass values on."""
+    logits, images = textured((8, 3, 9, 11), seed=1)
+    dark = images // 3
+    assert_equal(build_crf("lattice", params)(logits, dark), official(params)(logits, dark), AMPLIFIED)
 
 
 def test_lattice_equals_pydensecrf_on_photographs_at_41(official: Official, voc_animals: Path) -> None:
