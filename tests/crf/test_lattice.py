@@ -50,14 +50,6 @@ def test_lattice_has_the_points_that_pydensecrf_pads_with(official: Official) ->
     assert_equal(ours, theirs, AMPLIFIED)
 
 
-@pytest.mark.parametrize("params", [TRAINING, CRFParams()])
-def test_dark_corners_meet_the_same_lattice_points_as_in_pydensecrf(official: Official, params: CRFParams) -> None:
-    """99 locations: the reference fills its last block of four with zeros, whose lattice points pass values on."""
-    logits, images = textured((8, 3, 9, 11), seed=1)
-    dark = images // 3
-    assert_equal(build_crf("lattice", params)(logits, dark), official(params)(logits, dark), AMPLIFIED)
-
-
 def test_lattice_equals_pydensecrf_on_photographs_at_41(official: Official, voc_animals: Path) -> None:
     images = torch.cat(photographs(voc_animals, 15, 41))
     logits = scores((15, 21, 41, 41))
