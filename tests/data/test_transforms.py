@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import zoom
 
@@ -39,6 +40,20 @@ def test_training_and_evaluation_squeeze_to_a_square_of_bytes_on_different_grids
     assert train.dtype == test.dtype == torch.uint8
     assert not torch.equal(train, test)
     np.testing.assert_array_equal(test[:, 0, 0].numpy(), photo()[0, 0])  # corners are aligned
+
+
+@pytest.mark.parametrize("make", [training_input, evaluation_input])
+def test_the_bytes_do_not_depend_on_the_number_of_threads(make) -> None:
+    threads = torch.get_num_threads()
+    photos = [photo(height, width) for height, width in ((60, 90), (64, 64), (96, 65), (375, 500))]
+    try:
+        results = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append([make(image, size) for image in photos for size in (33, 65, 128, 321)])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
 def test_mirroring_swaps_left_and_right_only_where_asked() -> None:

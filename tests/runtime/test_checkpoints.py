@@ -137,10 +137,14 @@ def test_a_crash_with_weights_that_are_not_finite_leaves_no_checkpoint_of_it(tmp
 
 @pytest.mark.parametrize("on_step", [None, _at(2, _crash)])
 def test_ctrl_c_works_as_before_once_training_has_ended(on_step: Callable[[int], None], tmp_path: Path) -> None:
-    with suppress(Crash):
-        fit(TinyModule(on_step=on_step), tmp_path, max_steps=4)
-    with pytest.raises(KeyboardInterrupt):
-        _press_ctrl_c()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    try:
+        with suppress(Crash):
+            fit(TinyModule(on_step=on_step), tmp_path, max_steps=4)
+        with pytest.raises(KeyboardInterrupt):
+            _press_ctrl_c()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def training_input(photo: np.ndarray, size: int) -> Tensor:
 
     Source: Caffe's data layer, as the official training uses it (no crop).
     """
-    return _to_bytes(resize_half_pixel(_planes(photo), (size, size)))
+    return _to_bytes(resize_half_pixel(_planes(photo), (size, size)))[0]
 
 
 def evaluation_input(photo: np.ndarray, size: int) -> Tensor:
@@ -22,7 +22,7 @@ def evaluation_input(photo: np.ndarray, size: int) -> Tensor:
 
     Source: SciPy's ``zoom(order=1)`` of the official test code. Rounded to bytes, so that a cache can hold it.
     """
-    return _to_bytes(resize_aligned(_planes(photo), (size, size)))
+    return _to_bytes(resize_aligned(_planes(photo), (size, size)))[0]
 
 
 def crf_image(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -30,7 +30,7 @@ def crf_image(images: Tensor, size: tuple[int, int]) -> Tensor:
 
     Source: the official CRF layer's ``zoom(order=1)``, rounded to bytes.
     """
-    return resize_aligned(images.float(), size).round().to(torch.uint8)
+    return _to_bytes(resize_aligned(images.double(), size))
 
 
 def mirror(x: Tensor, mirrored: bool) -> Tensor:
@@ -38,9 +38,14 @@ def mirror(x: Tensor, mirrored: bool) -> Tensor:
     return x.flip(-1) if mirrored else x
 
 
+# torch chooses its kernel for resizing by the number of threads, of which a worker has one: without double precision
+# and a fixed side for halves, the same photograph would give other bytes there.
+_HALVES_UP = 1e-6
+
+
 def _planes(photo: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None].float()
+    return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None].double()
 
 
 def _to_bytes(x: Tensor) -> Tensor:
-    return x[0].round().clamp(0, 255).to(torch.uint8)
+    return (x + _HALVES_UP).round().clamp(0, 255).to(torch.uint8)
