@@ -56,9 +56,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(datamodule, VOCDataModule)
     weights = config["loss"]
     datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
+    run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
     module = build_module(config, datamodule)
-
-    run = open_run_folder(config["run_dir"], config["name"], config["resume"])
     checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
     if checkpoint is not None:
         check_checkpoint(checkpoint, module)
