@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from secseg.errors import UserError
 from secseg.networks import SegmentationNet, build_network
@@ -10,6 +11,18 @@ from secseg.networks.weights import check_state_dict
 from secseg.runtime import CheckpointFiles
 
 _PREFIX = "network."
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a training checkpoint of ours.
+
+    Raises:
+        UserError: where there is none, it is damaged, or it is another program's.
+    """
+    checkpoint = CheckpointFiles().load_checkpoint(path)
+    if "state_dict" not in checkpoint or "secseg" not in checkpoint:
+        raise UserError(f"{path} is not a training checkpoint of secseg. Give one from a run's checkpoints folder.")
+    return checkpoint
 
 
 def load_network(path: str | Path) -> SegmentationNet:
@@ -27,9 +40,7 @@ def load_network(path: str | Path) -> SegmentationNet:
     file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if path.is_dir() and not file.is_file():
         raise UserError(f"{path} holds no checkpoints/last.ckpt. Give the folder of a run that was trained.")
-    checkpoint = CheckpointFiles().load_checkpoint(file)
-    if "state_dict" not in checkpoint or "secseg" not in checkpoint:
-        raise UserError(f"{file} is not a training checkpoint of secseg. Give one from a run's checkpoints folder.")
+    checkpoint = read_checkpoint(file)
     record = checkpoint["secseg"]
     network = build_network(record["config"]["backbone"], tuple(record["class_names"]), weights=False)
     state = {

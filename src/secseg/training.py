@@ -19,6 +19,7 @@ from secseg.config import build, to_plain
 from secseg.crf import CRFParams, build_crf
 from secseg.data.datamodule import VOCDataModule
 from secseg.errors import UserError
+from secseg.loading import read_checkpoint
 from secseg.losses import SECLoss
 from secseg.module import SECModule
 from secseg.networks import build_network
@@ -158,9 +159,7 @@ def check_checkpoint(path: Path, module: SECModule) -> None:
     Raises:
         UserError: where it is no checkpoint of ours, or of another network, naming the tensors.
     """
-    checkpoint = CheckpointFiles().load_checkpoint(path)
-    if "state_dict" not in checkpoint or "secseg" not in checkpoint:
-        raise UserError(f"{path} is not a training checkpoint of secseg. Give one from a run's checkpoints folder.")
+    checkpoint = read_checkpoint(path)
     check_state_dict(checkpoint["state_dict"], module.state_dict(), f"checkpoint {path}")
 
 
