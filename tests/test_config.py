@@ -1,4 +1,4 @@
-"""Every file in conf/ composes and makes what it says; wrong values and foreign code are refused."""
+"""Every file in conf/ composes and makes what it says."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from secseg.callbacks import build_callbacks
 from secseg.cli.help import describe
-from secseg.config import CHOICES, GROUPS, WHOLE_NUMBERS, build, config_dir, to_plain, validate
+from secseg.config import GROUPS, build, config_dir, to_plain, validate
 from secseg.data.datamodule import VOCDataModule
 from secseg.errors import UserError
 from secseg.losses import SECLoss
@@ -251,117 +250,3 @@ def test_machine_paths_in_local_win_over_groups_and_experiments(tmp_path: Path) 
     local = compose_from_conf("experiment=voc_animals", folder=tmp_path)
     assert local.data.root == yaml.safe_load(example[1])["data"]["root"]
     assert compose_from_conf("experiment=voc_animals", "data.root=/mine", folder=tmp_path).data.root == "/mine"
-
-
-WRONG = [
-    ("decay.pos=1.01", "decay.pos=1.01: give a number in [0, 1]"),
-    ("decay.neg=-0.1", "decay.neg=-0.1: give a number in [0, 1]"),
-    ("decay.bg=high", "decay.bg=high: give a number in [0, 1]"),
-    ("decay.pos=nan", "decay.pos=nan: give a number in [0, 1]"),
-    ("decay.pos=true", "decay.pos=True: give a number in [0, 1]"),
-    ("decay.pos=null", "decay.pos is null"),
-    ("decay.fraction={pos:2}", "decay.fraction.pos=2: give a number between 0 and 1"),
-    ("loss.seed=-1", "loss.seed=-1: a weight is a number of at least 0"),
-    ("loss.seed=inf", "loss.seed=inf: a weight is a number of at least 0"),
-    ("loss.expand=nan", "loss.expand=nan: a weight is a number of at least 0"),
-    ("loss={seed:0,expand:0,constrain:0,supervised:0}", "Every weight of loss is 0"),
-    ("seed=null", "seed=None: give a whole number of at least 0"),
-    ("seed=", "seed=: give a whole number of at least 0"),
-    ("seed=one", "seed=one: give a whole number of at least 0"),
-    ("optim.optimizer.lr=-1", "optim.optimizer.lr=-1: give a number of at least 0"),
-    ("optim.optimizer.lr=null", "optim.optimizer.lr=None: give a number of at least 0"),
-    ("optim.bias_lr=-1", "optim.bias_lr=-1: give a number of at least 0"),
-    ("optim.classifier_lr=x", "optim.classifier_lr=x: give a number of at least 0"),
-    ("evaluation.crf=finl", "evaluation.crf=finl: give one of final, always, never. Did you mean 'final'?"),
-    ("trainer.precision=bf16-mixd", "Did you mean 'bf16-mixed'"),
-    ("trainer.accelerator=gpus", "Did you mean 'gpu' or"),
-    ("resume=yes", "resume=yes: give one of never, auto"),
-    ("crf.train.backend=exct", "Did you mean 'exact'?"),
-    ("crf.train.gradient=stopp", "Did you mean 'stop'?"),
-    ("crf.test.backend=null", "crf.test.backend=None: give one of"),
-    ("optim.schedule.kind=ploy", "Did you mean 'poly'?"),
-    ("data.batch_size=???", "data.batch_size has no value: give data.batch_size=<value>"),
-    ("data=null", "data has no option chosen: give data=<option>"),
-]
-for _key, _least in WHOLE_NUMBERS.items():
-    for _value in (_least - 1, _least + 0.5, "true"):
-        WRONG.append((f"{_key}={_value}", f"give a whole number of at least {_least}"))
-
-
-@pytest.fixture(scope="module")
-def default(composed: Compose) -> DictConfig:
-    return composed()
-
-
-def changed(default: DictConfig, *words: str) -> DictConfig:
-    """The default config with keys set as on the command line, without composing it again."""
-    cfg = default.copy()
-    OmegaConf.set_struct(cfg, False)
-    for override in OverridesParser.create().parse_overrides(list(words)):
-        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
-    return cfg
-
-
-@pytest.mark.parametrize(("word", "said"), WRONG)
-def test_a_value_out_of_range_is_refused_with_its_key_and_the_legal_values(
-    default: DictConfig, word: str, said: str
-) -> None:
-    with pytest.raises(UserError) as error:
-        validate(changed(default, word))
-    assert said in str(error.value)
-    assert word.partition("=")[0] in str(error.value)
-    assert "\n" not in str(error.value), "one problem, one line"
-
-
-@pytest.mark.parametrize(
-    "word", ["decay.pos=0", "decay.neg=1", "loss.seed=0", "seed=0", "data.workers=0", "resume=auto"]
-)
-def test_the_ends_of_a_range_are_legal(default: DictConfig, word: str) -> None:
-    validate(changed(default, word))
-
-
-def test_all_problems_are_told_at_once(default: DictConfig) -> None:
-    with pytest.raises(UserError) as error:
-        validate(changed(default, "decay.pos=2", "loss.seed=-1", "data.batch_size=0", "resume=yes"))
-    assert len(str(error.value).splitlines()) == 4
-
-
-def test_the_config_files_comments_name_every_legal_choice() -> None:
-    text = "\n".join(path.read_text("utf-8") for path in FILES)
-    for key, legal in CHOICES.items():
-        comments = re.findall(rf"^ *{key.rpartition('.')[2]}: [^#]*# (.*\|.*)$", text, re.MULTILINE)
-        assert comments, key
-        for comment in comments:
-            assert set(legal) <= set(re.findall(r"[\w-]+", comment)), key
-
-
-class Refusing:
-    def __init__(self) -> None:
-        raise UserError("in its own words")
-
-
-@pytest.mark.parametrize(
-    "target", ["os.system", "builtins.eval", "subprocess.run", "secsegx.run", "numpy.zeros", "", None]
-)
-def test_code_outside_the_allowed_packages_is_never_run(target: str | None) -> None:
-    with pytest.raises(UserError, match="is not allowed: only what is in secseg, torch, timm, pytorch_lightning"):
-        build({"_target_": target, "command": "touch somewhere"})
-
-
-def test_build_says_what_it_cannot_find_or_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"secseg\.nothing cannot be found"):
-        build({"_target_": "secseg.nothing"})
-    with pytest.raises(UserError, match=r"torch\.nn\.Conv2d cannot be made with widht=3: .*widht"):
-        build({"_target_": "torch.nn.Conv2d", "widht": 3})
-    with pytest.raises(UserError, match=r"torch\.optim\.SGD cannot be made with lr=-1: Invalid learning rate"):
-        build({"_target_": "torch.optim.SGD", "lr": -1}, params=nn.Linear(1, 1).parameters())
-    monkeypatch.setattr(torch.nn, "Conv2d", Refusing)
-    with pytest.raises(UserError, match=r"^in its own words$"):
-        build({"_target_": "torch.nn.Conv2d"})
-
-
-def test_plain_values_are_plain_and_resolved() -> None:
-    cfg = OmegaConf.create({"a": {"b": [1, 2]}, "c": "${a.b}"})
-    plain = to_plain(cfg)
-    assert plain == {"a": {"b": [1, 2]}, "c": [1, 2]}
-    assert (type(plain["a"]), type(plain["c"])) == (dict, list)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secseg.data.cue_store import import_official, official_ids, open_cues, read_id_list
+from secseg.data.cue_store import import_official, open_cues
 from secseg.data.images import read_mask
-from secseg.data.official_cues import read_official
+from secseg.data.official_cues import official_ids, read_id_list, read_official
 from secseg.data.voc import open_split, shipped_ids
 from secseg.errors import UserError
 from tests.data.official_pickle import content, write

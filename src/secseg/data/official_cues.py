@@ -13,6 +13,7 @@ import pickle
 import re
 import zlib
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,41 @@ def read_official(path: str | Path, limit: int = LIMIT) -> OfficialCues:
     _check(path, numbers, image, classes, rows, columns)
     maps, overlaps = _paint(len(numbers), image, classes, rows, columns)
     return OfficialCues(numbers, maps, all_labels, overlaps)
+
+
+def official_ids() -> dict[int, str]:
+    """Return the image id of each number in the official cue file (10,582)."""
+    lists = files("secseg.data") / "lists"
+    names = (lists / "train_aug.txt").read_text("ascii").split()
+    # Positions in train_aug.txt, two bytes each: the official order is a shuffle, and this is its shortest form.
+    order = np.frombuffer((lists / "official_order.u2").read_bytes(), dtype="<u2")
+    return {number: names[position] for number, position in enumerate(order)}
+
+
+def read_id_list(path: str | Path) -> dict[int, str]:
+    """Read lines of ``<id>.jpg <number>`` into a map from number to id.
+
+    Raises:
+        UserError: if the file cannot be read, or a line is of another form or repeats a number or id.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the id list {path}: {error}.") from error
+    ids: dict[int, str] = {}
+    wrong = []
+    for count, line in enumerate(lines, 1):
+        match line.split():
+            case []:
+                continue
+            case [file, number] if number.isdecimal() and int(number) not in ids:
+                ids[int(number)] = Path(file).stem
+            case _:
+                wrong.append(f"line {count}: {line[:80]!r}")
+    if wrong or len(set(ids.values())) != len(ids):
+        wrong = wrong or ["an image id is listed twice"]
+        raise UserError(f"{path} is not a list of '<id>.jpg <number>' lines, each once:\n{listing(wrong)}")
+    return ids
 
 
 def _read(path: Path, limit: int) -> bytes:
