@@ -39,12 +39,19 @@ class Backend:
                 f"it (at most {MOST_LOCATIONS} locations, as 81 x 81). Choose the backend lattice for it."
             )
         with torch.autocast(logits.device.type, enabled=False):
-            with torch.no_grad():
-                kernels = self._kernels(images, working_dtype(logits))
-            with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient == "exact"):
-                unary = logits.to(kernels.dtype).flatten(2)
-                probs = mean_field(unary, kernels, self.params.iterations).view(logits.shape)
+            if logits.device.type == "cpu":  # one kernel stays in the cache where a batch of them does not
+                parts = [self._solve(*one) for one in zip(logits.split(1), images.split(1), strict=True)]
+                probs = torch.cat(parts)
+            else:
+                probs = self._solve(logits, images)
         return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+
+    def _solve(self, logits: Tensor, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            kernels = self._kernels(images, working_dtype(logits))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient == "exact"):
+            unary = logits.to(kernels.dtype).flatten(2)
+            return mean_field(unary, kernels, self.params.iterations).view(logits.shape)
 
     def _kernels(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """The weighted sum of both normalised kernels, one matrix an image: (B, n, n), symmetric."""

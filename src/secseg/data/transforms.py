@@ -17,12 +17,13 @@ def training_input(photo: np.ndarray, size: int) -> Tensor:
     return _to_bytes(resize_half_pixel(_planes(photo), (size, size)))[0]
 
 
-def evaluation_input(photo: np.ndarray, size: int) -> Tensor:
-    """Squeeze ``photo`` (H, W, 3) uint8 to (3, size, size) uint8 with aligned corners.
+def evaluation_input(photo: np.ndarray, size: int | tuple[int, int]) -> Tensor:
+    """Squeeze ``photo`` (H, W, 3) uint8 to (3, size, size) uint8, or (3, *size), with aligned corners.
 
     Source: SciPy's ``zoom(order=1)`` of the official test code. Rounded to bytes, so that a cache can hold it.
     """
-    return _to_bytes(resize_aligned(_planes(photo), (size, size)))[0]
+    height, width = (size, size) if isinstance(size, int) else size
+    return _to_bytes(resize_aligned(_planes(photo), (height, width)))[0]
 
 
 def crf_image(images: Tensor, size: tuple[int, int]) -> Tensor:

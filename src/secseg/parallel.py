@@ -1,0 +1,52 @@
+"""Work on many images at once: on threads, since networks, CRF, and reading and writing of images run without the
+interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[tuple[Item, Result | Exception]]:
+    """Yield each item with the result of ``work``, or with the exception that it raised, in the order of ``items``.
+
+    Args:
+        work: runs in one of the threads, with its share of the processor's cores for torch.
+        items: read as they are needed: at most twice as many as workers are under way or wait to be taken.
+        workers: threads; None for one a core.
+    """
+    cores = torch.get_num_threads()
+    workers = workers or os.cpu_count() or 1
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, cores // workers),))
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) >= 2 * workers:
+                first, future = waiting.popleft()
+                yield first, _taken(future)
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, _taken(future)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)
+
+
+def _taken(future: Future[Result]) -> Result | Exception:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not isinstance(error, Exception):
+        raise error
+    return error
