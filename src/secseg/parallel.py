@@ -34,10 +34,12 @@ def side_by_side(
             waiting.append((item, pool.submit(work, item)))
             if len(waiting) >= 2 * workers:
                 first, future = waiting.popleft()
-                yield first, _taken(future)
+                result = _taken(future)
+                yield first, result
         while waiting:
             first, future = waiting.popleft()
-            yield first, _taken(future)
+            result = _taken(future)
+            yield first, result
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)
