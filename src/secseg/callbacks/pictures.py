@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from secseg.files import atomic_write
-from secseg.visualize import curves, panel
+from secseg.visualize import GalleryItem, curves, panel
 
 
 class Pictures(Callback):
@@ -73,38 +73,45 @@ def _pixels(figure: Figure) -> np.ndarray:
 
 
 def _to_wandb(logger: WandbLogger, module: Any, step: int) -> None:
-    import wandb
-
-    labels = {**dict(enumerate(module.class_names)), 255: "none"}
-
-    def image(item: Any) -> wandb.Image:
-        masks = {
-            "cues": item.cues,
-            "prediction": item.prediction,
-            "prediction with CRF": item.prediction_crf,
-            "ground truth": item.mask,
-        }
-        size = item.photo.shape[:2]
-        overlays = {
-            name: {"mask_data": _enlarged(mask, size), "class_labels": labels}
-            for name, mask in masks.items()
-            if mask is not None
-        }
-        return wandb.Image(item.photo, caption=item.name, masks=overlays)
-
-    columns: dict[str, Mapping[str, float]] = {"IoU": module.val_scores["iou"]}
-    if module.val_scores_crf is not None:
-        columns["IoU with CRF"] = module.val_scores_crf["iou"]
-    rows = [[name, *(iou[name] for iou in columns.values())] for name in columns["IoU"]]
-    table = wandb.Table(columns=["class", *columns], data=rows)
+    scores = {"without_crf": module.val_scores, "with_crf": module.val_scores_crf}
+    table = iou_table({variant: score["iou"] for variant, score in scores.items() if score is not None})
     values: dict[str, Any] = {"tables/iou": table, "trainer/global_step": step}
     if module.gallery:
-        values["pictures/val"] = [image(item) for item in module.gallery]
+        values["pictures/val"] = [wandb_image(item, module.class_names) for item in module.gallery]
     logger.experiment.log(values)
 
 
-def _enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def iou_table(ious: Mapping[str, Mapping[str, float]]) -> Any:
+    """Return a ``wandb.Table`` of the IoU by class, a column a variant (``without_crf``, ``with_crf``)."""
+    import wandb
+
+    titles = {"without_crf": "IoU", "with_crf": "IoU with CRF"}
+    names = next(iter(ious.values()))
+    rows = [[name, *(iou[name] for iou in ious.values())] for name in names]
+    return wandb.Table(columns=["class", *(titles[variant] for variant in ious)], data=rows)
+
+
+def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
+    """Return a ``wandb.Image`` of the photograph with each of its masks as an overlay, with class names."""
+    import wandb
+
+    masks = {
+        "cues": item.cues,
+        "prediction": item.prediction,
+        "prediction with CRF": item.prediction_crf,
+        "ground truth": item.mask,
+    }
+    labels = {**dict(enumerate(class_names)), 255: "none"}
+    overlays = {
+        name: {"mask_data": _enlarged(mask, item.photo.shape[:2]), "class_labels": labels}
+        for name, mask in masks.items()
+        if mask is not None
+    }
+    return wandb.Image(item.photo, caption=item.name, masks=overlays)
+
+
+def _enlarged(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """A mask on the network's grid (the cues), on the photograph's; W&B lays masks over pixel by pixel."""
     if mask.shape == size:
         return mask
-    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -1,0 +1,191 @@
+"""An evaluation from its config: a trained network, or a folder of masks, scored on a split of a data set."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from secseg.config import build
+from secseg.data.datamodule import VOCDataModule
+from secseg.data.images import read_image, read_mask
+from secseg.errors import UserError
+from secseg.evaluation.masks import score_folder
+from secseg.evaluation.scores import Evaluation
+from secseg.evaluation.showing import log_evaluation
+from secseg.evaluation.tables import score_table
+from secseg.evaluation.writing import write_evaluation
+from secseg.files import atomic_write, sha256
+from secseg.inference import Predictor, open_protocol
+from secseg.loading import load_network, network_config, network_file
+from secseg.parallel import side_by_side
+from secseg.progress import ImageMeter
+from secseg.runtime import build_loggers, finish_loggers, save_config, versions, write_results
+from secseg.training import build_stage_crf
+from secseg.visualize import GalleryItem, panel
+
+log = logging.getLogger(__name__)
+
+Show = Callable[[str, Path, Path], GalleryItem]
+
+
+def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the evaluation that ``config`` (``conf/evaluate.yaml``, composed and plain) describes.
+
+    The run folder gets ``results.json``, tables as CSV and figures (see ``write_evaluation``), ``worst.png`` and
+    ``metrics.csv``; the terminal the table of scores.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        UserError: for anything that the user can mend, before anything is scored.
+    """
+    _check(config)
+    run = Path(config["run_dir"])
+    data = open_data(config)
+    save_config(run, config)
+    try:
+        loggers = build_loggers(config["logger"], run, config, run.name)
+        started = time.perf_counter()
+        score = _score_masks if config["masks"] is not None else _score_network
+        evaluations, protocol, seconds, show = score(config, data)
+        seconds["seconds"] = time.perf_counter() - started
+        figures = write_evaluation(run, evaluations)
+        main = evaluations.get("with_crf", evaluations["without_crf"])
+        places = {name: number for number, name in enumerate(data.val_images.names)}
+        masks = data.val_images.masks
+        assert masks is not None
+        gallery = [
+            show(name, data.val_images.images[places[name]], masks[places[name]])
+            for name, _ in main.worst(config["pictures"])
+        ]
+        if gallery:
+            with atomic_write(run / "worst.png") as temporary:
+                panel(gallery, data.class_names, data.palette).savefig(temporary, format="png")
+        results = {
+            "figures": figures,
+            "protocol": {"data": data.title, "root": data.root, "split": data.val_split, **protocol},
+            "time": {**seconds, "images_per_second": len(data.val_images.names) / seconds["seconds"]},
+            "versions": versions(),
+        }
+        write_results(run, results)
+        log_evaluation(loggers, run, figures, gallery, data.class_names)
+    finally:
+        finish_loggers()
+    print(score_table(figures, title=f"{data.title}, {data.val_split}"))
+    return results
+
+
+def open_data(config: Mapping[str, Any]) -> VOCDataModule:
+    """Open the split to score: of ``data``, where an option is chosen, else of the run that ``ckpt`` belongs to.
+
+    Raises:
+        UserError: where there is none, or its photographs or masks are not all there.
+    """
+    node = config["data"]
+    if node is None:
+        if config["ckpt"] is None:
+            raise UserError("masks= needs to know the data: give data=<option> (data=voc12aug), and root=<folder>.")
+        node = network_config(config["ckpt"]).get("data")
+        if node is None:
+            raise UserError(
+                f"{config['ckpt']} does not say which data to score on: give data=<option> and root=<folder>."
+            )
+    given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
+    # An id list of the training images would have to be there, too; it is not needed here.
+    node = {**node, **{key: value for key, value in given.items() if value is not None}, "masks": None}
+    data = build({**node, "train_split": given["val_split"] or node["val_split"]})
+    if not isinstance(data, VOCDataModule):
+        raise UserError(f"data: {node.get('_target_')} is no data module of secseg.")
+    data.open(cues=False, masks=False)
+    return data
+
+
+def _score_network(
+    config: Mapping[str, Any], data: VOCDataModule
+) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
+    network = load_network(config["ckpt"])
+    if network.class_names != data.class_names:
+        raise UserError(
+            f"The network {config['ckpt']} has {len(network.class_names)} classes ({', '.join(network.class_names[:4])} "
+            f"...), the data {data.title} has {len(data.class_names)} ({', '.join(data.class_names[:4])} ...). "
+            "Choose the data that it was trained for."
+        )
+    protocol = open_protocol(config["inference"], network)
+    predictor = Predictor(network, protocol, build_stage_crf(config["crf"]["test"]))
+    variants = ["without_crf"] if predictor.crf is None else ["without_crf", "with_crf"]
+    evaluations = {name: Evaluation(data.class_names, data.scored) for name in variants}
+    images = data.val_images
+    assert images.masks is not None
+
+    def one(item: tuple[str, Path, Path]) -> tuple[list[Evaluation], float, float]:
+        name, photo, truth = item
+        prediction = predictor(read_image(photo))
+        mask = read_mask(truth, len(data.class_names), prediction.mask.shape)
+        parts = []
+        for predicted in (prediction.mask, prediction.mask_crf):
+            if predicted is not None:
+                part = Evaluation(data.class_names, data.scored)
+                part.update(name, predicted, mask)
+                parts.append(part)
+        return parts, prediction.network_seconds, prediction.crf_seconds
+
+    seconds = {"network_seconds": 0.0, "crf_seconds": 0.0}
+    items = list(zip(images.names, images.images, images.masks, strict=True))
+    with ImageMeter(len(items)) as meter, closing(side_by_side(one, items, config["workers"])) as results:
+        for _, result in results:
+            if isinstance(result, Exception):
+                raise result
+            parts, network_seconds, crf_seconds = result
+            for evaluation, part in zip(evaluations.values(), parts, strict=True):
+                evaluation.merge(part)
+            seconds["network_seconds"] += network_seconds
+            seconds["crf_seconds"] += crf_seconds
+            meter.update()
+
+    def show(name: str, photo_path: Path, truth: Path) -> GalleryItem:
+        photo = read_image(photo_path)
+        prediction = predictor(photo)
+        mask = read_mask(truth, len(data.class_names))
+        return GalleryItem(name, photo, None, prediction.mask, prediction.mask_crf, mask)
+
+    file = network_file(config["ckpt"])
+    stated = {
+        "checkpoint": {"file": file, "sha256": sha256(file)},
+        "inference": protocol.plain(),
+        "crf": None if predictor.crf is None else {k: v for k, v in config["crf"]["test"].items() if k != "gradient"},
+        "precision": str(next(network.parameters()).dtype).removeprefix("torch."),
+    }
+    return evaluations, stated, seconds, show
+
+
+def _score_masks(
+    config: Mapping[str, Any], data: VOCDataModule
+) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
+    folder = Path(config["masks"]).expanduser()
+    evaluation = score_folder(folder, data.val_images, data.scored)
+
+    def show(name: str, photo_path: Path, truth: Path) -> GalleryItem:
+        predicted, mask = (read_mask(path, len(data.class_names)) for path in (folder / f"{name}.png", truth))
+        return GalleryItem(name, read_image(photo_path), None, predicted, None, mask)
+
+    return {"without_crf": evaluation}, {"masks": folder, "crf": "not known: masks as they were found"}, {}, show
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    problems = []
+    if (config["ckpt"] is None) == (config["masks"] is None):
+        problems.append("Give one of ckpt=<run folder or checkpoint> and masks=<folder of predicted masks>.")
+    for key, least in (("workers", 1), ("limit", 1), ("pictures", 0)):
+        value = config[key]
+        if (value is None and key == "pictures") or (
+            value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least)
+        ):
+            problems.append(f"{key}={value}: give a whole number of at least {least}.")
+    problems += [f"{group} has no option chosen." for group in ("inference", "crf") if not config[group]]
+    if problems:
+        raise UserError("\n".join(problems))
