@@ -11,12 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 LABELS = {"without_crf": "without CRF", "with_crf": "with CRF"}
 COLOURS = {"without_crf": "C0", "with_crf": "C1"}
 MARKERS = {"without_crf": "o", "with_crf": "s"}
 MOST_NUMBERED = 30
 """Most classes whose values are written into the picture."""
+LONGEST = 4
+"""Where bars of the size bias end, in powers of 2."""
 
 
 def confusion_figure(
@@ -40,7 +43,7 @@ def confusion_figure(
     cell, font = (0.6, 9) if size <= 12 else (0.38, 7.5) if size <= MOST_NUMBERED else (0.15, 7)
     margin = 0.1 + 0.085 * max(map(len, map(_short, names)))
     side = max(cell * size, 2.2)
-    figure, axes = _figure(side + margin + 1.2, side + margin + 0.8)
+    figure, axes = _figure(side + margin + 1.2, side + margin + 0.7)
     axes.set_facecolor("#dddddd")
     image = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
     axes.set_xticks(range(size), [_short(name) for name in names], rotation=90, fontsize=font)
@@ -53,7 +56,9 @@ def confusion_figure(
             text = f"{value:.0f}" if size > 12 else f"{value:.1f}"
             colour = "white" if value > 40 else "#222222"
             axes.text(column, row, text, ha="center", va="center", fontsize=font - 0.5, color=colour)
-    bar = figure.colorbar(image, ax=axes, ticks=[0, 1, 5, 10, 25, 50, 100], shrink=0.8, aspect=30, pad=0.02)
+    bar = figure.colorbar(
+        image, ax=axes, ticks=[0, 1, 5, 10, 25, 50, 100], shrink=0.8, aspect=30, pad=0.02, fraction=0.05
+    )
     bar.ax.tick_params(labelsize=8)
     return figure
 
@@ -115,8 +120,7 @@ def iou_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """
     names = next(iter(results.values()))["scored"]
     values = {variant: [100 * result["iou"][name] for name in names] for variant, result in results.items()}
-    texts = {variant: [f"{value:.1f}" for value in column] for variant, column in values.items()}
-    figure, axes = _bars(names, values, texts)
+    figure, axes = _bars(names, values, {variant: _texts(column, 1) for variant, column in values.items()})
     for variant, result in results.items():
         mean = 100 * result["miou"]
         if math.isfinite(mean):
@@ -139,21 +143,24 @@ def size_bias_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     names = next(iter(results.values()))["scored"]
     biases = {variant: [result["size_bias"][name] for name in names] for variant, result in results.items()}
     with np.errstate(divide="ignore"):
-        values = {variant: np.clip(np.log2(bias), -4, 4).tolist() for variant, bias in biases.items()}
-    texts = {variant: [f"{bias:.2f}" for bias in column] for variant, column in biases.items()}
-    figure, axes = _bars(names, values, texts)
+        values = {variant: np.clip(np.log2(bias), -LONGEST, LONGEST).tolist() for variant, bias in biases.items()}
+    figure, axes = _bars(names, values, {variant: _texts(column, 2) for variant, column in biases.items()})
     lengths = [abs(value) for column in values.values() for value in column if math.isfinite(value)]
     reach = max(1, math.ceil(max(lengths, default=0)))
     axes.axvline(0, color="#444444", linewidth=1)
     axes.set(xlim=(-1.15 * reach, 1.15 * reach), xlabel="predicted area / true area")
     ticks = range(-reach, reach + 1)
-    axes.set_xticks(ticks, [f"1/{2**-tick}" if tick < 0 else f"{2**tick}" for tick in ticks])
+    ratios = [f"1/{2**-tick}" if tick < 0 else f"{2**tick}" for tick in ticks]
+    if reach == LONGEST:
+        ratios[0], ratios[-1] = f"≤ {ratios[0]}", f"≥ {ratios[-1]}"
+    axes.set_xticks(ticks, ratios)
     _finish(figure, axes, "size bias by class: 1 is as large as the truth")
     return figure
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height), dpi=100, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -166,7 +173,7 @@ def _bars(
     """Horizontal bars from 0, a group a class, the first class on top; up to 30 classes with their texts."""
     few = len(names) <= MOST_NUMBERED
     height = (0.17 if few else 0.075) * len(values) + 0.1
-    figure, axes = _figure(7.5, height * len(names) + 1.4)
+    figure, axes = _figure(7.5, height * len(names) + 1.5)
     thickness = 0.8 / len(values)
     for number, (variant, lengths) in enumerate(values.items()):
         places = np.arange(len(names)) + thickness * (number - (len(values) - 1) / 2)
@@ -174,15 +181,16 @@ def _bars(
         axes.barh(places, drawn, thickness * 0.9, color=COLOURS[variant], label=LABELS[variant])
         for place, length, text in zip(places, lengths, texts[variant], strict=True):
             if few:
-                missing = math.isnan(length)
                 axes.annotate(
-                    "-" if missing else text,
-                    (0 if missing else length, place),
-                    xytext=(-3 if length < 0 else 3, 0),
+                    text,
+                    (0 if math.isnan(length) else length, place),
+                    xytext=(-4 if length < 0 else 4, 0),
                     textcoords="offset points",
                     ha="right" if length < 0 else "left",
                     va="center",
-                    fontsize=7.5,
+                    fontsize=8,
+                    color="#888888" if math.isnan(length) else "#222222",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
                 )
     axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=9 if few else 8)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -208,6 +216,10 @@ def _with_other(
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts, (np.array(group)[:, None], np.array(group)[None]), confusion)
     return counts, names
+
+
+def _texts(values: Sequence[float], digits: int) -> list[str]:
+    return ["no pixels" if math.isnan(value) else f"{value:.{digits}f}" for value in values]
 
 
 def _short(name: str) -> str:
