@@ -1,4 +1,4 @@
-"""Random masks, and real ones, that several tests score."""
+"""Real masks that several tests score."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ import pytest
 
 from secseg.data.images import read_mask
 from secseg.data.voc import open_split
-
-
-def random_pair(seed: int, classes: int = 4, size: tuple[int, int] = (11, 14), void: bool = True) -> tuple:
-    """A prediction and a target (H, W) of blocks, some pixels of it strewn, the target with or without void."""
-    rng = np.random.default_rng(seed)
-    blocks = rng.integers(0, classes, (2, -(-size[0] // 4), -(-size[1] // 4)))
-    prediction, target = blocks.repeat(4, 1).repeat(4, 2)[:, : size[0], : size[1]].astype(np.uint8)
-    if void:
-        target[rng.random(size) < 0.08] = 255
-    return prediction, target
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from secseg.errors import UserError
 from secseg.evaluation import BoundaryScore
 from secseg.evaluation.boundary import boundary_pixels
-from tests.evaluation.conftest import random_pair
+from tests.evaluation import random_pair
 from tests.reference import scores as reference
 
 NAMES = ("background", "cat", "dog", "bird")

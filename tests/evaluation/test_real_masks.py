@@ -8,7 +8,7 @@ import pytest
 from secseg.data.classes import VOC_CLASSES
 from secseg.evaluation import Evaluation
 from secseg.metrics import SegmentationScore
-from tests.evaluation.conftest import random_pair
+from tests.evaluation import random_pair
 from tests.reference import scores as reference
 
 Pairs = dict[str, tuple[np.ndarray, np.ndarray]]

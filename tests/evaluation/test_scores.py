@@ -10,23 +10,16 @@ import pytest
 
 from secseg.errors import UserError
 from secseg.evaluation import Evaluation
-from tests.evaluation.conftest import random_pair
+from tests.evaluation import evaluated, random_pair
 from tests.reference import scores as reference
 
 NAMES = ("background", "cat", "dog", "bird")
 
 
-def evaluated(seeds: range, **settings) -> Evaluation:
-    evaluation = Evaluation(NAMES, **settings)
-    for seed in seeds:
-        evaluation.update(f"image {seed}", *random_pair(seed, void=seed % 3 > 0))
-    return evaluation
-
-
 def test_the_parts_of_several_processes_add_up_to_the_figures_of_one() -> None:
     settings = {"scored": ["background", "cat", "bird"], "widths": (1, 4)}
-    whole = evaluated(range(7), **settings)
-    first, *others = (pickle.loads(pickle.dumps(evaluated(range(a, 7, 3), **settings))) for a in (2, 0, 1))
+    whole = evaluated(range(7), NAMES, **settings)
+    first, *others = (pickle.loads(pickle.dumps(evaluated(range(a, 7, 3), NAMES, **settings))) for a in (2, 0, 1))
     for other in others:
         first.merge(other)
     assert first.compute() == whole.compute()
@@ -36,25 +29,25 @@ def test_the_parts_of_several_processes_add_up_to_the_figures_of_one() -> None:
 
 
 def test_a_part_that_counted_nothing_changes_nothing() -> None:
-    evaluation = evaluated(range(3))
+    evaluation = evaluated(range(3), NAMES)
     before = evaluation.compute()
     evaluation.merge(Evaluation(NAMES))
     assert evaluation.compute() == before
 
 
 def test_an_image_is_not_counted_twice() -> None:
-    evaluation = evaluated(range(3))
+    evaluation = evaluated(range(3), NAMES)
     before = evaluation.compute()
     with pytest.raises(ValueError, match="counted twice: image 1"):
         evaluation.update("image 1", *random_pair(1))
     with pytest.raises(ValueError, match="counted twice: image 2"):
-        evaluation.merge(evaluated(range(2, 5)))
+        evaluation.merge(evaluated(range(2, 5), NAMES))
     assert evaluation.compute() == before
 
 
 @pytest.mark.parametrize("settings", [{"scored": ["cat"]}, {"widths": (1, 2)}])
 def test_parts_with_other_settings_are_not_added_up(settings: dict) -> None:
-    evaluation = evaluated(range(1))
+    evaluation = evaluated(range(1), NAMES)
     before = evaluation.compute()
     with pytest.raises(ValueError, match="cannot add up"):
         evaluation.merge(Evaluation(NAMES, **settings))
@@ -81,7 +74,7 @@ def test_a_class_that_is_never_predicted_has_size_bias_zero() -> None:
 
 
 def test_an_image_is_scored_over_the_classes_in_its_prediction_or_truth() -> None:
-    evaluation = evaluated(range(4))
+    evaluation = evaluated(range(4), NAMES)
     for seed in range(4):
         prediction, target = random_pair(seed, void=seed % 3 > 0)
         iou = reference.class_iou([prediction], [target], 4)
@@ -111,7 +104,7 @@ def test_one_pixel_is_enough(classes: int, value: int) -> None:
 
 
 def test_a_refused_image_leaves_no_trace() -> None:
-    evaluation = evaluated(range(2))
+    evaluation = evaluated(range(2), NAMES)
     before = evaluation.compute()
     prediction, target = random_pair(5)
     with pytest.raises(UserError, match="outside the 4 classes"):
