@@ -62,6 +62,17 @@ class SegmentationScore:
         pairs = np.bincount(target.astype(np.int64) * classes + prediction, minlength=classes**2)
         self.confusion += pairs.reshape(classes, classes)
 
+    def merge(self, other: SegmentationScore) -> None:
+        """Add the counts of ``other``, a score of the same classes over other images.
+
+        Raises:
+            ValueError: if the two score other classes.
+        """
+        ours, theirs = ((one.class_names, one.ignore_index, one.scored) for one in (self, other))
+        if ours != theirs:
+            raise ValueError(f"cannot add up scores of other classes: {ours} and {theirs}")
+        self.confusion += other.confusion
+
     def compute(self) -> dict[str, Any]:
         """Return ``miou`` (mean over the scored classes), ``iou`` by class name, ``pixel_accuracy``; each in [0, 1].
 
@@ -78,6 +89,15 @@ class SegmentationScore:
             "iou": by_name,
             "pixel_accuracy": float(hits.sum() / total) if total else float("nan"),
         }
+
+    def size_bias(self) -> dict[str, float]:
+        """Return, by class name, the predicted area over the true area, void left out: in [0, inf), 1 is unbiased.
+
+        NaN for a class without a pixel in the truth.
+        """
+        predicted, true = self.confusion.sum(0), self.confusion.sum(1)
+        bias = np.divide(predicted, true, out=np.full(len(true), np.nan), where=true > 0)
+        return dict(zip(self.class_names, bias.tolist(), strict=True))
 
 
 def _flat(values: Any) -> np.ndarray:

@@ -8,31 +8,10 @@ import pytest
 from PIL import Image
 from pytorch_lightning import Trainer
 
-from secseg.callbacks import Progress, ScoreTable, SpeedMonitor, build_callbacks, score_table
+from secseg.callbacks import Progress, ScoreTable, SpeedMonitor, build_callbacks
 from secseg.errors import UserError
 from secseg.runtime import build_loggers
 from tests.tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
-
-SCORES = {"miou": 0.5115, "iou": {"background": 0.9, "cat": 0.123, "dog": float("nan")}}
-
-
-def test_the_table_has_each_class_the_mean_and_a_dash_where_there_is_no_iou() -> None:
-    assert score_table(SCORES, None, title="step 400").splitlines() == [
-        "step 400         IoU",
-        "background      90.0",
-        "cat             12.3",
-        "dog                -",
-        "--------------------",
-        "mean            51.1",
-    ]
-
-
-def test_the_table_has_a_column_with_the_crf_where_it_was_measured() -> None:
-    with_crf = {"miou": 0.678, "iou": {**SCORES["iou"], "cat": 0.456}}  # type: ignore[dict-item]
-    lines = score_table(SCORES, with_crf).splitlines()
-    assert lines[0].split() == ["IoU", "with", "CRF"]
-    assert lines[2].split() == ["cat", "12.3", "45.6"]
-    assert lines[-1].split() == ["mean", "51.1", "67.8"]
 
 
 def test_plain_output_shows_terms_rate_speed_eta_and_the_table_in_whole_lines(

@@ -10,10 +10,10 @@ from pytorch_lightning import Callback
 
 from secseg.callbacks.pictures import Curves, Pictures
 from secseg.callbacks.progress import Progress, SpeedMonitor
-from secseg.callbacks.scores import ScoreTable, score_table
+from secseg.callbacks.scores import ScoreTable
 from secseg.errors import UserError, nearest
 
-__all__ = ["Curves", "Pictures", "Progress", "ScoreTable", "SpeedMonitor", "build_callbacks", "score_table"]
+__all__ = ["Curves", "Pictures", "Progress", "ScoreTable", "SpeedMonitor", "build_callbacks"]
 
 
 def build_callbacks(config: Mapping[str, Any], folder: Path) -> list[Callback]:

@@ -1,0 +1,131 @@
+"""Scores as text for the terminal, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from secseg.evaluation.scores import Evaluation
+
+MOST_NAME = 48
+"""Longest class name that is shown in full, so that the table fits 100 columns."""
+SHOWN_WIDTHS = (1, 5, 20)
+"""Bands around boundaries that the table shows, where they were measured."""
+
+
+def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> str:
+    """Return the scores as text of at most 100 columns: IoU in percent by class and its mean, a column a variant.
+
+    Args:
+        results: what :meth:`secseg.metrics.SegmentationScore.compute` returns, by variant: ``without_crf``,
+            ``with_crf`` or both. With what :meth:`secseg.evaluation.Evaluation.compute` returns, there are columns of
+            the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too; names of classes
+            that are not in the mean are in brackets.
+        title: heads the column of the names.
+    """
+    first = next(iter(results.values()))
+    columns = [_column("IoU", variant, _ious(result)) for variant, result in results.items()]
+    if "size_bias" in first:
+        columns += [
+            _column("size bias", variant, [_ratio(bias) for bias in result["size_bias"].values()])
+            for variant, result in results.items()
+        ]
+    scored = first.get("scored", list(first["iou"]))
+    names = [_cut(name) if name in scored else f"({_cut(name)})" for name in first["iou"]]
+    below = ["mean" if len(scored) == len(names) else f"mean of {len(scored)}"]
+    if "boundary" in first:
+        below += ["pixel accuracy", *(f"mean within {width:g} px of boundaries" for _, width in _shown(first))]
+    title = _cut(title)
+    margin = max(map(len, [title, *names, *below]))
+    lines = [title.ljust(margin), *(name.ljust(margin) for name in [*names, *below])]
+    for cells in columns:
+        width = max(8, *map(len, cells)) + 2
+        lines = [
+            line + (cells[number].rjust(width) if number < len(cells) else "") for number, line in enumerate(lines)
+        ]
+    lines.insert(1 + len(names), "-" * len(lines[0]))
+    return "\n".join(lines)
+
+
+def confusion_csv(confusion: Any, class_names: Sequence[str]) -> str:
+    """Return a confusion matrix (C, C) of pixel counts as CSV: a row a true class, a column a predicted one, both named
+    first."""
+    rows = [[name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True)]
+    return _csv([["truth/prediction", *class_names], *rows])
+
+
+def per_class_csv(evaluations: Mapping[str, Evaluation]) -> str:
+    """Return the figures by class as CSV, for each variant ``iou_<variant>``, ``size_bias_<variant>`` and
+    ``predicted_<variant>``, beside ``pixels``, the true area, and ``scored``; areas in pixels that are not void.
+
+    Shares are in [0, 1]; what has no value is empty.
+    """
+    first = next(iter(evaluations.values())).score
+    columns: dict[str, Sequence[Any]] = {
+        "class": first.class_names,
+        "scored": [str(name in first.scored).lower() for name in first.class_names],
+        "pixels": first.confusion.sum(1).tolist(),
+    }
+    for variant, evaluation in evaluations.items():
+        score = evaluation.score
+        columns[f"iou_{variant}"] = _values(score.compute()["iou"].values())
+        columns[f"size_bias_{variant}"] = _values(score.size_bias().values())
+        columns[f"predicted_{variant}"] = score.confusion.sum(0).tolist()
+    return _csv([list(columns), *zip(*columns.values(), strict=True)])
+
+
+def per_image_csv(evaluations: Mapping[str, Evaluation]) -> str:
+    """Return the mean IoU of each image by itself as CSV, for each variant ``miou_<variant>``; the worst first, by the
+    last variant, images without a score at the end."""
+    last = list(evaluations.values())[-1]
+    worst = [name for name, _ in last.worst(len(last.images))]
+    names = [*worst, *sorted(last.images.keys() - set(worst))]
+    rows = [[name, *_values(evaluation.images[name] for evaluation in evaluations.values())] for name in names]
+    return _csv([["image", *(f"miou_{variant}" for variant in evaluations)], *rows])
+
+
+def _column(heading: str, variant: str, cells: Sequence[str]) -> list[str]:
+    return [f"{heading.removeprefix('size ')} + CRF" if variant == "with_crf" else heading, *cells]
+
+
+def _ious(result: Mapping[str, Any]) -> list[str]:
+    """The cells of a column from the classes down."""
+    cells = [_percent(iou) for iou in (*result["iou"].values(), result["miou"])]
+    if "boundary" in result:
+        cells += [
+            _percent(result["pixel_accuracy"]),
+            *(_percent(result["boundary"]["miou"][at]) for at, _ in _shown(result)),
+        ]
+    return cells
+
+
+def _shown(result: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """Position and width of the bands in the table; all, where fewer than two of the usual ones were measured."""
+    widths = list(enumerate(result["boundary"]["widths"]))
+    usual = [(at, width) for at, width in widths if width in SHOWN_WIDTHS]
+    return usual if len(usual) > 1 else widths[:3]
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _ratio(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…"
+
+
+def _values(values: Iterable[float]) -> list[float | str]:
+    return ["" if math.isnan(value) else value for value in values]
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
