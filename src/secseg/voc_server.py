@@ -17,7 +17,7 @@ from secseg.errors import UserError, listing
 from secseg.files import atomic_write
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
-"""Folder in the archive: the segmentation task, for methods that were trained on more than VOC's own data."""
+"""Folder of the masks in the archive."""
 
 
 def write_archive(masks_folder: Path, ids: Sequence[str], photographs: Sequence[Path], archive_path: Path) -> None:
@@ -39,7 +39,7 @@ def write_archive(masks_folder: Path, ids: Sequence[str], photographs: Sequence[
     if missing:
         raise UserError(
             f"{len(missing)} of {len(ids)} masks are missing in {masks_folder}, so there is no archive:\n"
-            f"{listing(missing)}\nPredict them first."
+            f"{listing(missing, len(missing))}\nPredict them first."
         )
     with atomic_write(archive_path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -70,13 +70,15 @@ def check_archive(archive_path: Path, ids: Sequence[str], photographs: Sequence[
             problems += [f"{place}: missing" for place in places if place not in count]
             problems += [f"{place}: there {times} times" for place, times in count.items() if times > 1]
             for member in members:
-                content = tar.extractfile(member) if member.name in places else None
+                content = tar.extractfile(member) if member.isreg() and member.name in places else None
                 wrong = ["no mask of the list"] if content is None else _faults(content.read(), places[member.name])
                 problems += [f"{member.name}: {fault}" for fault in wrong]
     except (tarfile.TarError, EOFError) as error:
         raise UserError(f"The archive {archive_path} cannot be read ({error}). Write it again.") from error
     if problems:
-        raise UserError(f"{len(problems)} faults would make the server refuse the archive:\n{listing(problems, 50)}")
+        raise UserError(
+            f"{len(problems)} faults would make the server refuse the archive:\n{listing(problems, len(problems))}"
+        )
 
 
 def _faults(png: bytes, photograph: Path) -> Iterator[str]:
