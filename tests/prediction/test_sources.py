@@ -68,7 +68,7 @@ def test_a_split_and_a_list_are_read_in_vocs_layout(tmp_path: Path) -> None:
     chosen.write_text("2008_000002\n")
     assert names("test", root) == ["2008_000001", "2008_000002"]
     assert names(chosen, tmp_path) == ["2008_000002"]
-    with pytest.raises(UserError, match="id list: give .* root="):
+    with pytest.raises(UserError, match=r"id list: give .* root="):
         find_photographs(str(chosen))
     with pytest.raises(UserError, match=r"no split 'tset'. Did you mean 'test'"):
         find_photographs("tset", str(root))
