@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
     except OSError as error:
         raise UserError(
@@ -45,6 +46,19 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+_UMASK = _umask()  # asked once: it is the whole process's, and two threads that ask at once would leave it at 0
+
+
+def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
+    """Remove what killed ``atomic_write``s of files with these suffixes left in ``folder``.
+
+    Only while no other process writes there: its unfinished files look the same.
+    """
+    for path in folder.glob(".*"):
+        if path.suffix in suffixes and re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.stem):
+            path.unlink(missing_ok=True)
 
 
 def user_cache() -> Path:

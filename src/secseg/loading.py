@@ -25,8 +25,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def network_file(path: str | Path) -> Path:
+    """Return the file that ``load_network`` reads for a path: of a run folder, its last checkpoint.
+
+    Raises:
+        UserError: where a folder holds none.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    file = path / "checkpoints" / "last.ckpt"
+    if not file.is_file():
+        raise UserError(f"{path} holds no checkpoints/last.ckpt. Give the folder of a run that was trained.")
+    return file
+
+
 def load_network(path: str | Path) -> SegmentationNet:
-    """Return the network of a run, in evaluation mode, with its ``class_names`` and its own input normalisation.
+    """Return the network of a run, in evaluation mode, with its ``class_names``, its ``input_size`` and its own input
+    normalisation.
 
     It takes images (B, 3, S, S), RGB, 0..255, and gives scores (B, C, h, w).
 
@@ -36,10 +52,7 @@ def load_network(path: str | Path) -> SegmentationNet:
     Raises:
         UserError: where there is none, it is damaged, or its weights do not fit the network that it describes.
     """
-    path = Path(path).expanduser()
-    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    if path.is_dir() and not file.is_file():
-        raise UserError(f"{path} holds no checkpoints/last.ckpt. Give the folder of a run that was trained.")
+    file = network_file(path)
     checkpoint = read_checkpoint(file)
     record = checkpoint["secseg"]
     network = build_network(record["config"]["backbone"], tuple(record["class_names"]), weights=False)
@@ -50,4 +63,5 @@ def load_network(path: str | Path) -> SegmentationNet:
     }
     check_state_dict(state, network.state_dict(), f"checkpoint {file}")
     network.load_state_dict(state)
+    network.input_size = record["config"]["backbone"]["input_size"]
     return network.eval()

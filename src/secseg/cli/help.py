@@ -27,9 +27,9 @@ def help_text(name: str, examples: str) -> str:
     lines += ["", "Keys: key=value", *_keys_of(root)]
     if groups:
         lines += [
-            "  Those of a group, with their legal values, are in conf/<group>/<option>.yaml: decay.pos=0.99",
+            "  Those of a group, with their legal values, are in conf/<group>/<option>.yaml: <group>.<key>=value",
             "",
-            "-m runs every combination of values: -m loss=seed,sec seed=0,1. --cfg job prints the whole config.",
+            "-m runs every combination of values: -m <group>=a,b <key>=0,1. --cfg job prints the whole config.",
         ]
     return "\n".join([*lines, "HYDRA_FULL_ERROR=1 shows the traceback of a failure."])
 

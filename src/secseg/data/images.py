@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from secseg.data.classes import VOID
 from secseg.errors import UserError
+from secseg.files import atomic_write
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a photograph of any colour mode, turned upright as its EXIF data says: (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: if the file is missing, truncated or not an image.
+        UserError: if the file is missing, may not be read, is truncated or not an image.
     """
     with _open(path) as image:
         upright = ImageOps.exif_transpose(image)
@@ -23,6 +24,18 @@ def read_image(path: str | Path) -> np.ndarray:
             grey = np.asarray(upright, dtype=np.int64) >> 8
             return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
         return np.array(upright.convert("RGB"))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return the (H, W) that ``read_image`` gives, from the file's head alone.
+
+    Raises:
+        UserError: if the file is missing, may not be read or is not an image.
+    """
+    with _open(path, pixels=False) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
 
 
 def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -61,15 +74,35 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
     return mask
 
 
-def _open(path: str | Path) -> Image.Image:
-    """Open and decode an image file."""
+def save_mask(mask: np.ndarray, path: str | Path, palette: np.ndarray) -> None:
+    """Write a mask (H, W) uint8 of class numbers as a palette PNG, whole or not at all.
+
+    Args:
+        mask: class numbers.
+        path: the file.
+        palette: (256, 3) uint8, the RGB colour of each class number.
+
+    Raises:
+        UserError: if the file cannot be written or the disk is full.
+    """
+    image = Image.fromarray(mask)
+    image.putpalette(palette.tobytes())
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _open(path: str | Path, pixels: bool = True) -> Image.Image:
+    """Open an image file, and decode its pixels."""
     try:
         image = Image.open(path)
-        image.load()
+        if pixels:
+            image.load()
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not an image, or its head is damaged. Fetch it again.") from error
     except FileNotFoundError as error:
         raise UserError(f"There is no image at {path}.") from error
+    except PermissionError as error:
+        raise UserError(f"The image {path} may not be read: you lack the permission.") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(f"The image {path} is truncated or damaged ({error}). Fetch it again.") from error
     return image

@@ -20,7 +20,7 @@ from PIL import Image
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import open_cues
-from secseg.data.images import read_mask
+from secseg.data.images import read_mask, save_mask
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write
@@ -216,10 +216,7 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
 
     made = set()
     for target, data in _contents(archive, place):
-        image = Image.fromarray(_sbd_mask(target.stem, data))
-        image.putpalette(voc_palette().reshape(-1).tolist())
-        with atomic_write(target) as temporary:
-            image.save(temporary)
+        save_mask(_sbd_mask(target.stem, data), target, voc_palette())
         made.add(target.stem)
         if len(made) % 1000 == 0:
             log.info("%d of %d", len(made), len(missing))

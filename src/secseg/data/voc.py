@@ -32,8 +32,9 @@ def open_split(
 
     Args:
         root: ``VOC2012`` itself, or the folder that holds ``VOC2012`` or ``VOCdevkit/VOC2012``.
-        split: name of an id list in ``ImageSets/Segmentation``, ``ImageSets/SegmentationAug`` or the root. For VOC's
-            classes, ``train``, ``train_aug`` and ``val`` ship with the package; a list of the data's own wins.
+        split: name of an id list in ``ImageSets/Segmentation``, ``ImageSets/SegmentationAug`` or the root; or the path
+            of a list, ``<anything>.txt``. For VOC's classes, ``train``, ``train_aug`` and ``val`` ship with the
+            package; a list of the data's own wins.
         require_masks: whether an image without a mask is an error. If not, a mask's file may be absent.
         class_names: names of the classes, background first.
         masks: folder of masks to take in place of the data's own (``SegmentationClassAug``, where an image has none
@@ -132,6 +133,8 @@ def shipped_ids(split: str) -> tuple[str, ...]:
 
 def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str, tuple[str, ...]]:
     """Return where the list of a split lies, in words, and its ids."""
+    if split.endswith(".txt"):
+        return split, _ids(Path(split).expanduser())
     places = list(dict.fromkeys([*(folder / place for place in LISTS), folder, root]))
     for place in places:
         path = place / f"{split}.txt"

@@ -29,7 +29,12 @@ class SegmentationNet(nn.Module):
         head: their concatenation to scores.
         class_names: names of the C classes, background first.
         freeze: the trunk stays as it is: no gradient, and normalisation layers in evaluation mode.
+
+    Attributes:
+        input_size: side S that it was trained with, in pixels; set where it is loaded, else None.
     """
+
+    input_size: int | None = None
 
     def __init__(self, trunk: Trunk, head: LargeFOVHead, class_names: Sequence[str], freeze: bool = False) -> None:
         super().__init__()

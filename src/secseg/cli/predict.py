@@ -1,0 +1,37 @@
+"""python src/predict.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secseg.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/predict.py ckpt=<run folder> images=photos out=masks                   a folder, with its subfolders
+python src/predict.py ckpt=<run folder> images=photos out=masks overlays=true     and pictures to look at
+python src/predict.py ckpt=<run folder> 'images="photos/*.jpg"' crf=off           without CRF
+python src/predict.py ckpt=<run folder> images=train_aug root=<VOC2012> labels=localization_cues.pickle
+python src/predict.py ckpt=<run folder> images=test root=<VOC2012> server=true    results.tar for the VOC server
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import to_plain
+
+    config = to_plain(cfg)
+    from secseg.prediction.run import predict
+
+    problem = predict(config)
+    run = Path(config["run_dir"])
+    if problem is not None:
+        print(f"run: {run}", flush=True)  # there is a run, and it failed in part
+        raise problem
+    return run
+
+
+def main() -> None:
+    run_command("predict", task, EXAMPLES)

@@ -1,0 +1,230 @@
+"""A prediction from its config: everything is opened and checked first, then each photograph is read, predicted and
+written, many side by side; what failed is told at the end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from secseg.data.classes import VOC_CLASSES, voc_palette
+from secseg.data.images import read_image, save_mask
+from secseg.errors import UserError, listing
+from secseg.files import sha256
+from secseg.inference import Predictor, Protocol
+from secseg.loading import load_network, network_file
+from secseg.networks import SegmentationNet
+from secseg.parallel import side_by_side
+from secseg.prediction.folder import MaskFolder
+from secseg.prediction.labels import read_labels
+from secseg.prediction.outputs import save_overlay, save_probabilities
+from secseg.prediction.progress import ImageMeter
+from secseg.prediction.sources import Photograph, Photographs, find_photographs
+from secseg.runtime import save_config, versions, write_results
+from secseg.training import build_stage_crf
+from secseg.voc_server import write_archive
+
+log = logging.getLogger(__name__)
+
+ARCHIVE = "results.tar"
+SWITCHES = ("overwrite", "overlays", "probabilities", "server")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass
+class Tally:
+    """What came of the photographs of a run; times in seconds, added up over images that ran side by side."""
+
+    made: int = 0
+    failures: dict[Photograph, Exception] = field(default_factory=dict)
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+    crf_seconds: float = 0.0
+
+    def shares(self) -> str:
+        """Return in words what the time went into."""
+        total = max(self.seconds, 1e-9)
+        network, crf = (round(100 * part / total) for part in (self.network_seconds, self.crf_seconds))
+        return f"network {network} %, CRF {crf} %, reading and writing {max(0, 100 - network - crf)} % of the time"
+
+
+def predict(config: Mapping[str, Any]) -> UserError | None:
+    """Run the prediction that ``config`` (``conf/predict.yaml``, composed and plain) describes.
+
+    Photographs whose files are all there already are passed over, so that a broken-off run goes on. ``results.json``
+    is written into ``run_dir`` whether or not there were failures.
+
+    Returns:
+        What went wrong with single photographs, or with the archive for the server, after all others were written.
+
+    Raises:
+        UserError: for what is wrong with the settings, before anything is written; for a full disk.
+    """
+    _check(config)
+    run = Path(config["run_dir"])
+    folder = MaskFolder(Path(config["out"] or run / "masks").expanduser(), config["overlays"], config["probabilities"])
+    photographs = find_photographs(str(config["images"]), config["root"], folder.path)
+    network = load_network(config["ckpt"])
+    predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(config["crf"]["test"]))
+    labels = _labels(config, photographs, network)
+    if config["server"] and network.class_names != VOC_CLASSES:
+        raise UserError(f"server=true: the VOC server takes VOC's classes, and {config['ckpt']} has others.")
+    settings = {
+        "photographs": str(photographs.folder),
+        "checkpoint": sha256(network_file(config["ckpt"])),
+        "inference": predictor.protocol.plain(),
+        "crf": None if predictor.crf is None else _without_gradient(config["crf"]["test"]),
+        "labels": None if config["labels"] is None else sha256(Path(config["labels"]).expanduser()),
+    }
+    with folder.opened(settings, photographs.items, config["overwrite"]) as todo:
+        save_config(run, config)
+        kept = len(photographs.items) - len(todo)
+        if kept:
+            log.info("%d of %d masks are in %s already and kept.", kept, len(photographs.items), folder.path)
+        tally = Tally()
+        started = time.perf_counter()
+        try:
+            _predict_all(predictor, folder, todo, labels, config["workers"], tally)
+        except KeyboardInterrupt:
+            done = sum(folder.mask(item.name).exists() for item in photographs.items)
+            log.warning(
+                "Stopped: %d of %d masks are in %s. To go on, give the same command with out=%s%s.",
+                *(done, len(photographs.items), folder.path, folder.path),
+                ", without overwrite=true" if config["overwrite"] else "",
+            )
+            raise
+        seconds = time.perf_counter() - started
+        problem = _told(tally, photographs, folder, run)
+        archive = None
+        if config["server"] and problem is None:
+            archive = run / ARCHIVE
+            names, paths = zip(*((item.name, item.path) for item in photographs.items), strict=True)
+            try:
+                write_archive(folder.path, names, paths, archive)
+            except UserError as error:
+                problem, archive = error, None
+    write_results(
+        run,
+        {
+            "masks": folder.path,
+            "images": len(photographs.items),
+            "made": tally.made,
+            "kept": kept,
+            "failures": {str(item.path): _reason(item, error) for item, error in tally.failures.items()},
+            "archive": archive,
+            "protocol": {**settings, "checkpoint_file": network_file(config["ckpt"]), "labels_file": config["labels"]},
+            "time": {
+                "seconds": seconds,
+                "images_per_second": tally.made / seconds if tally.made else None,
+                "network_share": tally.network_seconds / tally.seconds if tally.seconds else None,
+                "crf_share": tally.crf_seconds / tally.seconds if tally.seconds else None,
+            },
+            "versions": versions(),
+        },
+    )
+    if tally.made:
+        log.info("%d masks in %.1f s: %s.", tally.made, seconds, tally.shares())
+    log.info("Masks: %s", folder.path)
+    if archive is not None:
+        log.info("For the VOC server: %s", archive)
+    return problem
+
+
+def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Protocol:
+    """Return the protocol of a ``conf/inference`` node, plain; ``input_size`` null means the network's own.
+
+    Raises:
+        UserError: for values out of range or of the wrong kind, or a network whose input size is unknown.
+    """
+    size = network.input_size if settings["input_size"] is None else settings["input_size"]
+    try:
+        return Protocol(**{**settings, "input_size": size})
+    except TypeError as error:
+        given = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise UserError(f"These inference settings cannot be used ({error}): {given}.") from error
+
+
+def _predict_all(
+    predictor: Predictor,
+    folder: MaskFolder,
+    todo: list[Photograph],
+    labels: Mapping[str, tuple[int, ...]] | None,
+    workers: int | None,
+    tally: Tally,
+) -> None:
+    """Make the files of each photograph; failures are told as they come, and counted in ``tally``."""
+
+    def one(item: Photograph) -> tuple[float, float, float]:
+        started = time.perf_counter()
+        photo = read_image(item.path)
+        prediction = predictor(photo, None if labels is None else labels[item.name])
+        mask = prediction.mask if prediction.mask_crf is None else prediction.mask_crf
+        if folder.overlays:
+            save_overlay(photo, mask, folder.overlay(item.name))
+        if folder.probabilities:
+            save_probabilities(prediction.probs, predictor.network.class_names, folder.probs(item.name))
+        save_mask(mask, folder.mask(item.name), voc_palette())
+        return time.perf_counter() - started, prediction.network_seconds, prediction.crf_seconds
+
+    with ImageMeter(len(todo)) as meter, closing(side_by_side(one, todo, workers)) as results:
+        for item, result in results:
+            if isinstance(result, Exception):
+                cause = result.__cause__
+                if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                    raise result
+                tally.failures[item] = result
+            else:
+                tally.made += 1
+                tally.seconds += result[0]
+                tally.network_seconds += result[1]
+                tally.crf_seconds += result[2]
+            meter.update()
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    problems = [f"{key}={config[key]}: give true or false." for key in SWITCHES if not isinstance(config[key], bool)]
+    workers = config["workers"]
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        problems.append(f"workers={workers}: give a whole number of at least 1, or null for one a core.")
+    if config["server"] is True and config["root"] is None:
+        problems.append("server=true needs images=<split or id list> and root=<folder in VOC's layout>.")
+    problems += [f"{group} has no option chosen." for group in ("inference", "crf") if not config[group]]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _labels(
+    config: Mapping[str, Any], photographs: Photographs, network: SegmentationNet
+) -> dict[str, tuple[int, ...]] | None:
+    if config["labels"] is None:
+        return None
+    names = [item.name for item in photographs.items]
+    return read_labels(Path(config["labels"]).expanduser(), names, network.class_names)
+
+
+def _without_gradient(stage: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stage.items() if key != "gradient"}
+
+
+def _told(tally: Tally, photographs: Photographs, folder: MaskFolder, run: Path) -> UserError | None:
+    """Return one error that names the photographs that failed, with the first of their errors as its cause."""
+    if not tally.failures:
+        return None
+    count, total = len(tally.failures), len(photographs.items)
+    told = UserError(
+        f"{count} of {total} photographs have no mask; those of the others are in {folder.path}:\n"
+        f"{listing([_reason(item, error) for item, error in tally.failures.items()])}\n"
+        f"{run / 'results.json'} names all of them. Mend or remove them, and give the same command with "
+        f"out={folder.path}: it goes on."
+    )
+    told.__cause__ = next(iter(tally.failures.values()))
+    return told
+
+
+def _reason(item: Photograph, error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{item.path}: {type(error).__name__}: {error}"

@@ -1,0 +1,94 @@
+"""A tiny trained run, photographs, and the command as a function."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from secseg.cli.predict import main
+from tests.tiny_network import write_run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code, what it printed, its run folder's results."""
+
+    code: int
+    said: str
+    error: str
+    results: dict[str, Any] | None
+
+
+Predict = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def predict(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Predict:
+    """``python src/predict.py`` in ``tmp_path``, in this process; without CRF unless asked for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def call(*words: str, ckpt: Path = run_folder) -> Outcome:
+        run = tmp_path / "run"
+        (run / "results.json").unlink(missing_ok=True)
+        crf = [] if any(word.startswith("crf") for word in words) else ["crf=off"]
+        arguments = ["predict.py", f"ckpt={ckpt}", f"hydra.run.dir={run}", *crf, *words]
+        monkeypatch.setattr(sys, "argv", arguments)
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        results = json.loads((run / "results.json").read_text()) if (run / "results.json").is_file() else None
+        return Outcome(code, said.out, said.err, results)
+
+    return call
+
+
+def draw(path: Path, size: tuple[int, int] = (24, 32), seed: int = 0) -> Path:
+    """Save a photograph of (H, W) ``size``: coloured blocks with noise."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    photo = Image.fromarray(blocks).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    photo.save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three photographs, one of them in a subfolder."""
+    folder = tmp_path / "photos"
+    for number, name in enumerate(("a.jpg", "b.png", "sub/c.jpg")):
+        draw(folder / name, (20 + number, 30), seed=number)
+    return folder
+
+
+def voc_layout(root: Path, ids: tuple[str, ...]) -> Path:
+    """Write photographs of ``ids`` and a list of them, ``test``, in VOC's layout."""
+    for number, name in enumerate(ids):
+        draw(root / "JPEGImages" / f"{name}.jpg", (20 + number, 31), seed=number)
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "test.txt").write_text("\n".join(ids) + "\n")
+    return root
+
+
+def masks_in(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
