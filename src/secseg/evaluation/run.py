@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from secseg.evaluation.showing import log_evaluation
 from secseg.evaluation.tables import score_table
 from secseg.evaluation.writing import write_evaluation
 from secseg.files import atomic_write, sha256
-from secseg.inference import Predictor, open_protocol
-from secseg.loading import load_network, network_config, network_file
+from secseg.inference import Predictor
+from secseg.loading import load_network, network_file, read_checkpoint
 from secseg.parallel import side_by_side
-from secseg.progress import ImageMeter
+from secseg.prediction.progress import ImageMeter
+from secseg.prediction.run import open_protocol
 from secseg.runtime import build_loggers, finish_loggers, save_config, versions, write_results
 from secseg.training import build_stage_crf
 from secseg.visualize import GalleryItem, panel
@@ -68,7 +69,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
                 panel(gallery, data.class_names, data.palette).savefig(temporary, format="png")
         results = {
             "figures": figures,
-            "protocol": {"data": data.title, "root": data.root, "split": data.val_split, **protocol},
+            "protocol": {**_data_protocol(data), **protocol},
             "time": {**seconds, "images_per_second": len(data.val_images.names) / seconds["seconds"]},
             "versions": versions(),
         }
@@ -86,15 +87,13 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
     Raises:
         UserError: where there is none, or its photographs or masks are not all there.
     """
-    node = config["data"]
+    node = config.get("data")
     if node is None:
         if config["ckpt"] is None:
             raise UserError("masks= needs to know the data: give data=<option> (data=voc12aug), and root=<folder>.")
-        node = network_config(config["ckpt"]).get("data")
+        node = read_checkpoint(network_file(config["ckpt"]))["secseg"]["config"].get("data")
         if node is None:
-            raise UserError(
-                f"{config['ckpt']} does not say which data to score on: give data=<option> and root=<folder>."
-            )
+            raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
     # An id list of the training images would have to be there, too; it is not needed here.
     node = {**node, **{key: value for key, value in given.items() if value is not None}, "masks": None}
@@ -111,8 +110,8 @@ def _score_network(
     network = load_network(config["ckpt"])
     if network.class_names != data.class_names:
         raise UserError(
-            f"The network {config['ckpt']} has {len(network.class_names)} classes ({', '.join(network.class_names[:4])} "
-            f"...), the data {data.title} has {len(data.class_names)} ({', '.join(data.class_names[:4])} ...). "
+            f"The network {config['ckpt']} has {_some(network.class_names)}, the data {data.title} has "
+            f"{_some(data.class_names)}. "
             "Choose the data that it was trained for."
         )
     protocol = open_protocol(config["inference"], network)
@@ -176,6 +175,16 @@ def _score_masks(
     return {"without_crf": evaluation}, {"masks": folder, "crf": "not known: masks as they were found"}, {}, show
 
 
+def _data_protocol(data: VOCDataModule) -> dict[str, Any]:
+    return {
+        "data": data.title,
+        "root": data.root,
+        "split": data.val_split,
+        "images": len(data.val_images.names),
+        "scored": list(data.scored or data.class_names),
+    }
+
+
 def _check(config: Mapping[str, Any]) -> None:
     problems = []
     if (config["ckpt"] is None) == (config["masks"] is None):
@@ -189,3 +198,7 @@ def _check(config: Mapping[str, Any]) -> None:
     problems += [f"{group} has no option chosen." for group in ("inference", "crf") if not config[group]]
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{len(names)} classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
