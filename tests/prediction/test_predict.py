@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import secseg
+from secseg.config import config_dir
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_image
 from secseg.files import sha256
@@ -193,3 +195,10 @@ def test_the_server_takes_no_other_classes_than_vocs(predict: Predict, tmp_path:
     outcome = predict("images=test", f"root={tmp_path}", "server=true", ckpt=other)
     assert outcome.code == 1
     assert "the VOC server takes VOC's classes" in outcome.error
+
+
+def test_the_inference_options_set_the_same_keys_which_are_the_protocols() -> None:
+    for path in (config_dir() / "inference").glob("*.yaml"):
+        assert yaml.safe_load(path.read_text("utf-8")).keys() == Protocol().plain().keys(), path
+    official = yaml.safe_load((config_dir() / "inference" / "official.yaml").read_text("utf-8"))
+    assert {**official, "input_size": 321} == Protocol().plain()
