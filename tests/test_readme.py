@@ -9,10 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from secseg.cli.predict import main
+from secseg.data.classes import VOID
+from secseg.data.cue_store import Cues, CueStore
 from secseg.data.shapes import draw_shapes
 from tests.conftest import REPOSITORY
+from tests.tiny_network import write_run
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 COMMANDS = [
@@ -21,6 +27,7 @@ COMMANDS = [
     for line in block.strip().splitlines()
     if not line.startswith("#")
 ]
+PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]
 TRAINING = [command for command in COMMANDS if command.startswith("python src/train.py")]
 SMALL = [
     "data.batch_size=2",
@@ -43,6 +50,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_has_commands_of_every_kind() -> None:
     assert len(TRAINING) >= 8
+    assert len(PREDICTION) >= 4
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
@@ -88,3 +96,27 @@ def test_the_command_runs(command: str, shapes: Path, tmp_path: Path) -> None:
     if "hydra/launcher=joblib" not in words:  # its jobs print from other processes
         assert result.stdout.strip().splitlines()[-1].startswith("run: ")
     assert list(tmp_path.rglob("results.json"))
+
+
+@pytest.mark.parametrize("command", PREDICTION)
+def test_the_prediction_runs(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the very paths of the README, and without CRF."""
+    ids = ("2008_000001", "2008_000002")
+    write_run(tmp_path / "runs" / "sec" / "2026-01-31_12-00-00")
+    for name in ids:
+        for folder in ("path/to/photos", "data/voc/VOC2012/JPEGImages"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (30, 20), (200, 100, 50)).save(tmp_path / folder / f"{name}.jpg")
+    for split in ("train_aug", "test"):
+        (tmp_path / "data" / "voc" / f"{split}.txt").write_text("\n".join(ids))
+    no_cues = np.full((3, 3), VOID, np.uint8)
+    CueStore.from_dict({name: Cues((8,), no_cues) for name in ids}, {}).save(tmp_path / "data/voc/cues.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command)[1:], "crf.test.backend=none", "hydra.run.dir=run"])
+    main()
+    assert capsys.readouterr().out.splitlines()[-1] == f"run: {tmp_path / 'run'}"
+    assert (tmp_path / "run" / "results.json").is_file()
+    assert (tmp_path / "run" / "results.tar").is_file() == ("server=true" in command)
+    assert len(list(tmp_path.rglob("2008_*.png"))) == len(ids)

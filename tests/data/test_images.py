@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import voc_palette
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import image_size, read_image, read_mask, save_mask
 from secseg.errors import UserError
 
 
@@ -17,7 +17,7 @@ def colours(height: int = 6, width: int = 9) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def save_mask(path: Path, values: np.ndarray, mode: str = "P") -> Path:
+def make_mask(path: Path, values: np.ndarray, mode: str = "P") -> Path:
     image = Image.fromarray(values)
     if mode == "P":
         image.putpalette(voc_palette().reshape(-1).tolist())
@@ -77,10 +77,36 @@ def test_a_file_that_is_no_image_and_one_that_is_absent_are_named(tmp_path: Path
         read_image(tmp_path)
 
 
+def test_a_photograph_that_may_not_be_read_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(UserError, match=r"a\.jpg may not be read: you lack the permission"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_the_size_in_the_head_is_that_of_the_photograph_as_it_is_read(tmp_path: Path, turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.fromarray(colours()).save(tmp_path / "a.jpg", exif=exif)
+    assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]
+
+
+def test_a_saved_mask_is_read_as_it_was_and_shows_the_palette(tmp_path: Path) -> None:
+    values = np.array([[0, 3, 255], [20, 15, 0]], dtype=np.uint8)
+    save_mask(values, tmp_path / "folder" / "a.png", voc_palette())
+    np.testing.assert_array_equal(read_mask(tmp_path / "folder" / "a.png", 21), values)
+    with Image.open(tmp_path / "folder" / "a.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image.convert("RGB")), voc_palette()[values])
+
+
 @pytest.mark.parametrize("mode", ["P", "L"])
 def test_palette_and_grey_masks_give_their_numbers(tmp_path: Path, mode: str) -> None:
     values = np.array([[0, 3, 255], [20, 15, 0]], dtype=np.uint8)
-    read = read_mask(save_mask(tmp_path / "a.png", values, mode), 21, (2, 3))
+    read = read_mask(make_mask(tmp_path / "a.png", values, mode), 21, (2, 3))
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, values)
 
@@ -92,13 +118,13 @@ def test_a_coloured_mask_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_class_are_listed(tmp_path: Path) -> None:
-    path = save_mask(tmp_path / "a.png", np.array([[0, 21, 254], [20, 255, 0]], dtype=np.uint8))
+    path = make_mask(tmp_path / "a.png", np.array([[0, 21, 254], [20, 255, 0]], dtype=np.uint8))
     with pytest.raises(UserError, match=r"a\.png holds the values 21, 254; .*0\.\.20 and 255"):
         read_mask(path, 21)
 
 
 def test_a_mask_of_another_size_than_its_photograph_is_told(tmp_path: Path) -> None:
-    path = save_mask(tmp_path / "a.png", np.zeros((2, 3), dtype=np.uint8))
+    path = make_mask(tmp_path / "a.png", np.zeros((2, 3), dtype=np.uint8))
     with pytest.raises(UserError, match=r"a\.png is 3 x 2 pixels, its photograph 2 x 3"):
         read_mask(path, 21, (3, 2))
 

@@ -64,6 +64,14 @@ def test_a_list_of_the_datas_own_wins_over_the_shipped_one(tmp_path: Path) -> No
     assert open_split(tmp_path, "val", require_masks=True).names == IDS
 
 
+def test_a_list_at_any_path_is_a_split(tmp_path: Path) -> None:
+    root = make(tmp_path / "VOC2012")
+    (tmp_path / "mine.txt").write_text(f"{IDS[1]}\n")
+    assert open_split(root, str(tmp_path / "mine.txt"), require_masks=False).names == (IDS[1],)
+    with pytest.raises(UserError, match=r"Cannot read the id list \S*absent\.txt"):
+        open_split(root, str(tmp_path / "absent.txt"), require_masks=False)
+
+
 def test_pairs_of_paths_are_lists_too(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "val.txt").unlink(missing_ok=True)

@@ -29,7 +29,7 @@ def wait_for(count: int, folder: Path, process: subprocess.Popen[Any]) -> None:
 def test_a_killed_run_goes_on_and_leaves_what_an_uninterrupted_one_does(
     predict: Predict, tmp_path: Path, run_folder: Path
 ) -> None:
-    count = 60
+    count = 30
     for number in range(count):
         draw(tmp_path / "photos" / f"{number:02}.png", (60, 80), seed=number)
     masks = tmp_path / "m"

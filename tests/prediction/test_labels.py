@@ -34,7 +34,7 @@ def test_names_and_numbers_of_classes_are_the_same(tmp_path: Path) -> None:
     assert {name: labels[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("titles", ["name,labels\n", "\ufeffimage id,classes\n", "\n", ""])
+@pytest.mark.parametrize("titles", ["name,labels\n", "\ufeffimage id,classes\n", "\ufeff", "\n", ""])
 def test_a_line_of_titles_is_optional(tmp_path: Path, titles: str) -> None:
     assert read_labels(table(tmp_path, f"{titles}a,cat\n"), ["a"], CLASSES) == {"a": (1,)}
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import secseg
+from secseg.config import config_dir
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_image
 from secseg.files import sha256
@@ -19,7 +21,7 @@ from secseg.training import build_stage_crf
 from tests.prediction.conftest import Predict, draw, masks_in, voc_layout
 from tests.tiny_network import write_run
 
-CRF = {"backend": "lattice", "scale": 1, "bilateral_weight": 10, "bilateral_xy": 80, "bilateral_rgb": 13}
+CRF = {"backend": "exact", "scale": 1, "bilateral_weight": 10, "bilateral_xy": 80, "bilateral_rgb": 13}
 CRF |= {"gaussian_weight": 3, "gaussian_xy": 3, "iterations": 10}
 
 
@@ -31,7 +33,7 @@ def mask(path: Path) -> np.ndarray:
 def test_each_mask_is_the_predictors_as_a_palette_png_of_the_photographs_size(
     predict: Predict, photos: Path, tmp_path: Path, run_folder: Path
 ) -> None:
-    outcome = predict("images=photos", "crf=exact")
+    outcome = predict("images=photos", "crf.test.backend=exact")
     assert outcome.code == 0, outcome.error
     network = secseg.load(run_folder)
     assert network.input_size == 65
@@ -49,7 +51,7 @@ def test_each_mask_is_the_predictors_as_a_palette_png_of_the_photographs_size(
 def test_results_state_protocol_counts_and_time_and_the_last_line_the_run(
     predict: Predict, photos: Path, tmp_path: Path, run_folder: Path
 ) -> None:
-    outcome = predict("images=photos", "crf=exact", "inference=multi_scale", "out=m")
+    outcome = predict("images=photos", "crf.test.backend=exact", "inference=multi_scale", "out=m")
     results = outcome.results
     assert results is not None
     assert (results["images"], results["made"], results["kept"], results["failures"]) == (3, 3, 0, {})
@@ -58,7 +60,9 @@ def test_results_state_protocol_counts_and_time_and_the_last_line_the_run(
     assert (protocol["inference"]["scales"], protocol["inference"]["mirror"]) == ([0.75, 1.0, 1.25], True)
     assert protocol["crf"] == CRF
     assert protocol["labels"] is None
-    assert 0 < results["time"]["network_share"] + results["time"]["crf_share"] <= 1
+    assert results["time"]["shares"].keys() == {"network", "CRF", "reading and writing"}
+    assert sum(results["time"]["shares"].values()) == pytest.approx(1)
+    assert min(results["time"]["shares"].values()) > 0
     assert outcome.said.splitlines()[-1] == f"run: {tmp_path / 'run'}"
     assert "network" in outcome.said
     assert "images/s" in outcome.said
@@ -162,6 +166,7 @@ def test_a_list_gives_an_archive_for_the_server(predict: Predict, tmp_path: Path
     ("words", "said"),
     [
         ("images=photo", "Did you mean 'photos'?"),
+        ("images=[a.jpg,b.jpg]", "give one file, folder, glob or list"),
         ("images=photos ckpt=photos", "holds no checkpoints/last.ckpt"),
         ("images=photos ckpt=absent.ckpt", "There is no checkpoint absent.ckpt"),
         ("images=photos workers=0", "workers=0: give a whole number of at least 1"),
@@ -193,3 +198,10 @@ def test_the_server_takes_no_other_classes_than_vocs(predict: Predict, tmp_path:
     outcome = predict("images=test", f"root={tmp_path}", "server=true", ckpt=other)
     assert outcome.code == 1
     assert "the VOC server takes VOC's classes" in outcome.error
+
+
+def test_the_inference_options_set_the_same_keys_which_are_the_protocols() -> None:
+    for path in (config_dir() / "inference").glob("*.yaml"):
+        assert yaml.safe_load(path.read_text("utf-8")).keys() == Protocol().plain().keys(), path
+    official = yaml.safe_load((config_dir() / "inference" / "official.yaml").read_text("utf-8"))
+    assert {**official, "input_size": 321} == Protocol().plain()

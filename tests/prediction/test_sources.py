@@ -82,8 +82,11 @@ def test_what_is_not_there_is_told_with_what_is(photos: Path, tmp_path: Path) ->
         find_photographs(str(tmp_path / "photo"))
     with pytest.raises(UserError, match=r"folder \S+/photo does not exist"):
         find_photographs(str(tmp_path / "photo" / "a.jpg"))
-    with pytest.raises(UserError, match="None of the 0 files"):
+    with pytest.raises(UserError, match="Nothing matches"):
         find_photographs(str(photos / "*.tif"))
+    (photos / "notes.txt").touch()
+    with pytest.raises(UserError, match="None of the 1 files"):
+        find_photographs(str(photos / "*.txt"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no photograph"):
         find_photographs(str(tmp_path / "empty"))

@@ -40,17 +40,21 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class Tally:
     """What came of the photographs of a run; times in seconds, added up over images that ran side by side."""
 
-    made: int = 0
+    total: int
+    kept: int
+    made: list[Photograph] = field(default_factory=list)
     failures: dict[Photograph, Exception] = field(default_factory=dict)
-    seconds: float = 0.0
+    wall_seconds: float = 0.0
+    image_seconds: float = 0.0
     network_seconds: float = 0.0
     crf_seconds: float = 0.0
 
-    def shares(self) -> str:
-        """Return in words what the time went into."""
-        total = max(self.seconds, 1e-9)
-        network, crf = (round(100 * part / total) for part in (self.network_seconds, self.crf_seconds))
-        return f"network {network} %, CRF {crf} %, reading and writing {max(0, 100 - network - crf)} % of the time"
+    def shares(self) -> dict[str, float]:
+        """Return the parts of the time that went into network, CRF, and reading and writing."""
+        if not self.image_seconds:
+            return {}
+        network, crf = self.network_seconds / self.image_seconds, self.crf_seconds / self.image_seconds
+        return {"network": network, "CRF": crf, "reading and writing": 1 - network - crf}
 
 
 def predict(config: Mapping[str, Any]) -> UserError | None:
@@ -83,52 +87,49 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     }
     with folder.opened(settings, photographs.items, config["overwrite"]) as todo:
         save_config(run, config)
-        kept = len(photographs.items) - len(todo)
-        if kept:
-            log.info("%d of %d masks are in %s already and kept.", kept, len(photographs.items), folder.path)
-        tally = Tally()
-        started = time.perf_counter()
+        tally = Tally(total=len(photographs.items), kept=len(photographs.items) - len(todo))
+        if tally.kept:
+            log.info("%d of %d masks are in %s already and kept.", tally.kept, tally.total, folder.path)
         try:
             _predict_all(predictor, folder, todo, labels, config["workers"], tally)
         except KeyboardInterrupt:
-            done = sum(folder.mask(item.name).exists() for item in photographs.items)
             log.warning(
                 "Stopped: %d of %d masks are in %s. To go on, give the same command with out=%s%s.",
-                *(done, len(photographs.items), folder.path, folder.path),
+                *(tally.kept + len(tally.made), tally.total, folder.path, folder.path),
                 ", without overwrite=true" if config["overwrite"] else "",
             )
             raise
-        seconds = time.perf_counter() - started
-        problem = _told(tally, photographs, folder, run)
+        problem = _told(tally, folder, run)
         archive = None
         if config["server"] and problem is None:
-            archive = run / ARCHIVE
             names, paths = zip(*((item.name, item.path) for item in photographs.items), strict=True)
             try:
-                write_archive(folder.path, names, paths, archive)
+                write_archive(folder.path, names, paths, run / ARCHIVE)
+                archive = run / ARCHIVE
             except UserError as error:
-                problem, archive = error, None
+                problem = error
+    files = {"checkpoint_file": network_file(config["ckpt"]), "labels_file": config["labels"]}
     write_results(
         run,
         {
             "masks": folder.path,
-            "images": len(photographs.items),
-            "made": tally.made,
-            "kept": kept,
+            "images": tally.total,
+            "made": len(tally.made),
+            "kept": tally.kept,
             "failures": {str(item.path): _reason(item, error) for item, error in tally.failures.items()},
             "archive": archive,
-            "protocol": {**settings, "checkpoint_file": network_file(config["ckpt"]), "labels_file": config["labels"]},
+            "protocol": {**settings, **files, "images": str(config["images"])},
             "time": {
-                "seconds": seconds,
-                "images_per_second": tally.made / seconds if tally.made else None,
-                "network_share": tally.network_seconds / tally.seconds if tally.seconds else None,
-                "crf_share": tally.crf_seconds / tally.seconds if tally.seconds else None,
+                "seconds": tally.wall_seconds,
+                "images_per_second": len(tally.made) / tally.wall_seconds,
+                "shares": tally.shares(),
             },
             "versions": versions(),
         },
     )
     if tally.made:
-        log.info("%d masks in %.1f s: %s.", tally.made, seconds, tally.shares())
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in tally.shares().items())
+        log.info("%d masks in %.1f s: %s of the time.", len(tally.made), tally.wall_seconds, shares)
     log.info("Masks: %s", folder.path)
     if archive is not None:
         log.info("For the VOC server: %s", archive)
@@ -169,8 +170,10 @@ def _predict_all(
         if folder.probabilities:
             save_probabilities(prediction.probs, predictor.network.class_names, folder.probs(item.name))
         save_mask(mask, folder.mask(item.name), voc_palette())
+        tally.made.append(item)  # here, since after Ctrl-C nobody takes the last results
         return time.perf_counter() - started, prediction.network_seconds, prediction.crf_seconds
 
+    started = time.perf_counter()
     with ImageMeter(len(todo)) as meter, closing(side_by_side(one, todo, workers)) as results:
         for item, result in results:
             if isinstance(result, Exception):
@@ -179,15 +182,17 @@ def _predict_all(
                     raise result
                 tally.failures[item] = result
             else:
-                tally.made += 1
-                tally.seconds += result[0]
+                tally.image_seconds += result[0]
                 tally.network_seconds += result[1]
                 tally.crf_seconds += result[2]
             meter.update()
+    tally.wall_seconds = time.perf_counter() - started
 
 
 def _check(config: Mapping[str, Any]) -> None:
     problems = [f"{key}={config[key]}: give true or false." for key in SWITCHES if not isinstance(config[key], bool)]
+    if isinstance(config["images"], list | dict):
+        problems.append(f"images={config['images']}: give one file, folder, glob or list; several by a glob.")
     workers = config["workers"]
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         problems.append(f"workers={workers}: give a whole number of at least 1, or null for one a core.")
@@ -211,13 +216,12 @@ def _without_gradient(stage: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in stage.items() if key != "gradient"}
 
 
-def _told(tally: Tally, photographs: Photographs, folder: MaskFolder, run: Path) -> UserError | None:
+def _told(tally: Tally, folder: MaskFolder, run: Path) -> UserError | None:
     """Return one error that names the photographs that failed, with the first of their errors as its cause."""
     if not tally.failures:
         return None
-    count, total = len(tally.failures), len(photographs.items)
     told = UserError(
-        f"{count} of {total} photographs have no mask; those of the others are in {folder.path}:\n"
+        f"{len(tally.failures)} of {tally.total} photographs have no mask; those of the others are in {folder.path}:\n"
         f"{listing([_reason(item, error) for item, error in tally.failures.items()])}\n"
         f"{run / 'results.json'} names all of them. Mend or remove them, and give the same command with "
         f"out={folder.path}: it goes on."

@@ -95,6 +95,8 @@ def _below(folder: Path, out: Path | None) -> list[Path]:
 
 def _matches(pattern: Path, out: Path | None) -> list[Path]:
     paths = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+    if not paths:
+        raise UserError(f"Nothing matches images={pattern}.")
     files = [path for path in paths if path.is_file() and not any(_same(parent, out) for parent in path.parents)]
     photographs = [path for path in files if _is_photograph(path.name)]
     if not photographs:
