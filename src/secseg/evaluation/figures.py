@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -46,8 +47,9 @@ def confusion_figure(
     figure, axes = _figure(side + margin + 1.2, side + margin + 0.7)
     axes.set_facecolor("#dddddd")
     image = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
-    axes.set_xticks(range(size), [_short(name) for name in names], rotation=90, fontsize=font)
-    axes.set_yticks(range(size), [_short(name) for name in names], fontsize=font)
+    _name_ticks(axes.xaxis, names, font)
+    _name_ticks(axes.yaxis, names, font)
+    axes.tick_params(axis="x", rotation=90)
     axes.set(xlabel="prediction", ylabel="ground truth")
     axes.set_title(f"confusion {LABELS[variant]}, % of the true class", fontsize=11)
     if size <= MOST_NUMBERED:
@@ -192,7 +194,7 @@ def _bars(
                     color="#888888" if math.isnan(length) else "#222222",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
                 )
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=9 if few else 8)
+    _name_ticks(axes.yaxis, names, 9 if few else 8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
@@ -220,6 +222,10 @@ def _with_other(
 
 def _texts(values: Sequence[float], digits: int) -> list[str]:
     return ["no pixels" if math.isnan(value) else f"{value:.{digits}f}" for value in values]
+
+
+def _name_ticks(axis: Axis, names: Sequence[str], font: float) -> None:
+    axis.set_ticks(range(len(names)), [_short(name) for name in names], fontsize=font, parse_math=False)
 
 
 def _short(name: str) -> str:

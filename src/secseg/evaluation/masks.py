@@ -70,7 +70,7 @@ def _check(folder: Path, pairs: Sequence[tuple[str, Path, Path]], classes: int) 
             void,
             f"with pixels of value {VOID}: void is for the truth alone; put the likeliest class (0: background) there",
         ),
-        (unreadable, "not readable as class numbers"),
+        (unreadable, f"not readable as class numbers (what is said of {VOID} is for masks, not for predictions)"),
     )
     wrong = [f"{len(lines)} {what}:\n{listing(lines)}" for lines, what in kinds if lines]
     if any("holds colours" in line for line in unreadable):

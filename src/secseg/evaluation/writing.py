@@ -33,8 +33,13 @@ def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) 
 
     Raises:
         UserError: if the folder cannot be written.
+        ValueError: if the variants counted different images.
     """
     folder = Path(folder)
+    images, *others = (set(evaluation.images) for evaluation in evaluations.values())
+    for other in others:
+        if other != images:
+            raise ValueError(f"the variants counted different images: {', '.join(sorted(images ^ other)[:10])}")
     results = {variant: evaluation.compute() for variant, evaluation in evaluations.items()}
     texts = {"per_class.csv": per_class_csv(evaluations), "per_image.csv": per_image_csv(evaluations)}
     figures = {
