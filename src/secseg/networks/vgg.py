@@ -25,7 +25,7 @@ STAGES = (
     ((512, 512, 512), (17, 19, 21)),
     ((512, 512, 512), (24, 26, 28)),
 )
-# Kernel, stride and padding of the max pools (official prototxt): the last two keep the resolution.
+# Strides of the max pools (official prototxt): the last two keep the resolution.
 POOL_STRIDES = (2, 2, 2, 1, 1)
 CONV5_DILATION = 2
 # The fully connected layers of torchvision's VGG-16 (output, input features).
@@ -34,6 +34,8 @@ FULLY_CONNECTED = {"classifier.0": (4096, 512 * 7 * 7), "classifier.3": (4096, 4
 
 class VGG16LargeFOV(Trunk):
     """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
+
+    Its pools round up, as Caffe's do, so that its grid is Caffe's at every size.
 
     Args:
         weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
@@ -71,7 +73,9 @@ class VGG16LargeFOV(Trunk):
                 self.layers.add_module(f"conv{stage}_{number}", conv)
                 self.layers.add_module(f"relu{stage}_{number}", nn.ReLU(inplace=True))
                 channels = width
-            self.layers.add_module(f"pool{stage}", nn.MaxPool2d(3, POOL_STRIDES[stage - 1], padding=1))
+            # Caffe's pools round up.
+            pool = nn.MaxPool2d(3, POOL_STRIDES[stage - 1], padding=1, ceil_mode=True)
+            self.layers.add_module(f"pool{stage}", pool)
         self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
         self._fully_connected: dict[str, Tensor] | None = None
         if weights is not None and load:
