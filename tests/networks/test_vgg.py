@@ -36,6 +36,7 @@ PROTOTXT = [
     ("pool5a", 3, 1, 1, 1),
 ]
 PAPER = {
+    "input_size": 321,
     "freeze": False,
     "trunk": {"_target_": "secseg.networks.vgg.VGG16LargeFOV", "weights": None},
     "head": {"_target_": "secseg.networks.head.LargeFOVHead", "width": 1024, "dilation": 12, "dropout": 0.5},
@@ -140,7 +141,13 @@ def test_caffes_normalization_is_bgr_minus_the_mean_unscaled() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "order", "first"),
-    [("imagenet", "rgb", 123.675), ("imagenet_features", "rgb", 123), (None, "bgr", 104), ("file", "rgb", 123.675)],
+    [
+        ("imagenet", "rgb", 123.675),
+        ("imagenet_features", "rgb", 123),
+        (None, "bgr", 104),
+        ("file.pth", "rgb", 123.675),
+        ("file.caffemodel", "bgr", 104),
+    ],
 )
 def test_normalization_follows_the_weights(weights: str | None, order: str, first: float) -> None:
     normalization = VGG16LargeFOV(weights, load=False).normalization
