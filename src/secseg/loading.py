@@ -104,7 +104,7 @@ def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
         UserError: for a trunk or head that is none of ours, options that they refuse, or weights that do not fit.
     """
     for part, kind in (("trunk", Trunk), ("head", LargeFOVHead)):
-        target = str(stored.backbone[part].get("_target_"))
+        target = str(stored.backbone[part].get("_target_", ""))
         made = find(target, ("secseg",))
         if not (isinstance(made, type) and issubclass(made, kind)):
             raise UserError(f"The {what} names {target} as its {part}, which is none. Do not trust this file.")

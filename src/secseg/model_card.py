@@ -13,12 +13,11 @@ from secseg.model_file import NAME
 from secseg.networks import SegmentationNet
 
 USE = """
-import secseg, torch
+import secseg
 from secseg.data.images import read_image
 from secseg.data.transforms import evaluation_input
 network = secseg.load("path/to/this/folder")
-with torch.inference_mode():
-    scores = network(evaluation_input(read_image("photo.jpg"), network.input_size)[None])  # (1, C, h, w)
+scores = network(evaluation_input(read_image("photo.jpg"), network.input_size)[None])  # (1, C, h, w)
 """.strip()
 
 
@@ -50,7 +49,7 @@ def model_card(
         "head": {"class": type(network.head).__name__, **_options(backbone["head"])},
         "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
         "input": f"(B, 3, {size}, {size}), RGB, 0 to 255; other sizes are taken, these it was trained on",
-        "normalisation": f"inside the network: {norm.order.upper()}, minus {_plain(norm.mean)}, over {_plain(norm.std)}",
+        "normalisation": {"inside the network:": norm.order.upper(), "minus": norm.mean, "over": norm.std},
         "output": f"scores (B, {len(network.class_names)}, {height}, {width}); softmax gives probabilities",
         "classes": ", ".join(network.class_names),
     }
@@ -68,9 +67,8 @@ def model_card(
         *measured,
         "## Use",
         f"```python\n{USE}\n```",
-        "In photographs of another shape, the probabilities are enlarged to the photograph's size with aligned corners "
-        "and refined with the fully-connected CRF: `secseg.inference` does both. Every command that takes `ckpt=` "
-        "takes this folder.",
+        "To score or show masks, the probabilities are enlarged to the photograph's size with aligned corners and "
+        "refined with a fully-connected CRF: `secseg.inference` does both. Commands take this folder as `ckpt=`.",
         "## Licence",
         "The code of secseg is under the MIT licence. The weights are a product of the data and of the pretrained "
         "trunk that they were trained from, whose terms apply to them: look these up before you pass the weights on. "
@@ -91,8 +89,8 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
         rows[f"IoU {name}"] = [_percent(column and column["iou"].get(name)) for column in columns.values()]
     yield "In percent; a dash means that it was not measured."
     lines = [f"| figure | {' | '.join(columns)} |", "| --- | --- | --- |"]
-    yield "\n".join([*lines, *(f"| {name} | {' | '.join(values)} |" for name, values in rows.items())])
-    yield "They were measured with this protocol, and compare with nothing else:"
+    yield "\n".join([*lines, *(f"| {_plain(name)} | {' | '.join(values)} |" for name, values in rows.items())])
+    yield "They were measured with this protocol, and compare with figures of the same protocol alone:"
     crf = protocol.get("crf")
     yield _table(
         "protocol",
@@ -120,9 +118,8 @@ def _percent(value: float | None) -> str:
 
 
 def _table(first: str, second: str, rows: Mapping[str, Any]) -> str:
-    return "\n".join(
-        [f"| {first} | {second} |", "| --- | --- |", *(f"| {name} | {_plain(value)} |" for name, value in rows.items())]
-    )
+    lines = [f"| {_plain(name)} | {_plain(value)} |" for name, value in rows.items()]
+    return "\n".join([f"| {first} | {second} |", "| --- | --- |", *lines])
 
 
 def _plain(value: Any) -> str:

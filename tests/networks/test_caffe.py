@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import secseg
 from secseg.data.classes import VOC_CLASSES
 from secseg.errors import UserError
+from secseg.export import export_caffe
 from secseg.networks import build_network
 from secseg.networks.caffe import import_caffe, read_caffe
 from tests.networks import caffemodel as write
@@ -162,3 +164,34 @@ def test_training_starts_trunk_fc6_and_fc7_from_a_caffemodel_and_draws_the_class
     assert network.trunk.normalization.order == "bgr"
     assert "fc8-SEC.weight" in caplog.text
     assert "drawn as new" in caplog.text
+
+
+def test_the_published_network_is_exported_with_vocs_classes_and_loads_with_caffes_weights(
+    model: Path, blobs: Blobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = export_caffe(model, tmp_path / "sec")
+    network = secseg.load(tmp_path / "sec")
+    (tmp_path / "sec" / "model.safetensors").unlink()  # 80 MB
+    assert (network.class_names, network.input_size) == (VOC_CLASSES, 321)
+    assert network.trunk.normalization.order == "bgr"
+    for ours, theirs in (("trunk.layers.conv1_1", "conv1_1"), ("head.classifier", "fc8-SEC")):
+        for part, blob in zip(("weight", "bias"), blobs[theirs], strict=True):
+            assert np.array_equal(network.get_parameter(f"{ours}.{part}").detach().numpy(), blob)
+    card = " ".join((tmp_path / "sec" / "README.md").read_text("utf-8").split())
+    for words in ("`SEC.caffemodel` (SHA-256", "does not say how they came about", "No figure was measured"):
+        assert words in card
+    assert len(results["report"]) == 2 * len(blobs)
+    assert "head.classifier.weight" in capsys.readouterr().out
+
+
+def test_a_file_to_start_training_from_is_not_exported_as_a_network(
+    given: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initial = {name: tensor for name, tensor in given.items() if not name.startswith("fc8")}
+    monkeypatch.setattr("secseg.export.read_caffe", lambda path: initial)
+    (tmp_path / "vgg16_20M.caffemodel").touch()
+    with pytest.raises(UserError, match=r"no last layer \(fc8\) for VOC's 21 classes.*backbone\.trunk\.weights="):
+        export_caffe(tmp_path / "vgg16_20M.caffemodel", tmp_path / "out")
+    with pytest.raises(UserError, match=r"There is no file .*none\.caffemodel"):
+        export_caffe(tmp_path / "none.caffemodel", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
