@@ -21,7 +21,8 @@ from secseg.export import export_checkpoint
 from tests.conftest import REPOSITORY
 from tests.stored_run import RESULTS, STEPS, write_run
 
-COMMANDS = re.findall(r"^python (src/export\.py .*)$", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE)
+README = (REPOSITORY / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"^python (src/export\.py .*)$", README, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +94,16 @@ def test_where_none_was_measured_on_these_weights_the_card_says_so_and_has_none(
     assert "mean IoU" not in words_of(tmp_path / "out")
 
 
-def test_the_lines_of_the_card_give_the_networks_scores(run: Path, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("source", ["card", "README"])
+def test_five_lines_give_the_networks_scores(run: Path, tmp_path: Path, monkeypatch, source: str) -> None:
     export_checkpoint(run, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((90, 70), 50).convert("RGB").save("photo.jpg")
-    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text("utf-8"), re.DOTALL)
+    text = README if source == "README" else (tmp_path / "out" / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(code.strip().splitlines()) == 5
     names: dict[str, torch.Tensor] = {}
-    exec(code.replace("path/to/this/folder", "out"), names)
+    exec(re.sub(r'load\("[^"]+"\)', 'load("out")', code), names)
     assert names["scores"].shape == (1, 3, 9, 9)
 
 

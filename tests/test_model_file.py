@@ -105,7 +105,7 @@ def change(*keys: str, to: Any) -> Change:
         (change("backbone", to=[1]), "damaged or incomplete"),
         (change("backbone", "head", to=None), "damaged or incomplete"),
         (change("backbone", "input_size", to="65"), "damaged or incomplete"),
-        (change("class_names", to=7), "damaged or incomplete"),
+        (change("class_names", to="cats"), "damaged or incomplete"),
         (change("class_names", to=["background"]), "at least 2 classes"),
         (change("class_names", to=["background", "cat", "dog"]), r"classifier\.weight"),
         (change("normalization", "std", to=[1, 0, 1]), "normalization is not finite"),

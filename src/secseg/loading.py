@@ -26,7 +26,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: where there is none, it is damaged, or it is something else, which is said.
     """
-    if path.suffix == SUFFIX:
+    if path.suffix == SUFFIX and path.is_file():
         raise UserError(f"{path} is a Caffe model. Turn it into a network with: python src/export.py caffe={path}")
     if path.is_file() and is_safetensors(path):
         raise UserError(f"{path} is a safetensors file, which no training can go on from. Give a checkpoint of a run.")

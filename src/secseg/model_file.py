@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ def describe(backbone: Any, class_names: Any, state: dict[str, Tensor], path: Pa
     whole = isinstance(backbone, Mapping) and all(key in backbone for key in _BACKBONE)
     whole = whole and isinstance(backbone["trunk"], Mapping) and isinstance(backbone["head"], Mapping)
     whole = whole and type(backbone["input_size"]) is int and backbone["input_size"] > 0
-    named = isinstance(class_names, Sequence) and all(isinstance(name, str) for name in class_names)
+    named = isinstance(class_names, list | tuple) and all(isinstance(name, str) for name in class_names)
     if not (whole and named):
         raise UserError(f"The description of the network in {path} is damaged or incomplete. Export it again.")
     return StoredNetwork(backbone, tuple(class_names), state)
