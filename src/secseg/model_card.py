@@ -16,6 +16,7 @@ USE = """
 import secseg
 from secseg.data.images import read_image
 from secseg.data.transforms import evaluation_input
+
 network = secseg.load("path/to/this/folder")
 scores = network(evaluation_input(read_image("photo.jpg"), network.input_size)[None])  # (1, C, h, w)
 """.strip()

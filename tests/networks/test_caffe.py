@@ -139,6 +139,12 @@ def test_values_that_are_no_finite_numbers_are_refused(given: dict[str, Tensor],
         import_caffe({**given, "conv4_1.bias": torch.full((512,), float("inf"))}, wanted, "SEC.caffemodel")
 
 
+def test_blobs_beyond_weight_and_bias_keep_names_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "net.caffemodel").write_bytes(write.net({"bn": [np.full(n, n, np.float32) for n in (1, 2, 3)]}))
+    read = {name: tensor.tolist() for name, tensor in read_caffe(tmp_path / "net.caffemodel").items()}
+    assert read == {"bn.weight": [1], "bn.bias": [2, 2], "bn.blob2": [3, 3, 3]}
+
+
 def test_a_state_dict_with_caffes_names_behind_a_prefix_is_read_as_the_model(tmp_path: Path) -> None:
     bias = torch.arange(3.0)
     for prefix in ("", "features.", "module.features."):

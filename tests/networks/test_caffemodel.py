@@ -73,6 +73,7 @@ def test_a_length_beyond_the_file_is_refused_at_once_and_allocates_nothing(path:
         "layer": write.varint(100 << 3 | write.BYTES) + write.varint(length),
         "data": write.layer("a", [write.varint(5 << 3 | write.BYTES) + write.varint(length) + bytes(64)]),
         "skipped": write.varint(77 << 3 | write.BYTES) + write.varint(length),
+        "number": b"\xff" * 2**18,
         "shape": write.layer("a", [write.field(5, bytes(64)) + write.field(7, write.field(1, length) * 2)]),
     }
     for content in hostile.values():
