@@ -49,7 +49,7 @@ def model_card(
         "trunk": {"architecture": network.trunk.architecture, **_options(backbone["trunk"])},
         "head": {"class": type(network.head).__name__, **_options(backbone["head"])},
         "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
-        "input": f"(B, 3, {size}, {size}), RGB, 0 to 255; other sizes are taken, these it was trained on",
+        "input": f"(B, 3, {size}, {size}), RGB, 0 to 255; other sizes are taken too",
         "normalisation": {"inside the network:": norm.order.upper(), "minus": norm.mean, "over": norm.std},
         "output": f"scores (B, {len(network.class_names)}, {height}, {width}); softmax gives probabilities",
         "classes": ", ".join(network.class_names),

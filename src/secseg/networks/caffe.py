@@ -109,7 +109,7 @@ def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what
     check_state_dict(
         {theirs: tensor for theirs, tensor in fitted.items() if theirs in taken},
         {theirs: wanted[ours] for ours, theirs in copied.items()},
-        f"{what} for VGG-16 LargeFOV in Caffe's layers",
+        f"file {what} for VGG-16 LargeFOV in Caffe's layers",
     )
     state = {ours: fitted[theirs].to(torch.float32, copy=True) for ours, theirs in copied.items()}
     broken = [copied[ours] for ours, tensor in state.items() if not tensor.isfinite().all()]
