@@ -18,6 +18,7 @@ from secseg import losses
 from secseg.config import config_dir
 from secseg.data.shapes import draw_shapes
 from secseg.errors import UserError
+from secseg.export import export_checkpoint
 from secseg.training import train
 
 TINY = [
@@ -201,13 +202,15 @@ def test_masks_enter_training_only_when_asked_for_and_the_protocol_says_so(
         assert set(result["results"]["losses"]) == {"supervised", "loss"}
 
 
-def test_a_trained_network_loads_from_its_run_folder(run: Run) -> None:
+def test_a_trained_network_loads_from_its_run_folder_and_as_exported(run: Run, tmp_path: Path) -> None:
     result = run()
+    assert export_checkpoint(result["run"], tmp_path / "exported")["figures"] is not None
     images = torch.randint(0, 256, (2, 3, 65, 65), dtype=torch.uint8)
-    network = secseg.load(result["run"])
-    assert network.class_names == result["module"].class_names
-    with torch.inference_mode():
-        assert torch.equal(network(images), result["module"].network.eval()(images))
+    for folder in (result["run"], tmp_path / "exported"):
+        network = secseg.load(folder)
+        assert network.class_names == result["module"].class_names
+        with torch.inference_mode():
+            assert torch.equal(network(images), result["module"].network.eval()(images))
 
 
 def test_metrics_can_also_go_to_a_tensorboard_and_an_offline_wandb_run(run: Run) -> None:

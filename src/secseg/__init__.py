@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 
 def load(path: str | Path) -> SegmentationNet:
-    """Return the trained network of a run folder or checkpoint (see ``secseg.loading.load_network``)."""
+    """Return the trained network of a run folder, a checkpoint or an exported folder or file, in evaluation mode, with
+    ``class_names``, ``input_size`` and its own normalisation (see ``secseg.loading.load_network``)."""
     from secseg.loading import load_network  # torch is imported only by what needs it
 
     return load_network(path)

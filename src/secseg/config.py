@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,23 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def find(target: str, packages: Sequence[str] = PACKAGES) -> Any:
+    """Return the class or function that is called ``target``, with its module's name before it.
+
+    Raises:
+        UserError: for one outside ``packages``, or one that does not exist.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_object
+
+    if target.split(".")[0] not in packages:
+        raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(packages)}.")
+    try:
+        return get_object(target)
+    except (ImportError, AttributeError, ValueError, InstantiationException) as error:
+        raise UserError(f"_target_={target} cannot be found: {error}") from error
+
+
 def build(node: Mapping[str, Any], **extra: Any) -> Any:
     """Make the object that ``node`` describes with ``_target_``, the other keys and ``extra`` as its arguments.
 
@@ -67,17 +84,9 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
         UserError: for a target outside the allowed packages, one that does not exist, arguments that it refuses, or
             whatever UserError the object raises itself, unchanged.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import get_object
-
     options = {str(key): value for key, value in node.items()}
     target = str(options.pop("_target_", ""))
-    if target.split(".")[0] not in PACKAGES:
-        raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(PACKAGES)}.")
-    try:
-        make = get_object(target)
-    except (ImportError, AttributeError, ValueError, InstantiationException) as error:
-        raise UserError(f"_target_={target} cannot be found: {error}") from error
+    make = find(target)
     try:
         return make(**options, **extra)
     except UserError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -197,6 +197,20 @@ class Predictor:
     def _restricted(self, probs: Tensor, allowed: Collection[int]) -> Tensor:
         probs = probs * self._allowed(allowed).to(probs.device)[:, None, None]
         return probs / probs.sum(0, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
+
+
+def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Protocol:
+    """Return the protocol of a ``conf/inference`` node, plain; ``input_size`` null means the network's own.
+
+    Raises:
+        UserError: for values out of range or of the wrong kind, or a network whose input size is unknown.
+    """
+    size = network.input_size if settings["input_size"] is None else settings["input_size"]
+    try:
+        return Protocol(**{**settings, "input_size": size})
+    except TypeError as error:
+        given = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise UserError(f"These inference settings cannot be used ({error}): {given}.") from error
 
 
 def full_size_probs(logits: Tensor, size: tuple[int, int]) -> Tensor:

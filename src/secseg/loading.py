@@ -1,12 +1,19 @@
-"""From a run folder or checkpoint back to its network."""
+"""From a run folder, a checkpoint or an exported network back to the network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from secseg.config import find
 from secseg.errors import UserError
-from secseg.networks import SegmentationNet, build_network
+from secseg.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
+from secseg.networks import LargeFOVHead, SegmentationNet, build_network
+from secseg.networks.caffe import SUFFIX
+from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict
 from secseg.runtime import CheckpointFiles
 
@@ -17,51 +24,101 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a training checkpoint of ours.
 
     Raises:
-        UserError: where there is none, it is damaged, or it is another program's.
+        UserError: where there is none, it is damaged, or it is something else, which is said.
     """
-    checkpoint = CheckpointFiles().load_checkpoint(path)
-    if "state_dict" not in checkpoint or "secseg" not in checkpoint:
-        raise UserError(f"{path} is not a training checkpoint of secseg. Give one from a run's checkpoints folder.")
+    if path.suffix == SUFFIX and path.is_file():
+        raise UserError(f"{path} is a Caffe model. Turn it into a network with: python src/export.py caffe={path}")
+    if path.is_file() and is_safetensors(path):
+        raise UserError(f"{path} is a safetensors file, which no training can go on from. Give a checkpoint of a run.")
+    checkpoint: Any = CheckpointFiles().load_checkpoint(path)
+    if not isinstance(checkpoint, dict) or not {"state_dict", "secseg"} <= checkpoint.keys():
+        raise UserError(
+            f"{path} is not a training checkpoint of secseg{_kind(checkpoint)}. Give one from a run's checkpoints "
+            "folder."
+        )
     return checkpoint
 
 
-def network_file(path: str | Path) -> Path:
-    """Return the file that ``load_network`` reads for a path: of a run folder, its last checkpoint.
+def _kind(content: Any) -> str:
+    """Say what else a file of ``torch.save`` is, as far as it can be told."""
+    if isinstance(content, dict) and "state_dict" in content:
+        return " but another program's"
+    if isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values()):
+        return " but a state dict: weights alone, without the network that they belong to"
+    return f" (it holds a {type(content).__name__})"
+
+
+def find_network(path: str | Path) -> Path:
+    """Return the file that holds the network of ``path``: a run folder's last checkpoint, an exported folder's model,
+    or the file itself.
 
     Raises:
-        UserError: where a folder holds none.
+        UserError: where there is none.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
         return path
-    file = path / "checkpoints" / "last.ckpt"
-    if not file.is_file():
-        raise UserError(f"{path} holds no checkpoints/last.ckpt. Give the folder of a run that was trained.")
-    return file
+    files = [file for file in (path / "checkpoints" / "last.ckpt", path / NAME) if file.is_file()]
+    if not files:
+        raise UserError(
+            f"{path} holds no checkpoints/last.ckpt and no {NAME}. Give the folder of a run that was trained, or one "
+            "that src/export.py wrote."
+        )
+    return files[0]
 
 
 def load_network(path: str | Path) -> SegmentationNet:
-    """Return the network of a run, in evaluation mode, with its ``class_names``, its ``input_size`` and its own input
-    normalisation.
+    """Return a trained network, in evaluation mode, with its ``class_names``, ``input_size`` and own normalisation.
 
-    It takes images (B, 3, S, S), RGB, 0..255, and gives scores (B, C, h, w).
+    It takes images (B, 3, S, S), RGB, 0..255, and gives scores (B, C, h, w). No code from the file is run.
 
     Args:
-        path: a run folder (its last checkpoint is taken) or a checkpoint.
+        path: a run folder (its last checkpoint is taken), a checkpoint, or an exported folder or its
+            ``model.safetensors``.
 
     Raises:
-        UserError: where there is none, it is damaged, or its weights do not fit the network that it describes.
+        UserError: where there is none, it is damaged or something else, or its weights do not fit the network that it
+            describes.
     """
-    file = network_file(path)
-    checkpoint = read_checkpoint(file)
-    record = checkpoint["secseg"]
-    network = build_network(record["config"]["backbone"], tuple(record["class_names"]), weights=False)
+    file = find_network(path)
+    if file.is_file() and is_safetensors(file):
+        return build_stored(read_model(file), f"model {file}")
+    return build_stored(stored_in_checkpoint(read_checkpoint(file), file), f"checkpoint {file}")
+
+
+def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwork:
+    """Return the network of a training checkpoint, in parts."""
     state = {
         name.removeprefix(_PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(_PREFIX)
     }
-    check_state_dict(state, network.state_dict(), f"checkpoint {file}")
-    network.load_state_dict(state)
-    network.input_size = record["config"]["backbone"]["input_size"]
+    record = checkpoint["secseg"]
+    return describe(record["config"]["backbone"], record["class_names"], state, path)
+
+
+def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
+    """Build a network from its parts, in evaluation mode; the weights are compared with it before it takes memory.
+
+    Raises:
+        UserError: for a trunk or head that is none of ours, options that they refuse, or weights that do not fit.
+    """
+    for part, kind in (("trunk", Trunk), ("head", LargeFOVHead)):
+        target = str(stored.backbone[part].get("_target_", ""))
+        made = find(target, ("secseg",))
+        if not (isinstance(made, type) and issubclass(made, kind)):
+            raise UserError(f"The {what} names {target} as its {part}, which is none. Do not trust this file.")
+    try:
+        with torch.device("meta"):
+            wanted = build_network(stored.backbone, stored.class_names, weights=False).state_dict()
+    except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
+        raise UserError(f"The {what} describes a network that cannot be built: {error}") from error
+    check_state_dict(stored.state, wanted, what)
+    other = [name for name, tensor in wanted.items() if stored.state[name].dtype != tensor.dtype]
+    if other:
+        raise UserError(f"The weights of the {what} have another type than the network's: {', '.join(other[:5])}.")
+    network = build_network(stored.backbone, stored.class_names, weights=False)
+    if stored.normalization is not None:
+        network.trunk.normalization = stored.normalization
+    network.load_state_dict(stored.state)
     return network.eval()

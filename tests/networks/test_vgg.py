@@ -19,6 +19,7 @@ from secseg.networks import build_network, vgg
 from secseg.networks.normalization import CAFFE
 from secseg.networks.vgg import VGG16LargeFOV, subsample
 from tests.networks.conftest import vgg16_state
+from tests.reference import caffe
 
 # Section 3 of the method's page: name, kernel, stride, padding, dilation, in the order of the official prototxt.
 PROTOTXT = [
@@ -35,6 +36,7 @@ PROTOTXT = [
     ("pool5a", 3, 1, 1, 1),
 ]
 PAPER = {
+    "input_size": 321,
     "freeze": False,
     "trunk": {"_target_": "secseg.networks.vgg.VGG16LargeFOV", "weights": None},
     "head": {"_target_": "secseg.networks.head.LargeFOVHead", "width": 1024, "dilation": 12, "dropout": 0.5},
@@ -84,14 +86,38 @@ def test_trunk_equals_torchvisions_layers_with_the_prototxts_pools_and_dilation(
     assert torch.equal(trunk.layers[:4](x), layers[:4](x))  # conv1, untouched
     pools = [at for at, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     for at, stride in zip(pools, (2, 2, 2, 1, 1), strict=True):
-        layers[at] = nn.MaxPool2d(3, stride, padding=1)
+        layers[at] = nn.MaxPool2d(3, stride, padding=1, ceil_mode=True)
     for at in (24, 26, 28):
         layers[at].dilation = layers[at].padding = (2, 2)
     torch.testing.assert_close(trunk(x)[0], F.avg_pool2d(layers(x), 3, 1, padding=1))
 
 
-def test_pool5a_divides_by_nine_at_the_border_as_caffe_does() -> None:
-    assert VGG16LargeFOV(None).layers.pool5a(torch.ones(1, 1, 3, 3))[0, 0, 0, 0] == pytest.approx(4 / 9)
+def test_the_grid_is_caffes_at_every_input_size() -> None:
+    trunk = VGG16LargeFOV(None, load=False).to("meta")
+    pools = [layer for layer in trunk.layers if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d)]
+    for size in range(65, 401):
+        wanted, x = size, torch.empty(1, 1, size, 1, device="meta")
+        for pool, stride in zip(pools, (2, 2, 2, 1, 1, 1), strict=True):
+            wanted, x = caffe.pooled_size(wanted, 3, stride, 1), pool(x)
+        assert x.shape[2] == wanted, size
+        if size % 64 == 2:
+            assert trunk(torch.empty(1, 3, size, size, device="meta"))[0].shape[-2:] == (wanted, wanted)
+
+
+def test_at_321_rounding_up_changes_nothing() -> None:
+    for pool in (layer for layer in VGG16LargeFOV(None, load=False).layers if isinstance(layer, nn.MaxPool2d)):
+        for side in (321, 161, 81, 41):
+            x = torch.randn(1, 1, side, side)
+            assert torch.equal(pool(x), F.max_pool2d(x, 3, pool.stride, padding=1, ceil_mode=False))
+
+
+@pytest.mark.parametrize("side", [9, 10, 11, 12])
+def test_each_pool_is_caffes_with_windows_clipped_at_the_border(side: int) -> None:
+    x = torch.randn(2, side, side)
+    layers = VGG16LargeFOV(None, load=False).layers
+    for name, stride in (("pool1", 2), ("pool4", 1), ("pool5a", 1)):
+        wanted = caffe.pool(x.numpy(), 3, stride, 1, average=name == "pool5a")
+        torch.testing.assert_close(layers.get_submodule(name)(x[None])[0], torch.from_numpy(wanted))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +141,13 @@ def test_caffes_normalization_is_bgr_minus_the_mean_unscaled() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "order", "first"),
-    [("imagenet", "rgb", 123.675), ("imagenet_features", "rgb", 123), (None, "bgr", 104), ("file", "rgb", 123.675)],
+    [
+        ("imagenet", "rgb", 123.675),
+        ("imagenet_features", "rgb", 123),
+        (None, "bgr", 104),
+        ("file.pth", "rgb", 123.675),
+        ("file.caffemodel", "bgr", 104),
+    ],
 )
 def test_normalization_follows_the_weights(weights: str | None, order: str, first: float) -> None:
     normalization = VGG16LargeFOV(weights, load=False).normalization

@@ -19,11 +19,11 @@ from secseg.evaluation.showing import log_evaluation
 from secseg.evaluation.tables import score_table
 from secseg.evaluation.writing import write_evaluation
 from secseg.files import atomic_write, sha256
-from secseg.inference import Predictor
-from secseg.loading import load_network, network_file, read_checkpoint
+from secseg.inference import Predictor, open_protocol
+from secseg.loading import find_network, load_network, read_checkpoint
+from secseg.model_file import is_safetensors
 from secseg.parallel import side_by_side
-from secseg.prediction.progress import ImageMeter
-from secseg.prediction.run import open_protocol
+from secseg.progress import ImageMeter
 from secseg.runtime import build_loggers, finish_loggers, save_config, versions, write_results
 from secseg.training import build_stage_crf
 from secseg.visualize import GalleryItem, panel
@@ -91,7 +91,8 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
     if node is None:
         if config["ckpt"] is None:
             raise UserError("masks= needs to know the data: give data=<option> (data=voc12aug), and root=<folder>.")
-        node = read_checkpoint(network_file(config["ckpt"]))["secseg"]["config"].get("data")
+        file = find_network(config["ckpt"])
+        node = None if is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
         if node is None:
             raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
@@ -135,7 +136,7 @@ def _score_network(
 
     seconds = {"network_seconds": 0.0, "crf_seconds": 0.0}
     items = list(zip(images.names, images.images, images.masks, strict=True))
-    with ImageMeter(len(items)) as meter, closing(side_by_side(one, items, config["workers"])) as results:
+    with ImageMeter("evaluate", len(items)) as meter, closing(side_by_side(one, items, config["workers"])) as results:
         for _, result in results:
             if isinstance(result, Exception):
                 raise result
@@ -152,7 +153,7 @@ def _score_network(
         mask = read_mask(truth, len(data.class_names))
         return GalleryItem(name, photo, None, prediction.mask, prediction.mask_crf, mask)
 
-    file = network_file(config["ckpt"])
+    file = find_network(config["ckpt"])
     stated = {
         "checkpoint": {"file": file, "sha256": sha256(file)},
         "inference": protocol.plain(),

@@ -29,17 +29,21 @@ class SegmentationNet(nn.Module):
         head: their concatenation to scores.
         class_names: names of the C classes, background first.
         freeze: the trunk stays as it is: no gradient, and normalisation layers in evaluation mode.
-
-    Attributes:
-        input_size: side S that it was trained with, in pixels; set where it is loaded, else None.
+        input_size: side S of the images that it is trained on, pixels; it takes others too.
     """
 
-    input_size: int | None = None
-
-    def __init__(self, trunk: Trunk, head: LargeFOVHead, class_names: Sequence[str], freeze: bool = False) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        head: LargeFOVHead,
+        class_names: Sequence[str],
+        freeze: bool = False,
+        input_size: int = 321,
+    ) -> None:
         super().__init__()
         self.trunk, self.head, self.freeze = trunk, head, freeze
         self.class_names = tuple(class_names)
+        self.input_size = input_size
         self.to(memory_format=torch.channels_last)
         if freeze:
             trunk.requires_grad_(False).eval()
@@ -93,7 +97,7 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
     """Build the network of a ``conf/backbone`` node, plain.
 
     Args:
-        backbone: ``trunk`` and ``head`` (nodes with ``_target_``) and ``freeze``.
+        backbone: ``trunk`` and ``head`` (nodes with ``_target_``), ``freeze`` and ``input_size``.
         class_names: names of the classes, background first.
         weights: load the trunk's first weights; False where a checkpoint's are loaded afterwards.
 
@@ -112,7 +116,7 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
             )
         else:
             head.load_state_dict({**state, **first})
-    return SegmentationNet(trunk, head, class_names, backbone["freeze"])
+    return SegmentationNet(trunk, head, class_names, backbone["freeze"], backbone["input_size"])
 
 
 def trunk_fingerprint(network: SegmentationNet) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
 from secseg.errors import UserError, nearest
 from secseg.files import sha256
+from secseg.networks.caffe import SUFFIX, import_caffe, read_caffe
 from secseg.networks.normalization import CAFFE, CAFFE_RGB, TORCHVISION
 from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict, download, read_weights
+
+log = logging.getLogger(__name__)
 
 NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
 # torchvision ends the file's name with the start of its SHA-256.
@@ -25,21 +30,27 @@ STAGES = (
     ((512, 512, 512), (17, 19, 21)),
     ((512, 512, 512), (24, 26, 28)),
 )
-# Kernel, stride and padding of the max pools (official prototxt): the last two keep the resolution.
+# Strides of the max pools (official prototxt): the last two keep the resolution.
 POOL_STRIDES = (2, 2, 2, 1, 1)
 CONV5_DILATION = 2
 # The fully connected layers of torchvision's VGG-16 (output, input features).
 FULLY_CONNECTED = {"classifier.0": (4096, 512 * 7 * 7), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
+# The head's layers that a Caffe model has values for, where the head is the paper's.
+HEAD = {"fc6.weight": (1024, 512, 3, 3), "fc6.bias": (1024,), "fc7.weight": (1024, 1024, 1, 1), "fc7.bias": (1024,)}
 
 
 class VGG16LargeFOV(Trunk):
     """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
 
+    Its pools round up, as Caffe's do, so that its grid is Caffe's at every size.
+
     Args:
         weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
-            without valid fully connected layers), the path of a state dict in torchvision's layout, or None.
+            without valid fully connected layers), the path of a state dict in torchvision's layout or of a
+            ``.caffemodel``, or None.
         normalization: what the weights want: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or ``caffe``
-            (BGR minus the mean, unscaled); None chooses by ``weights`` (a path: torchvision's; none: Caffe's).
+            (BGR minus the mean, unscaled); None chooses by ``weights`` (a ``.caffemodel`` or none: Caffe's; another
+            path: torchvision's).
         load: read the weights now; False where a checkpoint's are to be loaded in their place.
 
     Raises:
@@ -54,8 +65,9 @@ class VGG16LargeFOV(Trunk):
 
     def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
         super().__init__()
+        from_caffe = weights is not None and weights.endswith(SUFFIX)
         default = {None: "caffe", "imagenet_features": "features"}.get(weights, "torchvision")
-        chosen = normalization or default
+        chosen = normalization or ("caffe" if from_caffe else default)
         if chosen not in NORMALIZATIONS:
             raise UserError(
                 f"backbone.trunk.normalization={chosen}: give one of {', '.join(NORMALIZATIONS)}."
@@ -71,17 +83,22 @@ class VGG16LargeFOV(Trunk):
                 self.layers.add_module(f"conv{stage}_{number}", conv)
                 self.layers.add_module(f"relu{stage}_{number}", nn.ReLU(inplace=True))
                 channels = width
-            self.layers.add_module(f"pool{stage}", nn.MaxPool2d(3, POOL_STRIDES[stage - 1], padding=1))
+            # Caffe's pools round up.
+            pool = nn.MaxPool2d(3, POOL_STRIDES[stage - 1], padding=1, ceil_mode=True)
+            self.layers.add_module(f"pool{stage}", pool)
         self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
         self._fully_connected: dict[str, Tensor] | None = None
-        if weights is not None and load:
+        if weights is not None and load and from_caffe:
+            self._load_caffe(weights)
+        elif weights is not None and load:
             self._load(self._state(weights), weights, normalization is not None)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [self.layers(images)]
 
     def head_weights(self) -> dict[str, Tensor] | None:
-        """Return fc6 and fc7 for a head of width 1024 (see ``subsample``), once; None where there are none."""
+        """Return fc6 and fc7 for a head of width 1024 (a Caffe model's, or see ``subsample``), once; None where there
+        are none."""
         kept, self._fully_connected = self._fully_connected, None
         return kept
 
@@ -91,6 +108,14 @@ class VGG16LargeFOV(Trunk):
             source = sources[weights]
             return download(lambda: source.get_state_dict(check_hash=True), f"torchvision's {source}", source.url)
         return read_weights(weights)
+
+    def _load_caffe(self, path: str) -> None:
+        own = self.state_dict()
+        head = {name: torch.empty(shape, device="meta") for name, shape in HEAD.items()}
+        imported = import_caffe(read_caffe(path), {**own, **head}, path)
+        log.info("Weights of %s:\n%s\nThe classifier (fc8) is drawn as new.", path, imported.table())
+        self.load_state_dict({name: imported.state[name] for name in own})
+        self._fully_connected = {name: imported.state[name] for name in HEAD}
 
     def _load(self, state: dict[str, Tensor], weights: str, normalization_given: bool) -> None:
         convolutions = {

@@ -16,15 +16,15 @@ from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import read_image, save_mask
 from secseg.errors import UserError, listing
 from secseg.files import sha256
-from secseg.inference import Predictor, Protocol
-from secseg.loading import load_network, network_file
+from secseg.inference import Predictor, open_protocol
+from secseg.loading import find_network, load_network
 from secseg.networks import SegmentationNet
 from secseg.parallel import side_by_side
 from secseg.prediction.folder import MaskFolder
 from secseg.prediction.labels import read_labels
 from secseg.prediction.outputs import save_overlay, save_probabilities
-from secseg.prediction.progress import ImageMeter
 from secseg.prediction.sources import Photograph, Photographs, find_photographs
+from secseg.progress import ImageMeter
 from secseg.runtime import save_config, versions, write_results
 from secseg.training import build_stage_crf
 from secseg.voc_server import write_archive
@@ -80,7 +80,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
         raise UserError(f"server=true: the VOC server takes VOC's classes, and {config['ckpt']} has others.")
     settings = {
         "photographs": str(photographs.folder),
-        "checkpoint": sha256(network_file(config["ckpt"])),
+        "checkpoint": sha256(find_network(config["ckpt"])),
         "inference": predictor.protocol.plain(),
         "crf": None if predictor.crf is None else _without_gradient(config["crf"]["test"]),
         "labels": None if config["labels"] is None else sha256(Path(config["labels"]).expanduser()),
@@ -108,7 +108,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
                 archive = run / ARCHIVE
             except UserError as error:
                 problem = error
-    files = {"checkpoint_file": network_file(config["ckpt"]), "labels_file": config["labels"]}
+    files = {"checkpoint_file": find_network(config["ckpt"]), "labels_file": config["labels"]}
     write_results(
         run,
         {
@@ -136,20 +136,6 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     return problem
 
 
-def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Protocol:
-    """Return the protocol of a ``conf/inference`` node, plain; ``input_size`` null means the network's own.
-
-    Raises:
-        UserError: for values out of range or of the wrong kind, or a network whose input size is unknown.
-    """
-    size = network.input_size if settings["input_size"] is None else settings["input_size"]
-    try:
-        return Protocol(**{**settings, "input_size": size})
-    except TypeError as error:
-        given = ", ".join(f"{key}={value}" for key, value in settings.items())
-        raise UserError(f"These inference settings cannot be used ({error}): {given}.") from error
-
-
 def _predict_all(
     predictor: Predictor,
     folder: MaskFolder,
@@ -174,7 +160,7 @@ def _predict_all(
         return time.perf_counter() - started, prediction.network_seconds, prediction.crf_seconds
 
     started = time.perf_counter()
-    with ImageMeter(len(todo)) as meter, closing(side_by_side(one, todo, workers)) as results:
+    with ImageMeter("predict", len(todo)) as meter, closing(side_by_side(one, todo, workers)) as results:
         for item, result in results:
             if isinstance(result, Exception):
                 cause = result.__cause__

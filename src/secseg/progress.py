@@ -1,4 +1,4 @@
-"""How far a prediction is: a bar in a terminal, plain lines elsewhere."""
+"""How far work on many images is: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class ImageMeter:
     """Counts images, with images a second and the time left.
 
     Args:
+        what: what is done with them, in a word.
         total: images to come.
         every_seconds: where the output is no terminal, a line is printed about so often.
     """
 
-    def __init__(self, total: int, every_seconds: float = 10.0) -> None:
+    def __init__(self, what: str, total: int, every_seconds: float = 10.0) -> None:
         self.total, self.every_seconds = total, every_seconds
         self.done = 0
         self._started = self._shown = time.monotonic()
         self._bar = None
         if sys.stdout.isatty():
             self._bar = tqdm(
-                desc="predict", total=total, unit=" images", bar_format=BAR, dynamic_ncols=True, file=sys.stdout
+                desc=what, total=total, unit=" images", bar_format=BAR, dynamic_ncols=True, file=sys.stdout
             )
 
     def __enter__(self) -> Self:

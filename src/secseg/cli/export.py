@@ -1,0 +1,43 @@
+"""python src/export.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secseg.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/export.py ckpt=runs/sec/<time>                       the network of a run
+python src/export.py ckpt=<checkpoint> out=models/sec           of one checkpoint, to a folder of your choice
+python src/export.py caffe=SEC.caffemodel out=models/sec        the published network, out of Caffe's file
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import to_plain
+    from secseg.errors import UserError
+
+    config = to_plain(cfg)
+    if (config["ckpt"] is None) == (config["caffe"] is None):
+        raise UserError("Give one of ckpt=<run folder or checkpoint> and caffe=<.caffemodel or state dict>.")
+    from secseg.export import export_caffe, export_checkpoint
+    from secseg.runtime import save_config, versions, write_results
+
+    run = Path(config["run_dir"])
+    out = run / "model" if config["out"] is None else config["out"]
+    if config["ckpt"] is not None:
+        results = export_checkpoint(config["ckpt"], out)
+    else:
+        results = export_caffe(config["caffe"], out)
+    save_config(run, config)
+    write_results(run, {**results, "versions": versions()})
+    print(f"Exported to {results['out']}. In Python: secseg.load({str(results['out'])!r})")
+    return run
+
+
+def main() -> None:
+    run_command("export", task, EXAMPLES)

@@ -1,0 +1,159 @@
+"""A trained network as a folder of its own: weights that say what they belong to, and a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from secseg.config import config_dir
+from secseg.data.classes import VOC_CLASSES
+from secseg.errors import UserError
+from secseg.files import atomic_write, sha256
+from secseg.loading import build_stored, find_network, read_checkpoint, stored_in_checkpoint
+from secseg.model_card import model_card
+from secseg.model_file import NAME, StoredNetwork, write_model
+from secseg.networks import SegmentationNet, build_network
+from secseg.networks.caffe import import_caffe, read_caffe
+from secseg.runtime import versions
+
+CARD = "README.md"
+
+
+def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
+    """Write the network of a run folder (its last checkpoint) or a checkpoint to the folder ``out``.
+
+    The run's figures are copied into the card where they were measured on these weights.
+
+    Returns:
+        What the command records: folder, source, figures and their protocol.
+
+    Raises:
+        UserError: where there is no such network, or ``out`` cannot be written or holds something.
+    """
+    file, out = find_network(path), check_out(out)
+    if file.name == NAME:
+        raise UserError(f"{file} is exported already. Give a run folder or a checkpoint.")
+    checkpoint = read_checkpoint(file)
+    stored = stored_in_checkpoint(checkpoint, file)
+    network = build_stored(stored, f"checkpoint {file}")
+    config, step = checkpoint["secseg"]["config"], checkpoint["global_step"]
+    results = read_results(file)
+    training = describe_training(config, step, None if results is None else results["protocol"])
+    unmeasured = "No figure was measured on these weights: the run left no results."
+    if results is not None and results["protocol"]["steps"] != step:
+        measured_at, results = results["protocol"]["steps"], None
+        unmeasured = f"No figure was measured on these weights, of step {step}: the run's are of step {measured_at}."
+    origin = f"It was trained with secseg for {step} steps."
+    write_folder(out, network, stored.backbone, origin, training, results, unmeasured)
+    measured = {key: None if results is None else results[key] for key in ("figures", "protocol")}
+    return {"out": out, "source": file, **measured}
+
+
+def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
+    """Write a network of Caffe's, such as the published one, to the folder ``out``: DeepLab-LargeFOV on VGG-16 with
+    VOC's 21 classes.
+
+    Args:
+        path: a ``.caffemodel``, or a state dict with Caffe's layer names.
+        out: the folder.
+
+    Returns:
+        What the command records: folder, source and the report of each tensor.
+
+    Raises:
+        UserError: where the file is missing, damaged, or not the weights of such a network; or as above for ``out``.
+    """
+    path, out = Path(path).expanduser(), check_out(out)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}. Check caffe=.")
+    backbone = yaml.safe_load((config_dir() / "backbone" / "vgg16_largefov.yaml").read_text("utf-8"))
+    backbone["trunk"] |= {"weights": None, "normalization": "caffe"}
+    with torch.device("meta"):
+        wanted = build_network(backbone, VOC_CLASSES, weights=False).state_dict()
+    imported = import_caffe(read_caffe(path), wanted, str(path))
+    drawn = [row.ours for row in imported.report if row.action == "drawn"]
+    if drawn:
+        raise UserError(
+            f"{path} has no last layer (fc8) for VOC's {len(VOC_CLASSES)} classes: it is where a training starts from, "
+            f"not a trained network. Train with: backbone=vgg16_largefov backbone.trunk.weights={path}"
+        )
+    network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}")
+    origin = f"It was made from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
+    unmeasured = "No figure was measured on these weights by secseg."
+    write_folder(out, network, backbone, origin, {}, None, unmeasured)
+    print(imported.table())
+    report = [row._asdict() for row in imported.report]
+    return {"out": out, "source": path, "report": report, "figures": None, "protocol": None}
+
+
+def check_out(out: str | Path) -> Path:
+    """Return the folder to write to.
+
+    Raises:
+        UserError: where it is a file, or holds something.
+    """
+    out = Path(out).expanduser().absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already and not an empty folder. Choose another out=<folder>.")
+    return out
+
+
+def read_results(checkpoint: Path) -> dict[str, Any] | None:
+    """Return the ``results.json`` of the run that ``checkpoint`` lies in; None where there is none.
+
+    Raises:
+        UserError: where it is damaged or of another command.
+    """
+    checkpoint = checkpoint.absolute()
+    path = checkpoint.parent.parent / "results.json"
+    if checkpoint.parent.name != "checkpoints" or not path.is_file():
+        return None
+    try:
+        results = json.loads(path.read_text("utf-8"))
+        results["protocol"]["steps"], results["figures"]["without_crf"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"{path} does not hold a training's results ({error!r}). Mend it, or move it away.") from error
+    return results
+
+
+def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a network was trained with, by name: from its config, and what the run found out about its data."""
+    data, optimizer = config["data"], dict(config["optim"]["optimizer"])
+    return {
+        "data": data["_target_"].rpartition(".")[2] if protocol is None else protocol["data"],
+        "split": data["train_split"],
+        "images": "not recorded" if protocol is None else protocol["train_images"],
+        "cues": "not recorded" if protocol is None else protocol["cues"],
+        "masks": data["masks"] or "none: image-level labels and cues alone",
+        "loss weights": {term: weight for term, weight in config["loss"].items() if weight},
+        "decay": config["decay"] if protocol is None else protocol["decay"],
+        "CRF in training": config["crf"]["train"] if config["loss"]["constrain"] else "none",
+        "trunk": "as it was pretrained, frozen" if config["backbone"]["freeze"] else "trained",
+        "pretrained weights": config["backbone"]["trunk"].get("weights"),
+        "steps": steps,
+        "batch": data["batch_size"],
+        "optimiser": {"class": optimizer.pop("_target_"), **optimizer},
+        "schedule": config["optim"]["schedule"],
+        "seed": config["seed"],
+    }
+
+
+def write_folder(
+    out: Path,
+    network: SegmentationNet,
+    backbone: Mapping[str, Any],
+    origin: str,
+    training: Mapping[str, Any],
+    results: Mapping[str, Any] | None,
+    unmeasured: str,
+) -> None:
+    """Write the card (see ``model_card``), then the weights: a folder with weights is whole."""
+    card = model_card(network, backbone, origin, training, results, unmeasured, versions())
+    with atomic_write(out / CARD) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    write_model(out / NAME, network, backbone)
