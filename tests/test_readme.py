@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from secseg.cli.predict import main
-from secseg.data.classes import VOID
+from secseg.cli import evaluate, predict
+from secseg.data.classes import VOID, voc_palette
 from secseg.data.cue_store import Cues, CueStore
+from secseg.data.images import save_mask
 from secseg.data.shapes import draw_shapes
 from tests.conftest import REPOSITORY
 from tests.tiny_network import write_run
@@ -28,6 +31,7 @@ COMMANDS = [
     if not line.startswith("#")
 ]
 PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]
+EVALUATION = [command for command in COMMANDS if command.startswith("python src/evaluate.py")]
 TRAINING = [command for command in COMMANDS if command.startswith("python src/train.py")]
 SMALL = [
     "data.batch_size=2",
@@ -51,6 +55,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_has_commands_of_every_kind() -> None:
     assert len(TRAINING) >= 8
     assert len(PREDICTION) >= 4
+    assert len(EVALUATION) >= 3
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
@@ -115,8 +120,33 @@ def test_the_prediction_runs(
     CueStore.from_dict({name: Cues((8,), no_cues) for name in ids}, {}).save(tmp_path / "data/voc/cues.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [*shlex.split(command)[1:], "crf.test.backend=none", "hydra.run.dir=run"])
-    main()
+    predict.main()
     assert capsys.readouterr().out.splitlines()[-1] == f"run: {tmp_path / 'run'}"
     assert (tmp_path / "run" / "results.json").is_file()
     assert (tmp_path / "run" / "results.tar").is_file() == ("server=true" in command)
     assert len(list(tmp_path.rglob("2008_*.png"))) == len(ids)
+
+
+@pytest.mark.parametrize("command", EVALUATION)
+def test_the_evaluation_runs(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the very paths of the README, and without CRF."""
+    root = tmp_path / "data" / "voc" / "VOC2012"
+    file = write_run(tmp_path / "runs" / "sec" / "2026-01-31_12-00-00") / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(file)
+    checkpoint["secseg"]["config"]["data"] = {"_target_": "secseg.data.datamodule.VOCDataModule", "root": str(root)}
+    torch.save(checkpoint, file)
+    for folder in ("JPEGImages", "SegmentationClassAug"):
+        (root / folder).mkdir(parents=True)
+    (root / "val.txt").write_text("2008_000001")
+    Image.new("RGB", (30, 20), (200, 100, 50)).save(root / "JPEGImages" / "2008_000001.jpg")
+    mask = np.arange(20, dtype=np.uint8)[:, None].repeat(30, axis=1)
+    for folder in (root / "SegmentationClassAug", tmp_path / "path/to/predicted_masks"):
+        save_mask(mask, folder / "2008_000001.png", voc_palette())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command)[1:], "crf.test.backend=none", "hydra.run.dir=run"])
+    evaluate.main()
+    assert capsys.readouterr().out.splitlines()[-1] == f"run: {tmp_path / 'run'}"
+    figures = json.loads((tmp_path / "run" / "results.json").read_text())["figures"]
+    assert (figures["without_crf"]["miou"] == 1) == ("masks=" in command)

@@ -92,13 +92,13 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
         if config["ckpt"] is None:
             raise UserError("masks= needs to know the data: give data=<option> (data=voc12aug), and root=<folder>.")
         file = find_network(config["ckpt"])
-        node = None if is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
+        node = None if file.is_file() and is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
         if node is None:
             raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
     # An id list of the training images would have to be there, too; it is not needed here.
     node = {**node, **{key: value for key, value in given.items() if value is not None}, "masks": None}
-    data = build({**node, "train_split": given["val_split"] or node["val_split"]})
+    data = build({**node, "train_split": given["val_split"] or node.get("val_split", "val")})
     if not isinstance(data, VOCDataModule):
         raise UserError(f"data: {node.get('_target_')} is no data module of secseg.")
     data.open(cues=False, masks=False)
