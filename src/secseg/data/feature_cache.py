@@ -50,13 +50,13 @@ class FeatureCache:
         self.folder = Path(folder).expanduser() / variant
         self._entries: dict[Path, Path] = {}
 
-    def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 4) -> None:
+    def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 1) -> None:
         """Compute what is missing. What was computed stays when this is broken off.
 
         Args:
             images: photographs.
             features: frozen trunk: (B, 3, S, S) uint8 to a list of (B, c, h, w).
-            batch_size: images at once.
+            batch_size: images at once; on a CPU one at a time is the fastest, since its activations fit the cache.
 
         Raises:
             UserError: where the disk has no room for it, or an image cannot be read.

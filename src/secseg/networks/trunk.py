@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secseg.errors import UserError, listing, nearest
+from secseg.networks.depthwise import in_phases
 from secseg.networks.normalization import Normalization, from_unit_range
 from secseg.networks.weights import check_state_dict, download, read_weights
 
@@ -101,6 +102,7 @@ class TimmTrunk(Trunk):
         self.architecture = model
         # Some transformers keep channels last
         self.channels_first = getattr(net, "output_fmt", "NCHW") != "NHWC"
+        in_phases(net)
         self.net = net
         if weights is not None and load:
             self._load(self._state(weights), f"file {weights}" if weights != "imagenet" else f"model {model}")
