@@ -142,8 +142,8 @@ def test_the_evaluation_runs(
     (root / "val.txt").write_text("2008_000001")
     Image.new("RGB", (30, 20), (200, 100, 50)).save(root / "JPEGImages" / "2008_000001.jpg")
     mask = np.arange(20, dtype=np.uint8)[:, None].repeat(30, axis=1)
-    for folder in (root / "SegmentationClassAug", tmp_path / "path/to/predicted_masks"):
-        save_mask(mask, folder / "2008_000001.png", voc_palette())
+    for masks in (root / "SegmentationClassAug", tmp_path / "path/to/predicted_masks"):
+        save_mask(mask, masks / "2008_000001.png", voc_palette())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [*shlex.split(command)[1:], "crf.test.backend=none", "hydra.run.dir=run"])
     evaluate.main()
