@@ -12,7 +12,7 @@ from scipy.ndimage import zoom
 from torch import Tensor, nn
 
 from secseg.errors import UserError
-from secseg.inference import Predictor, Protocol
+from secseg.inference import Predictor, Protocol, pick_device
 from secseg.parallel import side_by_side
 
 CLASSES = ("background", "left", "bright")
@@ -131,6 +131,13 @@ def test_photographs_of_one_pixel_or_row_have_masks(size: tuple[int, int]) -> No
 def test_settings_out_of_range_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         predictor(**settings)
+
+
+def test_a_device_that_is_not_there_is_told() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else pick_device("auto").type)
+    with pytest.raises(UserError, match=r"device=cuda:99: this machine has auto, cpu"):
+        pick_device("cuda:99")
 
 
 def test_work_side_by_side_keeps_its_order_and_its_exceptions() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from secseg.crf import CRF
 from secseg.data.transforms import evaluation_input
-from secseg.errors import UserError
+from secseg.errors import UserError, nearest
 from secseg.networks import SegmentationNet
 from secseg.resizing import resize_aligned
 
@@ -211,6 +211,21 @@ def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Prot
     except TypeError as error:
         given = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise UserError(f"These inference settings cannot be used ({error}): {given}.") from error
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is a GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: for a name that is none, or a device that this machine does not have.
+    """
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", *(["cuda"] if gpus else []), *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+    if name == "auto":
+        return torch.device(there[1] if len(there) > 1 else "cpu")
+    if name not in there:
+        raise UserError(f"device={name}: this machine has {', '.join(['auto', *there])}.{nearest(name, there)}")
+    return torch.device(name)
 
 
 def full_size_probs(logits: Tensor, size: tuple[int, int]) -> Tensor:

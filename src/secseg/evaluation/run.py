@@ -19,7 +19,7 @@ from secseg.evaluation.showing import log_evaluation
 from secseg.evaluation.tables import score_table
 from secseg.evaluation.writing import write_evaluation
 from secseg.files import atomic_write, sha256
-from secseg.inference import Predictor, open_protocol
+from secseg.inference import Predictor, open_protocol, pick_device
 from secseg.loading import find_network, load_network, read_checkpoint
 from secseg.model_file import is_safetensors
 from secseg.parallel import side_by_side
@@ -92,7 +92,9 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
         if config["ckpt"] is None:
             raise UserError("masks= needs to know the data: give data=<option> (data=voc12aug), and root=<folder>.")
         file = find_network(config["ckpt"])
-        node = None if file.is_file() and is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
+        node = (
+            None if file.is_file() and is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
+        )
         if node is None:
             raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
@@ -108,7 +110,7 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
 def _score_network(
     config: Mapping[str, Any], data: VOCDataModule
 ) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
-    network = load_network(config["ckpt"])
+    network = load_network(config["ckpt"]).to(pick_device(config["device"]))
     if network.class_names != data.class_names:
         raise UserError(
             f"The network {config['ckpt']} has {_some(network.class_names)}, the data {data.title} has "
@@ -158,6 +160,7 @@ def _score_network(
         "checkpoint": {"file": file, "sha256": sha256(file)},
         "inference": protocol.plain(),
         "crf": None if predictor.crf is None else {k: v for k, v in config["crf"]["test"].items() if k != "gradient"},
+        "device": str(next(network.parameters()).device),
         "precision": str(next(network.parameters()).dtype).removeprefix("torch."),
     }
     return evaluations, stated, seconds, show

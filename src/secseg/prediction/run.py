@@ -16,7 +16,7 @@ from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import read_image, save_mask
 from secseg.errors import UserError, listing
 from secseg.files import sha256
-from secseg.inference import Predictor, open_protocol
+from secseg.inference import Predictor, open_protocol, pick_device
 from secseg.loading import find_network, load_network
 from secseg.networks import SegmentationNet
 from secseg.parallel import side_by_side
@@ -73,7 +73,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     run = Path(config["run_dir"])
     folder = MaskFolder(Path(config["out"] or run / "masks").expanduser(), config["overlays"], config["probabilities"])
     photographs = find_photographs(str(config["images"]), config["root"], folder.path)
-    network = load_network(config["ckpt"])
+    network = load_network(config["ckpt"]).to(pick_device(config["device"]))
     predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(config["crf"]["test"]))
     labels = _labels(config, photographs, network)
     if config["server"] and network.class_names != VOC_CLASSES:
