@@ -43,8 +43,7 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
     is none, a new run starts.
 
     Raises:
-        UserError: if ``run_dir`` holds something and is not to be continued, or if every checkpoint of the
-        run to
+        UserError: if ``run_dir`` holds something and is not to be continued, or if every checkpoint of the run to
             continue is damaged.
     """
     run_dir = Path(run_dir).absolute()
