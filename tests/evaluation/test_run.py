@@ -110,8 +110,9 @@ def test_the_data_of_the_run_are_the_default(evaluate: Run, root: Path, tmp_path
     module = "secseg.data.datamodule.VOCDataModule"
     checkpoint["secseg"]["config"]["data"] = {"_target_": module, "root": str(root), "val_split": "test", "limit": 2}
     torch.save(checkpoint, file)
-    code, said, results = evaluate(f"ckpt={run}", "crf=off")
+    code, said, results = evaluate(f"ckpt={run}", "crf=off", "logger=[csv,wandb]", "logger.wandb.mode=offline")
     assert code == 0, said
+    assert list((tmp_path / "run").rglob("*.wandb")), "figures and pictures went to W&B, too"
     assert results is not None
     assert set(results["figures"]) == {"without_crf"}
     assert (results["protocol"]["images"], results["protocol"]["crf"]) == (2, None)
