@@ -15,6 +15,7 @@ def row(folder: Path) -> dict[str, object]:
     terms = [term for term, weight in protocol["loss"].items() if weight]
     values: dict[str, object] = {
         "loss": "+".join(terms),
+        "masks": Path(protocol["training_masks"] or "none").name,  # that it was trained on
         "seed": protocol["seed"],
         "steps": protocol["steps"],
         "val_images": protocol["val_images"],
