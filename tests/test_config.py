@@ -19,6 +19,7 @@ from torch import nn
 from secseg.callbacks import build_callbacks
 from secseg.cli.help import describe
 from secseg.config import GROUPS, build, config_dir, to_plain, validate
+from secseg.crf import build_stage_crf
 from secseg.data.datamodule import VOCDataModule
 from secseg.errors import UserError
 from secseg.losses import SECLoss
@@ -26,7 +27,6 @@ from secseg.networks import build_network
 from secseg.optim import build_optimizer
 from secseg.pooling import resolve_decay
 from secseg.runtime import build_loggers, finish_loggers
-from secseg.training import build_stage_crf
 from tests.conftest import REPOSITORY
 
 CONF = config_dir()

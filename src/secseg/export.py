@@ -49,7 +49,8 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
         measured_at, results = results["protocol"]["steps"], None
         unmeasured = f"No figure was measured on these weights, of step {step}: the run's are of step {measured_at}."
     origin = f"It was trained with secseg for {step} steps."
-    write_folder(out, network, stored.backbone, origin, training, results, unmeasured)
+    card = model_card(network, stored.backbone, origin, training, results, unmeasured, versions())
+    write_folder(out, card, network, stored.backbone)
     measured = {key: None if results is None else results[key] for key in ("figures", "protocol")}
     return {"out": out, "source": file, **measured}
 
@@ -85,7 +86,8 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
     network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}")
     origin = f"It was made from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
     unmeasured = "No figure was measured on these weights by secseg."
-    write_folder(out, network, backbone, origin, {}, None, unmeasured)
+    card = model_card(network, backbone, origin, {}, None, unmeasured, versions())
+    write_folder(out, card, network, backbone)
     print(imported.table())
     report = [row._asdict() for row in imported.report]
     return {"out": out, "source": path, "report": report, "figures": None, "protocol": None}
@@ -143,17 +145,8 @@ def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[s
     }
 
 
-def write_folder(
-    out: Path,
-    network: SegmentationNet,
-    backbone: Mapping[str, Any],
-    origin: str,
-    training: Mapping[str, Any],
-    results: Mapping[str, Any] | None,
-    unmeasured: str,
-) -> None:
-    """Write the card (see ``model_card``), then the weights: a folder with weights is whole."""
-    card = model_card(network, backbone, origin, training, results, unmeasured, versions())
+def write_folder(out: Path, card: str, network: SegmentationNet, backbone: Mapping[str, Any]) -> None:
+    """Write the card, then the weights: a folder with weights is whole."""
     with atomic_write(out / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
     write_model(out / NAME, network, backbone)

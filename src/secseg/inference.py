@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from secseg.crf import CRF
+from secseg.crf import CRF, build_stage_crf
 from secseg.data.transforms import evaluation_input
 from secseg.errors import UserError, nearest
+from secseg.loading import load_network
 from secseg.networks import SegmentationNet
-from secseg.resizing import resize_aligned
+from secseg.resizing import resize_aligned, resize_mask
 
 FLOOR = 1e-5
 """Floor of the probabilities before the CRF's logarithm (official test code)."""
@@ -119,12 +120,12 @@ class Predictor:
         photo = self.working_copy(photo)
         started = time.perf_counter()
         probs = self.probabilities(photo, allowed)
-        mask = _enlarged(labels(probs), size)
+        mask = resize_mask(labels(probs), size)
         after_network = time.perf_counter()
         mask_crf = None
         if self.crf is not None:
             probs = self.refine(probs, photo, allowed)
-            mask_crf = _enlarged(labels(probs), size)
+            mask_crf = resize_mask(labels(probs), size)
         return Prediction(mask, mask_crf, probs.cpu(), after_network - started, time.perf_counter() - after_network)
 
     def working_copy(self, photo: np.ndarray) -> np.ndarray:
@@ -213,6 +214,20 @@ def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Prot
         raise UserError(f"These inference settings cannot be used ({error}): {given}.") from error
 
 
+def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]]:
+    """Return the predictor of a command's ``ckpt``, ``device``, ``inference`` and ``crf.test``, plain, and what
+    ``results.json`` states of its protocol: ``inference`` and ``crf``.
+
+    Raises:
+        UserError: for a network, device or settings that cannot be used.
+    """
+    network = load_network(config["ckpt"]).to(pick_device(config["device"]))
+    stage = config["crf"]["test"]
+    predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(stage))
+    crf = None if predictor.crf is None else {key: value for key, value in stage.items() if key != "gradient"}
+    return predictor, {"inference": predictor.protocol.plain(), "crf": crf}
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; ``auto`` is a GPU where there is one, else the CPU.
 
@@ -266,9 +281,3 @@ def predict_masks(
 def labels(probs: Tensor) -> np.ndarray:
     """Return the most probable class (H, W) uint8 of probabilities (C, H, W)."""
     return probs.argmax(0).to(torch.uint8).cpu().numpy()
-
-
-def _enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if mask.shape == size:
-        return mask
-    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

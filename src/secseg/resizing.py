@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 
@@ -21,3 +23,10 @@ def resize_half_pixel(x: Tensor, size: tuple[int, int]) -> Tensor:
     This is OpenCV's ``resize``, with which Caffe's data layer makes the training input.
     """
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Bring a mask (h, w) uint8 to ``size`` (H, W) by the nearest pixel, which makes no new classes."""
+    if mask.shape == size:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

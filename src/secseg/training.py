@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from secseg.callbacks import build_callbacks
 from secseg.config import build, to_plain
-from secseg.crf import CRFParams, build_crf
+from secseg.crf import build_stage_crf
 from secseg.data.datamodule import VOCDataModule
 from secseg.errors import UserError
 from secseg.loading import read_checkpoint
@@ -142,15 +142,6 @@ def build_module(config: Mapping[str, Any], datamodule: VOCDataModule) -> SECMod
         gallery_samples=datamodule.gallery_samples(shown // 2),
         record={"config": dict(config), "class_names": list(datamodule.class_names)},
     )
-
-
-def build_stage_crf(stage: Mapping[str, Any]) -> Any:
-    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None where its backend is ``none``."""
-    options = dict(stage)
-    backend, gradient, scale = options.pop("backend"), options.pop("gradient", "stop"), options.pop("scale")
-    if backend == "none":
-        return None
-    return build_crf(backend, CRFParams(**options).scaled(scale), gradient)
 
 
 def check_checkpoint(path: Path, module: SECModule) -> None:

@@ -14,6 +14,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from secseg.data.classes import VOID
+from secseg.files import atomic_write
+from secseg.resizing import resize_mask
 
 VOID_COLOUR = (224, 224, 192)
 """VOC's colour of void."""
@@ -60,7 +62,7 @@ def overlay(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, alpha: flo
     Args:
         alpha: how much of the mask's colour is seen, 0 to 1.
     """
-    mask = _enlarged(mask, photo.shape[:2])
+    mask = resize_mask(mask, photo.shape[:2])
     mixed = (1 - alpha) * photo + alpha * palette[mask]
     return np.where((mask == VOID)[..., None], photo, mixed.round().astype(np.uint8))
 
@@ -144,6 +146,12 @@ def curves(metrics_csv: Path) -> Figure:
     return figure
 
 
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 def _over_grey(
     photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray, paleness: float, alpha: float
 ) -> np.ndarray | None:
@@ -156,12 +164,6 @@ def _over_grey(
 
 def _hex(colour: Sequence[int] | np.ndarray) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _enlarged(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    if mask.shape == size:
-        return mask
-    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from secseg.data.images import read_image, read_mask, save_mask
 from secseg.inference import Predictor, Protocol
 from secseg.loading import load_network
 from secseg.metrics import SegmentationScore
+from tests.command import run_in_process
 from tests.prediction.conftest import voc_layout
 from tests.tiny_network import write_run
 
@@ -47,16 +46,8 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def call(*words: str) -> tuple[int, str, dict[str, Any] | None]:
-        run = tmp_path / "run"
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", f"hydra.run.dir={run}", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        results = json.loads((run / "results.json").read_text()) if (run / "results.json").is_file() else None
-        return code, said.out + said.err, results
+        outcome = run_in_process(main, list(words), tmp_path / "run", monkeypatch, capsys)
+        return outcome.code, outcome.said + outcome.error, outcome.results
 
     return call
 

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from secseg.cli.predict import main
+from tests.command import Outcome, run_in_process
 from tests.tiny_network import write_run
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left: exit code, what it printed, its run folder's results."""
-
-    code: int
-    said: str
-    error: str
-    results: dict[str, Any] | None
-
 
 Predict = Callable[..., Outcome]
 
@@ -47,16 +33,7 @@ def predict(
         run = tmp_path / "run"
         (run / "results.json").unlink(missing_ok=True)
         crf = [] if any(word.startswith("crf") for word in words) else ["crf=off"]
-        arguments = ["predict.py", f"ckpt={ckpt}", f"hydra.run.dir={run}", *crf, *words]
-        monkeypatch.setattr(sys, "argv", arguments)
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        results = json.loads((run / "results.json").read_text()) if (run / "results.json").is_file() else None
-        return Outcome(code, said.out, said.err, results)
+        return run_in_process(main, [f"ckpt={ckpt}", *crf, *words], run, monkeypatch, capsys)
 
     return call
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from secseg import inference
 from secseg.inference import Predictor
-from secseg.prediction import run
 from tests.conftest import REPOSITORY
 from tests.prediction.conftest import Predict, draw, masks_in
 
@@ -73,7 +73,7 @@ def test_ctrl_c_keeps_the_masks_and_says_how_to_go_on(
                 os.kill(os.getpid(), signal.SIGINT)
             return super().__call__(*arguments)
 
-    monkeypatch.setattr(run, "Predictor", Stopped)
+    monkeypatch.setattr(inference, "Predictor", Stopped)
     outcome = predict("images=photos", "out=m", "workers=1")
     assert outcome.code == 130
     assert outcome.error.endswith("Interrupted.\n")
@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_the_masks_and_says_how_to_go_on(
     assert 3 <= there < 12
     assert f"Stopped: {there} of 12 masks are in m. To go on, give the same command with out=m." in outcome.said
     assert not list((tmp_path / "m").glob(".*.png"))
-    monkeypatch.setattr(run, "Predictor", Predictor)
+    monkeypatch.setattr(inference, "Predictor", Predictor)
     outcome = predict("images=photos", "out=m")
     assert outcome.results is not None
     assert (outcome.code, outcome.results["kept"], outcome.results["made"]) == (0, there, 12 - there)
@@ -120,7 +120,7 @@ def test_what_is_no_fault_of_a_photograph_is_told_with_its_kind(
                 raise RuntimeError("not enough memory")
             return super().__call__(photo, allowed)
 
-    monkeypatch.setattr(run, "Predictor", Broken)
+    monkeypatch.setattr(inference, "Predictor", Broken)
     outcome = predict("images=photos", "out=m")
     assert outcome.code == 1
     assert "b.png: RuntimeError: not enough memory" in outcome.error

@@ -12,12 +12,12 @@ from PIL import Image
 
 import secseg
 from secseg.config import config_dir
+from secseg.crf import build_stage_crf
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_image
 from secseg.files import sha256
 from secseg.inference import Predictor, Protocol
 from secseg.prediction.outputs import LEVELS, read_probabilities
-from secseg.training import build_stage_crf
 from tests.prediction.conftest import Predict, draw, masks_in, voc_layout
 from tests.tiny_network import write_run
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from secseg.files import atomic_write
-from secseg.visualize import GalleryItem, curves, panel
+from secseg.resizing import resize_mask
+from secseg.visualize import GalleryItem, curves, panel, save_figure
 
 
 class Pictures(Callback):
@@ -34,7 +33,7 @@ class Pictures(Callback):
         figure = None
         if pl_module.gallery:
             figure = panel(pl_module.gallery, pl_module.class_names, pl_module.palette)
-            _save(figure, self.folder / f"step_{step:06d}.png")
+            save_figure(figure, self.folder / f"step_{step:06d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _to_wandb(logger, pl_module, step)
@@ -58,12 +57,7 @@ class Curves(Callback):
     def _draw(self, trainer: Trainer) -> None:
         metrics = self.folder / "metrics.csv"
         if trainer.is_global_zero and metrics.is_file():
-            _save(curves(metrics), self.folder / "curves.png")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+            save_figure(curves(metrics), self.folder / "curves.png")
 
 
 def _pixels(figure: Figure) -> np.ndarray:
@@ -103,15 +97,8 @@ def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
     }
     labels = {**dict(enumerate(class_names)), 255: "none"}
     overlays = {
-        name: {"mask_data": _enlarged(mask, item.photo.shape[:2]), "class_labels": labels}
+        name: {"mask_data": resize_mask(mask, item.photo.shape[:2]), "class_labels": labels}
         for name, mask in masks.items()
         if mask is not None
     }
     return wandb.Image(item.photo, caption=item.name, masks=overlays)
-
-
-def _enlarged(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A mask on the network's grid (the cues), on the photograph's; W&B lays masks over pixel by pixel."""
-    if mask.shape == size:
-        return mask
-    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from secseg.crf.base import CRF, CRFParams
 from secseg.errors import UserError, nearest
 
-__all__ = ["BACKENDS", "CRF", "CRFParams", "build_crf"]
+__all__ = ["BACKENDS", "CRF", "CRFParams", "build_crf", "build_stage_crf"]
 
 #: Backends and the gradients that each can give.
 BACKENDS: dict[str, tuple[str, ...]] = {
@@ -21,7 +23,7 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
     """Build a mean-field CRF: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``.
 
     The result is unfloored, on the device of the logits, float64 for float64 logits and float32 for all others.
-    ``backend: none`` in ``conf/crf`` is no backend: whoever builds the stage leaves its CRF out.
+    ``backend: none`` in ``conf/crf`` is no backend: see ``build_stage_crf``.
 
     Args:
         backend: ``exact`` (the dense kernels themselves: small grids, any device), ``lattice`` (the official
@@ -48,3 +50,12 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
         )
     module = import_module(f"secseg.crf.{backend}")
     return module.Backend(params, gradient)
+
+
+def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
+    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None where its backend is ``none``."""
+    options = dict(stage)
+    backend, gradient, scale = options.pop("backend"), options.pop("gradient", "stop"), options.pop("scale")
+    if backend == "none":
+        return None
+    return build_crf(backend, CRFParams(**options).scaled(scale), gradient)

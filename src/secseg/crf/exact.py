@@ -39,8 +39,8 @@ class Backend:
         height, width = logits.shape[2:]
         if height * width > MOST_LOCATIONS:
             raise UserError(
-                f"The exact CRF holds a kernel of locations x locations: a grid of {height} x {width} is too large for "
-                f"it (at most {MOST_LOCATIONS} locations, as 160 x 160). Choose the backend lattice for it."
+                f"The exact CRF computes a kernel of locations x locations: a grid of {height} x {width} is too large "
+                f"for it (at most {MOST_LOCATIONS} locations, as 160 x 160). Choose the backend lattice for it."
             )
         if height * width > MOST_HELD and self.gradient == "exact" and logits.requires_grad and torch.is_grad_enabled():
             raise UserError(

@@ -18,15 +18,14 @@ from secseg.evaluation.scores import Evaluation
 from secseg.evaluation.showing import log_evaluation
 from secseg.evaluation.tables import score_table
 from secseg.evaluation.writing import write_evaluation
-from secseg.files import atomic_write, sha256
-from secseg.inference import Predictor, open_protocol, pick_device
-from secseg.loading import find_network, load_network, read_checkpoint
+from secseg.files import sha256
+from secseg.inference import open_predictor
+from secseg.loading import find_network, read_checkpoint
 from secseg.model_file import is_safetensors
 from secseg.parallel import side_by_side
 from secseg.progress import ImageMeter
 from secseg.runtime import build_loggers, finish_loggers, save_config, versions, write_results
-from secseg.training import build_stage_crf
-from secseg.visualize import GalleryItem, panel
+from secseg.visualize import GalleryItem, panel, save_figure
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +64,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
             for name, _ in main.worst(config["pictures"])
         ]
         if gallery:
-            with atomic_write(run / "worst.png") as temporary:
-                panel(gallery, data.class_names, data.palette).savefig(temporary, format="png")
+            save_figure(panel(gallery, data.class_names, data.palette), run / "worst.png")
         results = {
             "figures": figures,
             "protocol": {**_data_protocol(data), **protocol},
@@ -110,15 +108,14 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
 def _score_network(
     config: Mapping[str, Any], data: VOCDataModule
 ) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
-    network = load_network(config["ckpt"]).to(pick_device(config["device"]))
+    predictor, stated = open_predictor(config)
+    network = predictor.network
     if network.class_names != data.class_names:
         raise UserError(
             f"The network {config['ckpt']} has {_some(network.class_names)}, the data {data.title} has "
             f"{_some(data.class_names)}. "
             "Choose the data that it was trained for."
         )
-    protocol = open_protocol(config["inference"], network)
-    predictor = Predictor(network, protocol, build_stage_crf(config["crf"]["test"]))
     variants = ["without_crf"] if predictor.crf is None else ["without_crf", "with_crf"]
     evaluations = {name: Evaluation(data.class_names, data.scored) for name in variants}
     images = data.val_images
@@ -156,10 +153,8 @@ def _score_network(
         return GalleryItem(name, photo, None, prediction.mask, prediction.mask_crf, mask)
 
     file = find_network(config["ckpt"])
-    stated = {
+    stated |= {
         "checkpoint": {"file": file, "sha256": sha256(file)},
-        "inference": protocol.plain(),
-        "crf": None if predictor.crf is None else {k: v for k, v in config["crf"]["test"].items() if k != "gradient"},
         "device": str(next(network.parameters()).device),
         "precision": str(next(network.parameters()).dtype).removeprefix("torch."),
     }

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from secseg.evaluation.figures import boundary_figure, confusion_figure, iou_figure, size_bias_figure
 from secseg.evaluation.scores import Evaluation
 from secseg.evaluation.tables import confusion_csv, per_class_csv, per_image_csv
 from secseg.files import atomic_write
+from secseg.visualize import save_figure
 
 WORST = 10
 """How many of the worst images the figures name."""
@@ -57,10 +56,5 @@ def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) 
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     for name, figure in figures.items():
-        _save(figure, folder / name)
+        save_figure(figure, folder / name)
     return {variant: {**result, "worst": evaluations[variant].worst(WORST)} for variant, result in results.items()}
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")

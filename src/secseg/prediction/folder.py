@@ -14,6 +14,7 @@ from typing import Any
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write, remove_leftovers
 from secseg.prediction.sources import Photograph
+from secseg.runtime.records import flatten
 
 RECORD = "predict.json"
 LOCK = ".predict.lock"
@@ -146,13 +147,6 @@ class MaskFolder:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    before, now = _flat(before), _flat(now)
+    before, now = flatten(before), flatten(now)
     keys = sorted({*before, *now})
     return [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -16,8 +16,8 @@ from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import read_image, save_mask
 from secseg.errors import UserError, listing
 from secseg.files import sha256
-from secseg.inference import Predictor, open_protocol, pick_device
-from secseg.loading import find_network, load_network
+from secseg.inference import Predictor, open_predictor
+from secseg.loading import find_network
 from secseg.networks import SegmentationNet
 from secseg.parallel import side_by_side
 from secseg.prediction.folder import MaskFolder
@@ -26,7 +26,6 @@ from secseg.prediction.outputs import save_overlay, save_probabilities
 from secseg.prediction.sources import Photograph, Photographs, find_photographs
 from secseg.progress import ImageMeter
 from secseg.runtime import save_config, versions, write_results
-from secseg.training import build_stage_crf
 from secseg.voc_server import write_archive
 
 log = logging.getLogger(__name__)
@@ -73,16 +72,15 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     run = Path(config["run_dir"])
     folder = MaskFolder(Path(config["out"] or run / "masks").expanduser(), config["overlays"], config["probabilities"])
     photographs = find_photographs(str(config["images"]), config["root"], folder.path)
-    network = load_network(config["ckpt"]).to(pick_device(config["device"]))
-    predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(config["crf"]["test"]))
+    predictor, stated = open_predictor(config)
+    network = predictor.network
     labels = _labels(config, photographs, network)
     if config["server"] and network.class_names != VOC_CLASSES:
         raise UserError(f"server=true: the VOC server takes VOC's classes, and {config['ckpt']} has others.")
     settings = {
         "photographs": str(photographs.folder),
         "checkpoint": sha256(find_network(config["ckpt"])),
-        "inference": predictor.protocol.plain(),
-        "crf": None if predictor.crf is None else _without_gradient(config["crf"]["test"]),
+        **stated,
         "labels": None if config["labels"] is None else sha256(Path(config["labels"]).expanduser()),
     }
     with folder.opened(settings, photographs.items, config["overwrite"]) as todo:
@@ -196,10 +194,6 @@ def _labels(
         return None
     names = [item.name for item in photographs.items]
     return read_labels(Path(config["labels"]).expanduser(), names, network.class_names)
-
-
-def _without_gradient(stage: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in stage.items() if key != "gradient"}
 
 
 def _told(tally: Tally, folder: MaskFolder, run: Path) -> UserError | None:

@@ -132,8 +132,8 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them."""
     path = folder / "config.yaml"
     if path.is_file():
-        before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        now = _flat(config)
+        before = flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        now = flatten(config)
         keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         changed = [
             f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
@@ -146,11 +146,12 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one dict with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat
