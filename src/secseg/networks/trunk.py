@@ -36,9 +36,22 @@ class Trunk(nn.Module):
         """Return the feature levels (B, c, h, w) of normalised images (B, 3, H, W)."""
         raise NotImplementedError
 
+    def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the units (B, c, h, w) whose gradient tells which locations are salient, and the levels.
+
+        Here the finest level, of which the deeper ones are computed where the model is a chain of stages.
+        """
+        levels = self(images)
+        return finest_level(levels), levels
+
     def head_weights(self) -> dict[str, Tensor] | None:
         """Return initial weights for a LargeFOVHead, where the trunk's source has some."""
         return None
+
+
+def finest_level(levels: Sequence[Tensor]) -> Tensor:
+    """Return the level (B, c, h, w) of the most locations, the first where several have as many."""
+    return max(levels, key=lambda level: level.shape[-2] * level.shape[-1])
 
 
 class TimmTrunk(Trunk):

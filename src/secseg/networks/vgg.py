@@ -1,9 +1,11 @@
-"""DeepLab-CRF-LargeFOV on VGG-16: the paper's trunk, and its head's start from VGG's fully connected layers."""
+"""VGG-16 with its weights, and DeepLab-CRF-LargeFOV on it: the paper's trunk, and its head's start from VGG's fully
+connected layers."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from torchvision.models import VGG16_Weights
 from secseg.errors import UserError, nearest
 from secseg.files import sha256
 from secseg.networks.caffe import SUFFIX, import_caffe, read_caffe
-from secseg.networks.normalization import CAFFE, CAFFE_RGB, TORCHVISION
+from secseg.networks.normalization import CAFFE, CAFFE_RGB, TORCHVISION, Normalization
 from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict, download, read_weights
 
@@ -39,12 +41,13 @@ FULLY_CONNECTED = {"classifier.0": (4096, 512 * 7 * 7), "classifier.3": (4096, 4
 HEAD = {"fc6.weight": (1024, 512, 3, 3), "fc6.bias": (1024,), "fc7.weight": (1024, 1024, 1, 1), "fc7.bias": (1024,)}
 
 
-class VGG16LargeFOV(Trunk):
-    """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
-
-    Its pools round up, as Caffe's do, so that its grid is Caffe's at every size.
+class VGG16(Trunk):
+    """The convolutions of VGG-16, each followed by ReLU, with pools of choice: one level of 512 channels.
 
     Args:
+        pools: the pool behind each of the five stages; None for none.
+        strides: of the level.
+        dilation: of conv5.
         weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
             without valid fully connected layers), the path of a state dict in torchvision's layout or of a
             ``.caffemodel``, or None.
@@ -59,34 +62,42 @@ class VGG16LargeFOV(Trunk):
     """
 
     channels = (512,)
-    strides = (8,)
     trained_size = 321
-    architecture = "VGG16LargeFOV"
+    normalizations: Mapping[str, Normalization] = NORMALIZATIONS
+    # Tensors of the head that a Caffe model has to have too, and their shapes.
+    caffe_head: Mapping[str, tuple[int, ...]] = {}
 
-    def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
+    def __init__(
+        self,
+        pools: Sequence[nn.Module | None],
+        strides: tuple[int],
+        dilation: int = 1,
+        weights: str | None = "imagenet",
+        normalization: str | None = None,
+        load: bool = True,
+    ) -> None:
         super().__init__()
+        self.strides, self.architecture = strides, type(self).__name__
         from_caffe = weights is not None and weights.endswith(SUFFIX)
         default = {None: "caffe", "imagenet_features": "features"}.get(weights, "torchvision")
         chosen = normalization or ("caffe" if from_caffe else default)
-        if chosen not in NORMALIZATIONS:
+        if chosen not in self.normalizations:
             raise UserError(
-                f"backbone.trunk.normalization={chosen}: give one of {', '.join(NORMALIZATIONS)}."
-                f"{nearest(chosen, NORMALIZATIONS)}"
+                f"backbone.trunk.normalization={chosen}: give one of {', '.join(self.normalizations)}."
+                f"{nearest(chosen, self.normalizations)}"
             )
-        self.normalization = NORMALIZATIONS[chosen]
+        self.normalization = self.normalizations[chosen]
         self.layers = nn.Sequential()
         channels = 3
-        for stage, (widths, _) in enumerate(STAGES, 1):
-            dilation = CONV5_DILATION if stage == 5 else 1
+        for stage, ((widths, _), pool) in enumerate(zip(STAGES, pools, strict=True), 1):
+            rate = dilation if stage == 5 else 1
             for number, width in enumerate(widths, 1):
-                conv = nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
+                conv = nn.Conv2d(channels, width, 3, padding=rate, dilation=rate)
                 self.layers.add_module(f"conv{stage}_{number}", conv)
                 self.layers.add_module(f"relu{stage}_{number}", nn.ReLU(inplace=True))
                 channels = width
-            # Caffe's pools round up.
-            pool = nn.MaxPool2d(3, POOL_STRIDES[stage - 1], padding=1, ceil_mode=True)
-            self.layers.add_module(f"pool{stage}", pool)
-        self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
+            if pool is not None:
+                self.layers.add_module(f"pool{stage}", pool)
         self._fully_connected: dict[str, Tensor] | None = None
         if weights is not None and load and from_caffe:
             self._load_caffe(weights)
@@ -96,11 +107,14 @@ class VGG16LargeFOV(Trunk):
     def forward(self, images: Tensor) -> list[Tensor]:
         return [self.layers(images)]
 
-    def head_weights(self) -> dict[str, Tensor] | None:
-        """Return fc6 and fc7 for a head of width 1024 (a Caffe model's, or see ``subsample``), once; None where there
-        are none."""
-        kept, self._fully_connected = self._fully_connected, None
-        return kept
+    def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return conv4_1 before its ReLU, and the level.
+
+        Source: the layer is the paper's; before the ReLU, since Caffe's works in place.
+        """
+        behind = [name for name, _ in self.layers.named_children()].index("conv4_1") + 1
+        units = self.layers[:behind](images)
+        return units, [self.layers[behind:](units.clone())]  # the ReLU would overwrite them
 
     def _state(self, weights: str) -> dict[str, Tensor]:
         sources = {"imagenet": VGG16_Weights.IMAGENET1K_V1, "imagenet_features": VGG16_Weights.IMAGENET1K_FEATURES}
@@ -111,11 +125,11 @@ class VGG16LargeFOV(Trunk):
 
     def _load_caffe(self, path: str) -> None:
         own = self.state_dict()
-        head = {name: torch.empty(shape, device="meta") for name, shape in HEAD.items()}
+        head = {name: torch.empty(shape, device="meta") for name, shape in self.caffe_head.items()}
         imported = import_caffe(read_caffe(path), {**own, **head}, path)
         log.info("Weights of %s:\n%s\nThe classifier (fc8) is drawn as new.", path, imported.table())
         self.load_state_dict({name: imported.state[name] for name in own})
-        self._fully_connected = {name: imported.state[name] for name in HEAD}
+        self._fully_connected = {name: imported.state[name] for name in head}
 
     def _load(self, state: dict[str, Tensor], weights: str, normalization_given: bool) -> None:
         convolutions = {
@@ -136,14 +150,34 @@ class VGG16LargeFOV(Trunk):
         fully_connected = subsample(state)
         if not _features_alone(weights) and all(bool(tensor.isfinite().all()) for tensor in fully_connected.values()):
             self._fully_connected = fully_connected
-            return
-        if weights != "imagenet_features" and not normalization_given:
+        elif weights != "imagenet_features" and not normalization_given:
             raise UserError(
                 f"{weights} has no valid fully connected layers, like torchvision's IMAGENET1K_FEATURES, which want "
                 "another input than IMAGENET1K_V1. Say which input this file wants: "
                 "backbone.trunk.normalization=features (IMAGENET1K_FEATURES), caffe or torchvision."
             )
-        warnings.warn(f"The weights {weights} have no valid fc6 and fc7: both are drawn at random.", stacklevel=3)
+
+
+class VGG16LargeFOV(VGG16):
+    """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
+
+    Its pools round up, as Caffe's do, so that its grid is Caffe's at every size. Arguments as ``VGG16``.
+    """
+
+    caffe_head = HEAD
+
+    def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
+        pools = [nn.MaxPool2d(3, stride, padding=1, ceil_mode=True) for stride in POOL_STRIDES]
+        super().__init__(pools, (8,), CONV5_DILATION, weights, normalization, load)
+        self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
+        if weights is not None and load and self._fully_connected is None:
+            warnings.warn(f"The weights {weights} have no valid fc6 and fc7: both are drawn at random.", stacklevel=2)
+
+    def head_weights(self) -> dict[str, Tensor] | None:
+        """Return fc6 and fc7 for a head of width 1024 (a Caffe model's, or see ``subsample``), once; None where there
+        are none."""
+        kept, self._fully_connected = self._fully_connected, None
+        return kept
 
 
 def _features_alone(weights: str) -> bool:
