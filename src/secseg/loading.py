@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,13 +12,15 @@ from torch import Tensor
 from secseg.config import find
 from secseg.errors import UserError
 from secseg.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
-from secseg.networks import LargeFOVHead, SegmentationNet, build_network
+from secseg.networks import LargeFOVHead, SegmentationNet, TrunkNet, build_network
 from secseg.networks.caffe import SUFFIX
 from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict
 from secseg.runtime import CheckpointFiles
 
 _PREFIX = "network."
+
+Network = TypeVar("Network", bound=TrunkNet)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -103,22 +106,43 @@ def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
     Raises:
         UserError: for a trunk or head that is none of ours, options that they refuse, or weights that do not fit.
     """
-    for part, kind in (("trunk", Trunk), ("head", LargeFOVHead)):
-        target = str(stored.backbone[part].get("_target_", ""))
+    check_parts(stored.backbone, LargeFOVHead, what)
+    network = build_checked(
+        lambda: build_network(stored.backbone, stored.class_names, weights=False), stored.state, what
+    )
+    if stored.normalization is not None:
+        network.trunk.normalization = stored.normalization
+    return network.eval()
+
+
+def check_parts(node: Mapping[str, Any], head: type, what: str) -> None:
+    """Make sure that the ``_target_``s of a network's node are a trunk and a head of ours: a file names code.
+
+    Raises:
+        UserError: where they are not.
+    """
+    for part, kind in (("trunk", Trunk), ("head", head)):
+        target = str(node[part].get("_target_", ""))
         made = find(target, ("secseg",))
         if not (isinstance(made, type) and issubclass(made, kind)):
             raise UserError(f"The {what} names {target} as its {part}, which is none. Do not trust this file.")
+
+
+def build_checked(make: Callable[[], Network], state: dict[str, Tensor], what: str) -> Network:
+    """Make a network with the weights ``state``, which are compared with it before it takes memory.
+
+    Raises:
+        UserError: for a network that cannot be built, or weights that do not fit it.
+    """
     try:
         with torch.device("meta"):
-            wanted = build_network(stored.backbone, stored.class_names, weights=False).state_dict()
+            wanted = make().state_dict()
     except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
         raise UserError(f"The {what} describes a network that cannot be built: {error}") from error
-    check_state_dict(stored.state, wanted, what)
-    other = [name for name, tensor in wanted.items() if stored.state[name].dtype != tensor.dtype]
+    check_state_dict(state, wanted, what)
+    other = [name for name, tensor in wanted.items() if state[name].dtype != tensor.dtype]
     if other:
         raise UserError(f"The weights of the {what} have another type than the network's: {', '.join(other[:5])}.")
-    network = build_network(stored.backbone, stored.class_names, weights=False)
-    if stored.normalization is not None:
-        network.trunk.normalization = stored.normalization
-    network.load_state_dict(stored.state)
-    return network.eval()
+    network = make()
+    network.load_state_dict(state)
+    return network

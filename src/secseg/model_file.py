@@ -50,18 +50,27 @@ def write_model(path: str | Path, network: SegmentationNet, backbone: Mapping[st
     Raises:
         UserError: where it cannot be written.
     """
-    node = {key: backbone[key] for key in _BACKBONE}
-    node["trunk"] = {key: None if key == "weights" else value for key, value in backbone["trunk"].items()}
     header = {
         "version": VERSION,
-        "backbone": node,
+        "backbone": without_first_weights({key: backbone[key] for key in _BACKBONE}),
         "class_names": network.class_names,
         "normalization": asdict(network.trunk.normalization),
         "written_with": secseg.__version__,
     }
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_tensors(path, network.state_dict(), FORMAT, header)
+
+
+def write_tensors(path: str | Path, state: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, with ``header`` as JSON under the key ``kind`` of its metadata."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(state, {FORMAT: json.dumps(header, sort_keys=True)}))
+        temporary.write_bytes(save(tensors, {kind: json.dumps(header, sort_keys=True)}))
+
+
+def without_first_weights(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's node without where its trunk's first weights came from."""
+    trunk = {key: None if key == "weights" else value for key, value in node["trunk"].items()}
+    return {**node, "trunk": trunk}
 
 
 def is_safetensors(path: Path) -> bool:
@@ -101,9 +110,7 @@ def _described(metadata: Mapping[str, str], path: Path) -> StoredNetwork:
             raise UserError(
                 f"{path} has format {version}; this version of secseg reads {VERSION}. Install a newer one."
             )
-        given = header["normalization"]
-        normalization = Normalization(tuple(given["mean"]), tuple(given["std"]), given["order"])
-        _check_normalization(normalization)
+        normalization = read_normalization(header["normalization"])
         return describe(header["backbone"], header["class_names"], {}, path)._replace(normalization=normalization)
     except UserError:
         raise
@@ -111,12 +118,19 @@ def _described(metadata: Mapping[str, str], path: Path) -> StoredNetwork:
         raise UserError(f"The description of the network in {path} is damaged: {error!r}. Export it again.") from error
 
 
-def _check_normalization(normalization: Normalization) -> None:
+def read_normalization(given: Mapping[str, Any]) -> Normalization:
+    """Return the normalisation that ``asdict`` made a dict.
+
+    Raises:
+        ValueError, KeyError, TypeError: where it is none.
+    """
+    normalization = Normalization(tuple(given["mean"]), tuple(given["std"]), given["order"])
     numbers = [*normalization.mean, *normalization.std]
     if len(normalization.mean) != 3 or len(normalization.std) != 3 or normalization.order not in ("rgb", "bgr"):
         raise ValueError("normalization is not that of three channels")
     if not all(math.isfinite(number) for number in numbers) or 0 in normalization.std:
         raise ValueError("normalization is not finite")
+    return normalization
 
 
 def describe(backbone: Any, class_names: Any, state: dict[str, Tensor], path: Path) -> StoredNetwork:

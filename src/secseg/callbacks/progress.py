@@ -155,10 +155,12 @@ def _total(trainer: Trainer) -> int:
 
 
 def _values(trainer: Trainer, rate: float) -> str:
-    """``loss 2.41  seed 1.20  ...  lr 1.0e-03  23.1 images/s  CRF 31 %``; without what is not there."""
+    """``loss 2.41  seed 1.20  ...  lr 1.0e-03  mAP 81.3  23.1 images/s  CRF 31 %``; without what is not there."""
     metrics = trainer.callback_metrics
     parts = [f"{term} {float(metrics[f'train/{term}']):.3f}" for term in TERMS if f"train/{term}" in metrics]
     parts.append(f"lr {rate:.1e}")
+    if "val/map" in metrics:
+        parts.append(f"mAP {100 * float(metrics['val/map']):.1f}")
     if "train/images_per_second" in metrics:
         parts.append(f"{float(metrics['train/images_per_second']):.1f} images/s")
     if "train/crf_share" in metrics:

@@ -1,0 +1,79 @@
+"""Maps of a photograph, averaged over scales and mirror images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secseg.data.transforms import evaluation_input, mirror
+from secseg.errors import UserError
+from secseg.localization.networks import LocalizationNet
+from secseg.resizing import resize_aligned
+
+
+def class_maps(
+    network: LocalizationNet,
+    image: np.ndarray,
+    scales: Sequence[float] = (1.0,),
+    mirror: bool = False,
+    grid: tuple[int, int] = (41, 41),
+) -> Tensor:
+    """Return the class activation maps (K, h, w) float32 of a photograph, of any sign.
+
+    Each pass's maps are brought to ``grid`` with aligned corners and averaged as they are, without normalisation: they
+    are in the unit of the scores at every size, so that a scale counts by how strongly it speaks for a class.
+
+    Args:
+        network: in evaluation mode.
+        image: (H, W, 3) uint8 RGB, of any size; squeezed to the network's square input.
+        scales: factors of the input's side.
+        mirror: average with the maps of the mirror image, mirrored back.
+        grid: (h, w).
+
+    Raises:
+        UserError: for a scale out of range, or a network without class activation maps.
+    """
+    with torch.no_grad():
+        passes = [
+            _unmirrored(resize_aligned(network.activation_maps(images).float(), grid))
+            for images in _inputs(network, image, scales, mirror)
+        ]
+    return torch.cat(passes).mean(0).cpu()
+
+
+def saliency_map(
+    network: LocalizationNet,
+    image: np.ndarray,
+    scales: Sequence[float] = (1.0,),
+    mirror: bool = False,
+    grid: tuple[int, int] = (41, 41),
+) -> Tensor:
+    """Return the saliency (h, w) float32 of a photograph, at least 0, with a mean of about 1.
+
+    Each pass's saliency is divided by its mean (one that is 0 everywhere stays so), brought to ``grid`` with aligned
+    corners and averaged: gradients are the smaller the more locations the scores are pooled over. Arguments and errors
+    as ``class_maps``.
+    """
+    passes = []
+    for images in _inputs(network, image, scales, mirror):
+        saliency = network.saliency(images).float()[:, None]
+        mean = saliency.mean((1, 2, 3), keepdim=True)
+        passes.append(_unmirrored(resize_aligned(saliency / mean.where(mean > 0, 1.0), grid)))
+    return torch.cat(passes).mean(0)[0].cpu()
+
+
+def _inputs(network: LocalizationNet, image: np.ndarray, scales: Sequence[float], mirrored: bool) -> Iterator[Tensor]:
+    """Yield one batch a scale: the image and, where asked for, its mirror image."""
+    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
+        raise UserError(f"scales={list(scales)}: give at least one number between 0.1 and 10.")
+    for scale in scales:
+        one = evaluation_input(image, max(1, round(scale * network.input_size)))
+        yield torch.stack([mirror(one, flip) for flip in ([False, True] if mirrored else [False])])
+
+
+def _unmirrored(maps: Tensor) -> Tensor:
+    """Mirror the second of two maps (B, c, h, w) back."""
+    return torch.stack([mirror(one, flip) for one, flip in zip(maps, [False, True], strict=False)])
