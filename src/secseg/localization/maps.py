@@ -29,7 +29,7 @@ def class_maps(
     Args:
         network: in evaluation mode.
         image: (H, W, 3) uint8 RGB, of any size; squeezed to the network's square input.
-        scales: factors of the input's side.
+        scales: factors of the input's side (less one pixel, since corners are aligned).
         mirror: average with the maps of the mirror image, mirrored back.
         grid: (h, w).
 
@@ -70,7 +70,8 @@ def _inputs(network: LocalizationNet, image: np.ndarray, scales: Sequence[float]
     if not scales or not all(0.1 <= scale <= 10 for scale in scales):
         raise UserError(f"scales={list(scales)}: give at least one number between 0.1 and 10.")
     for scale in scales:
-        one = evaluation_input(image, max(1, round(scale * network.input_size)))
+        # So the corner pixels' centres stay corners: 321 times a half is 161, whose grid of 21 is every second of 41.
+        one = evaluation_input(image, 1 + round(scale * (network.input_size - 1)))
         yield torch.stack([mirror(one, flip) for flip in ([False, True] if mirrored else [False])])
 
 

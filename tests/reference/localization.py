@@ -1,0 +1,55 @@
+"""What localization networks compute, from the definitions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Sum over the distinct scores, from the highest: precision there times the rise of recall. NaN without positives.
+
+    Args:
+        scores, truth: (n,), the latter 0 or 1.
+    """
+    positives = int(truth.sum())
+    if positives == 0:
+        return math.nan
+    total, recall = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        found = scores >= threshold
+        hits = int(truth[found].sum())
+        total += hits / int(found.sum()) * (hits / positives - recall)
+        recall = hits / positives
+    return total
+
+
+def activation_map(weights: np.ndarray, activations: np.ndarray) -> np.ndarray:
+    """Class activation maps (K, h, w): ``sum_k w_{k,c} A_k`` of weights (K, n) and activations (n, h, w)."""
+    maps = np.zeros((len(weights), *activations.shape[1:]))
+    for number, row in enumerate(weights):
+        for weight, activation in zip(row, activations, strict=True):
+            maps[number] += weight * activation
+    return maps
+
+
+def logistic_loss(scores: np.ndarray, truth: np.ndarray, positive_weights: np.ndarray) -> float:
+    """Mean over images and classes of ``-w y log s - (1 - y) log(1 - s)``, ``s`` the logistic function of the score."""
+    s = 1 / (1 + np.exp(-scores))
+    return float(np.mean(-positive_weights * truth * np.log(s) - (1 - truth) * np.log(1 - s)))
+
+
+def saliency(units: np.ndarray, total_score: Callable[[np.ndarray], float], step: float = 1e-4) -> np.ndarray:
+    """Largest absolute slope, over the channels, of ``total_score`` at each location of units (c, h, w): (h, w).
+
+    Slopes are central differences.
+    """
+    slopes = np.zeros(units.shape)
+    for at in np.ndindex(units.shape):
+        up, down = units.copy(), units.copy()
+        up[at] += step
+        down[at] -= step
+        slopes[at] = (total_score(up) - total_score(down)) / (2 * step)
+    return np.abs(slopes).max(0)
