@@ -18,7 +18,7 @@ from secseg.data.images import read_image
 from secseg.data.imageset import ImageSet
 from secseg.data.stream import ShuffledStream
 from secseg.data.transforms import mirror, training_input
-from secseg.errors import UserError, listing
+from secseg.errors import UserError, listing, nearest
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
@@ -145,7 +145,7 @@ def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
     if balance == "none":
         return None
     if balance != "inverse":
-        raise UserError(f"balance={balance}: give one of none, inverse.")
+        raise UserError(f"balance={balance}: give one of none, inverse.{nearest(balance, ('none', 'inverse'))}")
     positives = labels.sum(0)
     negatives = (len(labels) - positives).clamp(min=1)
     return (negatives / positives.clamp(min=1)).where(positives > 0, 1.0)

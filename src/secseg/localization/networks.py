@@ -57,7 +57,7 @@ class LocalizationNet(TrunkNet):
         It has to: at the last features it would be the same at every location, where the head is linear and the pooling
         the average.
 
-        Source: section 5 of the method's page; other trunks than VGG-16 are ours.
+        Source: the paper's background network, for conv4_1; other trunks are ours.
         """
         with torch.inference_mode(False), torch.enable_grad():
             units, levels = self.trunk.units(self.normalized(images).requires_grad_())
