@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from secseg.errors import UserError
-from secseg.pooling import decay_from_fraction, global_weighted_rank_pooling, resolve_decay
+from secseg.pooling import decay_from_fraction, global_weighted_rank_pooling, log_mean_exp_pooling, resolve_decay
+from tests.reference.localization import log_mean_exp
 from tests.reference.losses import gwrp
 
 
@@ -80,3 +81,27 @@ def test_null_decays_are_solved_from_their_fractions_and_given_ones_kept() -> No
 def test_a_fraction_that_has_no_decay_is_refused(fraction: float, n: int, share: float) -> None:
     with pytest.raises(UserError):
         decay_from_fraction(fraction, n, share)
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 8.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_log_mean_exp_pooling_equals_its_plain_numpy_version(
+    sharpness: float, dtype: torch.dtype, tolerance: float
+) -> None:
+    scores = 5 * torch.randn(2, 3, 1681, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = [[log_mean_exp(one.numpy(), sharpness) for one in image] for image in scores]
+    np.testing.assert_allclose(log_mean_exp_pooling(scores.to(dtype), sharpness), expected, atol=tolerance)
+
+
+def test_log_mean_exp_pooling_lies_between_average_and_maximum() -> None:
+    scores = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(log_mean_exp_pooling(scores, 1e-3), scores.mean(-1), atol=2e-3, rtol=0)
+    torch.testing.assert_close(log_mean_exp_pooling(scores, 1e3), scores.amax(-1), atol=5e-3, rtol=0)
+    assert log_mean_exp_pooling(torch.full((1, 9), 300.0)).item() == pytest.approx(300)
+
+
+def test_log_mean_exp_pooling_refuses_what_it_cannot_pool() -> None:
+    with pytest.raises(UserError, match="sharpness=0"):
+        log_mean_exp_pooling(torch.rand(3), 0)
+    with pytest.raises(UserError, match="no locations"):
+        log_mean_exp_pooling(torch.rand(3, 0))

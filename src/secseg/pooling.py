@@ -1,6 +1,6 @@
-"""Global weighted rank pooling (GWRP) and its decay.
+"""Global weighted rank pooling (GWRP) and its decay; log-mean-exp pooling.
 
-Source: Kolesnikov and Lampert, ECCV 2016, section 3.2.
+Source: Kolesnikov and Lampert, ECCV 2016, section 3.2; Pinheiro and Collobert, CVPR 2015.
 """
 
 from __future__ import annotations
@@ -41,10 +41,7 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
     Source: section 3.2 of the paper; ``Z = sum_j d^(j-1)``.
     """
     check_decay("decay", decay)
-    if scores.shape[-1] == 0:
-        raise UserError("Cannot pool a mask of no locations: the last dimension of the scores is 0.")
-    if scores.dtype in (torch.float16, torch.bfloat16):
-        scores = scores.float()
+    scores = _poolable(scores)
     if decay == 0:
         return scores.amax(-1)
     if decay == 1:
@@ -53,6 +50,37 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
     weights = torch.pow(torch.as_tensor(decay, device=scores.device, dtype=scores.dtype), ranks)
     # A product and a sum, not a matrix product: autocast would make that one half precision.
     return (scores.sort(-1, descending=True).values * (weights / weights.sum())).sum(-1)
+
+
+def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:
+    """Pool the scores of one class into one score: ``log(mean(exp(r s))) / r``, a smooth maximum.
+
+    Locations weigh by ``softmax(r s)`` in the gradient, so that those that already speak for a class are asked first;
+    small ``r`` comes near average pooling, large ``r`` near max pooling.
+
+    Args:
+        scores: (..., n), any real values; half precision is computed in float32.
+        sharpness: ``r``, above 0.
+
+    Returns:
+        (...), float32 or float64.
+
+    Raises:
+        UserError: for a sharpness that is not above 0 or no location to pool.
+
+    Source: Pinheiro and Collobert, From Image-level to Pixel-level Labeling with Convolutional Networks, CVPR 2015.
+    """
+    if not (math.isfinite(sharpness) and sharpness > 0):
+        raise UserError(f"sharpness={sharpness}: give a number above 0.")
+    scores = _poolable(scores)
+    return (torch.logsumexp(sharpness * scores, -1) - math.log(scores.shape[-1])) / sharpness
+
+
+def _poolable(scores: Tensor) -> Tensor:
+    """Return scores in a precision to pool in; there must be some."""
+    if scores.shape[-1] == 0:
+        raise UserError("Cannot pool a mask of no locations: the last dimension of the scores is 0.")
+    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
 
 
 def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:

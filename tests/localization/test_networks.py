@@ -16,7 +16,7 @@ from secseg.networks.normalization import Normalization
 from secseg.networks.trunk import Trunk
 from tests.localization.conftest import localization
 from tests.localization.toy import NETWORK
-from tests.reference.localization import activation_map, saliency
+from tests.reference.localization import activation_map, log_mean_exp, saliency
 from tests.reference.losses import gwrp
 
 CLASSES = ("cat", "dog", "horse")
@@ -39,8 +39,8 @@ def test_each_network_of_the_config_gives_maps_and_saliency_of_41_by_41(option: 
     node = localization(option)[part]["network"]
     node["trunk"].update(weights=None, **({"model": "test_efficientnet"} if option == "timm" else {}))
     network = build_localization_net(node, CLASSES).eval()
-    assert network.mask_size(321) == (41, 41)
-    small = torch.zeros(1, 3, 65, 65, dtype=torch.uint8)
+    assert network.mask_size(network.input_size) == (41, 41)
+    small = torch.zeros(1, 3, 1 + (network.input_size - 1) // 5, 1 + (network.input_size - 1) // 5, dtype=torch.uint8)
     assert network.activation_maps(small).shape == (1, 3, 9, 9)
     assert network.saliency(small).shape == (1, 9, 9)
     assert all(parameter.requires_grad is not node["freeze"] for parameter in network.trunk.parameters())
@@ -74,6 +74,13 @@ def test_ranked_pooling_is_a_setting(images: Tensor, decay: float) -> None:
     maps = network.activation_maps(images).detach().numpy()
     wanted = [[gwrp(one.ravel(), decay) for one in image] for image in maps]
     np.testing.assert_allclose(network(images).detach(), wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_log_mean_exp_pooling_is_a_setting(images: Tensor) -> None:
+    network = tiny(sharpness=2.0)
+    maps = network.activation_maps(images).detach().double().numpy()
+    wanted = [[log_mean_exp(one.ravel(), 2.0) for one in image] for image in maps]
+    np.testing.assert_allclose(network(images).detach(), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_scores_from_features_equal_scores_from_images(images: Tensor) -> None:
@@ -139,6 +146,7 @@ def test_saliency_leaves_no_gradient_in_the_network(images: Tensor) -> None:
     [
         ({"kernels": [2]}, "odd sides"),
         ({"decay": 1.5}, r"head\.decay=1.5"),
+        ({"sharpness": 0}, r"head\.sharpness=0"),
         ({"dropout": 2.0}, "dropout=2.0"),
         ({"width": 0}, "at least 1"),
         ({"std": 0.0}, r"head\.std=0.0"),

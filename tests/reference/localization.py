@@ -35,6 +35,11 @@ def activation_map(weights: np.ndarray, activations: np.ndarray) -> np.ndarray:
     return maps
 
 
+def log_mean_exp(scores: np.ndarray, sharpness: float) -> float:
+    """``log((1/n) sum_j exp(r s_j)) / r`` of the scores (n,) of one class."""
+    return math.log(sum(math.exp(sharpness * score) for score in scores.tolist()) / len(scores)) / sharpness
+
+
 def logistic_loss(scores: np.ndarray, truth: np.ndarray, positive_weights: np.ndarray) -> float:
     """Mean over images and classes of ``-w y log s - (1 - y) log(1 - s)``, ``s`` the logistic function of the score."""
     s = 1 / (1 + np.exp(-scores))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from secseg.errors import UserError
 from secseg.networks.dropout import Dropout
-from secseg.pooling import check_decay, global_weighted_rank_pooling
+from secseg.pooling import check_decay, global_weighted_rank_pooling, log_mean_exp_pooling
 
 
 class ScoreHead(nn.Module):
@@ -36,7 +36,9 @@ class ActivationMapHead(ScoreHead):
     bias; pooling of each map to the class's score.
 
     Pooling and linear map can change places when the pooling is the average, so that the map ``sum_k w_{k,c} A_k`` has
-    the paper's score as its mean. With ranked pooling the score is the weighted mean of the map.
+    the paper's score as its mean. With ranked pooling the score is the weighted mean of the map. Log-mean-exp pooling
+    lets the locations that speak for a class answer for it: maps are more precise, and their unit is that of a score,
+    so that 0 is where a location speaks neither for the class nor against it.
 
     Args:
         in_channels: channels of the features.
@@ -45,6 +47,7 @@ class ActivationMapHead(ScoreHead):
         kernels: their sides, odd; an empty list for a linear map of the features themselves.
         dropout: probability, element by element.
         decay: of the pooling: 1 is the average, 0 the maximum, between them global weighted rank pooling.
+        sharpness: of log-mean-exp pooling, which takes the place of the former; None for the former.
         std: standard deviation of the weights at the start (biases are 0, which is our choice); None leaves them as
             PyTorch draws them.
 
@@ -62,6 +65,7 @@ class ActivationMapHead(ScoreHead):
         kernels: Sequence[int] = (3, 3),
         dropout: float = 0.5,
         decay: float = 1.0,
+        sharpness: float | None = None,
         std: float | None = 0.005,
     ) -> None:
         super().__init__()
@@ -69,7 +73,9 @@ class ActivationMapHead(ScoreHead):
         check_decay("head.decay", decay)
         if any(side < 1 or side % 2 == 0 for side in kernels):
             raise UserError(f"head.kernels={list(kernels)}: give odd sides, such as [1, 3].")
-        self.decay = decay
+        if sharpness is not None and not sharpness > 0:
+            raise UserError(f"head.sharpness={sharpness}: give a number above 0, or null for ranked pooling.")
+        self.decay, self.sharpness = decay, sharpness
         self.hidden = nn.Sequential()
         for number, side in enumerate(kernels, 1):
             self.hidden.add_module(f"conv{number}", nn.Conv2d(in_channels, width, side, padding=side // 2))
@@ -84,7 +90,10 @@ class ActivationMapHead(ScoreHead):
         return self.classifier(self.hidden(features))
 
     def forward(self, features: Tensor) -> Tensor:
-        return global_weighted_rank_pooling(self.maps(features).flatten(2), self.decay)
+        maps = self.maps(features).flatten(2)
+        if self.sharpness is not None:
+            return log_mean_exp_pooling(maps, self.sharpness)
+        return global_weighted_rank_pooling(maps, self.decay)
 
 
 class FullyConnectedHead(ScoreHead):
