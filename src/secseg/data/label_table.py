@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,11 @@ class LabelTable:
         self.places[name] = place
 
 
-def read_table(path: Path, names: Collection[str], class_names: Collection[str] = ()) -> LabelTable:
+Naming = Callable[[str], str]
+"""From what a table calls an image to its name."""
+
+
+def read_table(path: Path, names: Collection[str], class_names: Collection[str] = (), prefix: str = "") -> LabelTable:
     """Read a table of labels.
 
     CSV (UTF-8; separated by commas, or by semicolons or tabs where the first line has no comma), an image a line:
@@ -69,6 +73,7 @@ def read_table(path: Path, names: Collection[str], class_names: Collection[str] 
         path: the file.
         names: of the images, so that a first line of titles can be told from an image.
         class_names: the classes, where they are known.
+        prefix: path of the folder of images (``images/``), which names in the table may begin with.
 
     Raises:
         UserError: if the file cannot be read as a table at all, naming the line. What is wrong with single lines is
@@ -83,12 +88,17 @@ def read_table(path: Path, names: Collection[str], class_names: Collection[str] 
         raise UserError(f"Cannot read the labels in {path}: line {line} is not UTF-8. Save it as UTF-8.") from error
     except OSError as error:
         raise UserError(f"Cannot read the labels in {path}: {error.strerror}.") from error
+
+    def naming(cell: str) -> str:
+        name = name_of(cell)
+        return name if name in names else name.removeprefix(prefix)
+
     if path.suffix.lower() == ".json":
-        return _read_json(path, text)
-    return _read_csv(path, text, names, class_names)
+        return _read_json(path, text, naming)
+    return _read_csv(path, text, naming, names, class_names)
 
 
-def _read_json(path: Path, text: str) -> LabelTable:
+def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
     table = LabelTable(path)
     try:
         entries: Any = json.loads(text, object_pairs_hook=_Pairs)
@@ -101,7 +111,7 @@ def _read_json(path: Path, text: str) -> LabelTable:
         if not is_list or not all(isinstance(label, str) or type(label) is int for label in labels):
             table.problems.append(f'{image}: give its labels as a list, ["label", ...], and [] for background alone.')
             labels = []
-        table.add(name_of(image), f"{image!r}", [str(label).strip() for label in labels])
+        table.add(naming(image), repr(image), [str(label).strip() for label in labels])
     return table
 
 
@@ -109,15 +119,18 @@ class _Pairs(list[tuple[str, Any]]):
     """The entries of a JSON object, so that a name that stands twice is seen."""
 
 
-def _read_csv(path: Path, text: str, names: Collection[str], class_names: Collection[str]) -> LabelTable:
+def _read_csv(
+    path: Path, text: str, naming: Naming, names: Collection[str], class_names: Collection[str]
+) -> LabelTable:
     rows = list(_rows(path, text))
     if not rows:
         raise UserError(f"The table of labels {path} is empty.")
     table = LabelTable(path)
     first = rows[0][1]
-    if name_of(first[0]) not in names and not is_photograph(first[0]):
+    if naming(first[0]) not in names and not is_photograph(first[0]):
         table.titles = tuple(first)
         rows = rows[1:]
+    named = [(line, naming(cells[0]), cells) for line, cells in rows]
     titles = [title.casefold() for title in table.titles or ()]
     split = _split_column(titles, [cells for _, cells in rows])
     labels = [column for column in range(1, len(titles)) if titles[column] in LABEL_TITLES]
@@ -125,16 +138,16 @@ def _read_csv(path: Path, text: str, names: Collection[str], class_names: Collec
     if flags and table.titles is None and {len(cells) for _, cells in rows} - {1, 2} == {len(first)}:
         table.problems.append("line 1: give each column a title, 'image' and then the names of the classes.")
     elif flags and table.titles is not None and not labels:
-        _by_column(table, rows, table.titles, split)
+        _by_column(table, named, table.titles, split)
     else:
         kept = labels or [column for column in range(1, len(titles)) if column != split]
-        _by_cell(table, rows, kept, len(titles) or 1, class_names)
+        _by_cell(table, named, kept, len(titles) or 1, class_names)
     if split is not None:
-        for line, cells in rows:
+        for line, name, cells in named:
             word = cells[split] if split < len(cells) else ""
             if word not in SPLITS:
                 table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is none of {', '.join(SPLITS)}.")
-            table.splits[name_of(cells[0])] = word
+            table.splits[name] = word
     return table
 
 
@@ -166,14 +179,14 @@ def _are_flags(cells: Iterator[str]) -> bool:
 
 
 def _by_column(
-    table: LabelTable, rows: Sequence[tuple[int, list[str]]], titles: Sequence[str], split: int | None
+    table: LabelTable, rows: Sequence[tuple[int, str, list[str]]], titles: Sequence[str], split: int | None
 ) -> None:
     columns = [at for at in range(1, len(titles)) if at != split]
     names = [titles[at] for at in columns]
     table.columns = tuple(names)
     table.problems += [f"line 1: the column {name!r} stands there twice." for name in _repeated(names)]
     table.problems += [f"line 1: column {at + 1} has no title." for at in columns if not titles[at]]
-    for line, cells in rows:
+    for line, image, cells in rows:
         if len(cells) != len(titles):
             table.problems.append(f"line {line} has {len(cells)} cells, the titles are {len(titles)}.")
         found = []
@@ -183,27 +196,27 @@ def _by_column(
                 table.problems.append(f"line {line}, {name}: {cell!r} is neither 1 nor 0.")
             elif FLAGS[cell.casefold()]:
                 found.append(name)
-        table.add(name_of(cells[0]), f"line {line}", found)
+        table.add(image, f"line {line}", found)
 
 
 def _by_cell(
     table: LabelTable,
-    rows: Sequence[tuple[int, list[str]]],
+    rows: Sequence[tuple[int, str, list[str]]],
     kept: Sequence[int],
     titled: int,
     class_names: Collection[str],
 ) -> None:
     found = []
-    for line, cells in rows:
+    for line, image, cells in rows:
         chosen = [cell for at, cell in enumerate(cells) if at in kept or at >= titled]
-        found.append((line, cells[0], [cell for cell in chosen if cell]))
+        found.append((line, image, [cell for cell in chosen if cell]))
     separated = any(len(cells) > 1 or any(map(_SEPARATORS.search, cells)) for _, _, cells in found)
     for line, image, cells in found:
         words: list[str] = []
         for cell in cells:
             parts = [cell] if cell in class_names else _SEPARATORS.split(cell) if separated else cell.split()
             words += [part.strip() for part in parts if part.strip()]
-        table.add(name_of(image), f"line {line}", words)
+        table.add(image, f"line {line}", words)
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
     """Open the split to score: of ``data``, where an option is chosen, else of the run that ``ckpt`` belongs to.
 
     Raises:
-        UserError: where there is none, or its photographs or masks are not all there.
+        UserError: where there is none, its files are not all there, or no image has a mask.
     """
     node = config.get("data")
     if node is None:
@@ -102,6 +102,10 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
     if not isinstance(data, ImageDataModule):
         raise UserError(f"data: {node.get('_target_')} is no data module of secseg.")
     data.open(cues=False, masks=False)
+    total = len(data.val_images.names)
+    data.val_images = data.val_images.with_masks()
+    if len(data.val_images.names) < total:
+        log.info("%d of %d images have a mask and are scored.", len(data.val_images.names), total)
     return data
 
 
