@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 class ImageDataModule(pl.LightningDataModule):
     """Images of a training and a validation split with their labels, cues and masks. What a data set adds is where
-    they are: ``_open_splits``, and ``class_names`` (background first) and ``palette``.
+    they are: ``_open_train`` and ``_open_val``, and ``class_names`` (background first) and ``palette``.
 
     Args:
         root: folder of the data.
@@ -97,9 +97,22 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.masks is set, but the loss does not use masks: only loss=supervised does. Leave data.masks out."
             )
         folder = None if self.training_masks in (None, "dataset") else Path(str(self.training_masks)).expanduser()
-        splits = self._open_splits(masks, folder)
-        self.train_images, self.val_images = (images.take(range(len(images.names))[: self.limit]) for images in splits)
+        self._prepare()
+        self.train_images = self._limited(self._open_train(masks, folder))
+        self.val_images = self._limited(self._open_val())
         self.cues = self._open_cues() if cues else None
+
+    def open_scored(self) -> None:
+        """Find and check the validation images that have a mask, alone: ``val_images`` are then these.
+
+        Raises:
+            UserError: for data that is missing or does not fit; if no image has a mask.
+        """
+        self._prepare()
+        images = self._limited(self._open_val())
+        self.val_images = images.with_masks()
+        if len(self.val_images.names) < len(images.names):
+            log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
 
     def image_labels(self) -> Labels:
         """Return the foreground class numbers (1 and up, sorted) of each training image; after ``open``.
@@ -109,14 +122,24 @@ class ImageDataModule(pl.LightningDataModule):
         """
         raise NotImplementedError
 
-    def _open_splits(self, masks: bool, folder: Path | None) -> tuple[ImageSet, ImageSet]:
-        """Return the training and the validation split.
+    def _prepare(self) -> None:
+        """Do what has to be done before any split can be opened."""
+
+    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+        """Return the training split.
 
         Args:
-            masks: whether each training image must have a mask.
-            folder: of masks to take for training in place of the data's own.
+            masks: whether each image must have a mask.
+            folder: of masks to take in place of the data's own.
         """
         raise NotImplementedError
+
+    def _open_val(self) -> ImageSet:
+        """Return the validation split."""
+        raise NotImplementedError
+
+    def _limited(self, images: ImageSet) -> ImageSet:
+        return images.take(range(len(images.names))[: self.limit])
 
     def connect(self, network: SegmentationNet, input_size: int) -> None:
         """Serve batches for ``network``; where its trunk is frozen, compute the features that the cache lacks."""
@@ -230,11 +253,11 @@ class VOCDataModule(ImageDataModule):
             )
         return read_labels(path, self.train_images.names, self.class_names)
 
-    def _open_splits(self, masks: bool, folder: Path | None) -> tuple[ImageSet, ImageSet]:
-        return (
-            open_split(self.root, self.train_split, masks, self.class_names, folder),
-            open_split(self.root, self.val_split, True, self.class_names),
-        )
+    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+        return open_split(self.root, self.train_split, masks, self.class_names, folder)
+
+    def _open_val(self) -> ImageSet:
+        return open_split(self.root, self.val_split, True, self.class_names)
 
 
 class ShapesDataModule(VOCDataModule):
@@ -261,9 +284,8 @@ class ShapesDataModule(VOCDataModule):
         super().__init__(root, train_split, **others)
         self.draw_train, self.draw_val, self.draw_seed = draw_train, draw_val, draw_seed
 
-    def open(self, *, cues: bool, masks: bool) -> None:
+    def _prepare(self) -> None:
         draw_shapes(self.root, train=self.draw_train, val=self.draw_val, seed=self.draw_seed)
-        super().open(cues=cues, masks=masks)
 
 
 class _Fixed(Sampler[int]):

@@ -58,31 +58,39 @@ class FolderDataModule(ImageDataModule):
     def protocol(self) -> dict[str, Any]:
         return {**super().protocol(), "labels": self.data.source}
 
-    def _open_splits(self, masks: bool, folder: Path | None) -> tuple[ImageSet, ImageSet]:
-        data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)
-        self.data, self.class_names = data, data.class_names
-        train, val = (
-            choose_split(data, split, self.val_split, self.val_share) for split in (self.train_split, self.val_split)
-        )
-        log.info("%s", describe_folder(data, train, val))
-        for oddity in oddities(data, train, val):
+    def _prepare(self) -> None:
+        self.data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)
+        self.class_names = self.data.class_names
+
+    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+        train, val = self._names(self.train_split), self._names(self.val_split)
+        log.info("%s", describe_folder(self.data, train, val))
+        for oddity in oddities(self.data, train, val):
             log.warning("%s", oddity)
-        splits = self._images(self.train_split, train, folder), self._images(self.val_split, val, None)
-        _check_masks(splits[1], required=False)
+        images = self._images(self.train_split, folder)
         if masks:
-            _check_masks(splits[0], required=True)
-        return splits
+            _check_masks(images, required=True)
+        return images
+
+    def _open_val(self) -> ImageSet:
+        images = self._images(self.val_split)
+        _check_masks(images, required=False)
+        return images
 
     def _open_cues(self) -> CueStore:
         store = super()._open_cues()
         check_same_labels(self.image_labels(), {name: store[name].labels for name in self.train_images.names})
         return store
 
-    def _images(self, split: str, names: Sequence[str], folder: Path | None) -> ImageSet:
+    def _names(self, split: str) -> tuple[str, ...]:
+        return choose_split(self.data, split, self.val_split, self.val_share)
+
+    def _images(self, split: str, folder: Path | None = None) -> ImageSet:
         """Return a split with its masks, or those in ``folder``."""
+        names = self._names(split)
         return ImageSet(
             title=f"{self.root.absolute().name}/{split}",
-            names=tuple(names),
+            names=names,
             images=tuple(self.data.images[name] for name in names),
             masks=tuple(self.data.masks[name] if folder is None else folder / f"{name}.png" for name in names),
             class_names=self.class_names,

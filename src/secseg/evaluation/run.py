@@ -96,16 +96,10 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
         if node is None:
             raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
-    # An id list of the training images would have to be there, too; it is not needed here.
-    node = {**node, **{key: value for key, value in given.items() if value is not None}, "masks": None}
-    data = build({**node, "train_split": given["val_split"] or node.get("val_split", "val")})
+    data = build({**node, **{key: value for key, value in given.items() if value is not None}})
     if not isinstance(data, ImageDataModule):
         raise UserError(f"data: {node.get('_target_')} is no data module of secseg.")
-    data.open(cues=False, masks=False)
-    total = len(data.val_images.names)
-    data.val_images = data.val_images.with_masks()
-    if len(data.val_images.names) < total:
-        log.info("%d of %d images have a mask and are scored.", len(data.val_images.names), total)
+    data.open_scored()
     return data
 
 
