@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secseg.data.images import image_size
-from secseg.data.label_table import LabelTable, read_table
+from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
 from secseg.data.photographs import KINDS, clashes, photographs_below
 from secseg.errors import UserError, listing, nearest
@@ -97,7 +97,7 @@ def open_folder(
     bare = tuple(name for name in files if name not in numbers)
     if bare and unlabelled == "error":
         problems.append(_unlabelled(bare, files, table))
-    if classes is not None and not strange:
+    if classes is not None:
         there = {number for name in files for number in numbers.get(name, ())}
         absent = [name for number, name in enumerate(class_names) if number and number not in there]
         problems += _section(absent, "classes of data.classes have no image")
@@ -220,7 +220,8 @@ def _near(name: str, files: Collection[str]) -> str:
 
 
 def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) -> str:
-    titles = "" if table.titles is None else f" Line 1 was taken for titles: {', '.join(table.titles)}."
+    told = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
+    titles = "" if told or table.titles is None else f" Line 1 was taken for titles: {', '.join(table.titles)}."
     return (
         f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels says that "
         f"there is background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"

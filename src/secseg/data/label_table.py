@@ -47,6 +47,7 @@ class LabelTable:
     def add(self, name: str, place: str, words: Sequence[str]) -> None:
         if name in self.words:
             self.problems.append(f"{place}: {name} stands there a second time (first: {self.places[name]}).")
+            return
         self.words[name] = tuple(dict.fromkeys(words))
         self.places[name] = place
 
@@ -111,7 +112,7 @@ def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
         if not is_list or not all(isinstance(label, str) or type(label) is int for label in labels):
             table.problems.append(f'{image}: give its labels as a list, ["label", ...], and [] for background alone.')
             labels = []
-        table.add(naming(image), repr(image), [str(label).strip() for label in labels])
+        table.add(naming(image), f"entry {image!r}", [str(label).strip() for label in labels])
     return table
 
 
@@ -136,8 +137,10 @@ def _read_csv(
     labels = [column for column in range(1, len(titles)) if titles[column] in LABEL_TITLES]
     flags = _are_flags(cell for _, cells in rows for at, cell in enumerate(cells) if at not in (0, split))
     if flags and table.titles is None and {len(cells) for _, cells in rows} - {1, 2} == {len(first)}:
-        table.problems.append("line 1: give each column a title, 'image' and then the names of the classes.")
-    elif flags and table.titles is not None and not labels:
+        raise UserError(
+            f"{path} has a column a class, but no titles. Give it a first line: image, then the names of the classes."
+        )
+    if flags and table.titles is not None and not labels:
         _by_column(table, named, table.titles, split)
     else:
         kept = labels or [column for column in range(1, len(titles)) if column != split]
