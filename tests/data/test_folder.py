@@ -138,6 +138,11 @@ def test_classes_that_cannot_be_are_told(tmp_path: Path, table: str, said: str) 
         open_folder(draw_folder(tmp_path, table))
 
 
+def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"are empty, or hold .*: ''"):
+        open_folder(draw_folder(tmp_path, '{"a": [" "], "b": ["cat"], "sub/c": []}', "labels.json"))
+
+
 def test_background_is_not_given_as_a_class(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="background is class 0 of itself"):
         open_folder(draw_folder(tmp_path), classes=["background", "cat", "dog"])

@@ -46,6 +46,8 @@ class ImageDataModule(pl.LightningDataModule):
         seed: of the order of training images.
 
     Attributes:
+        class_names, palette: background first; (256, 3) uint8, RGB. Of a folder, whose labels name its classes, after
+            ``open``.
         train_images, val_images: the splits; after ``open``.
         cues: the cues of the training images; after ``open``, None where they were not asked for.
     """

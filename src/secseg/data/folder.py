@@ -193,9 +193,11 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
     alike = [repr(name) for name in names if counts[name.casefold()] > 1 or name.casefold() == BACKGROUND != name]
     if alike:
         problems.append(f"Classes that differ only in upper and lower case, or stand twice: {', '.join(alike)}.")
-    odd = [repr(name) for name in names if not name.isprintable() or name != name.strip()]
+    odd = [repr(name) for name in names if not name or not name.isprintable() or name != name.strip()]
     if odd:
-        problems.append(f"Names of classes that hold line ends, tabs or spaces around them: {', '.join(odd)}.")
+        problems.append(
+            f"Names of classes that are empty, or hold line ends, tabs or spaces around them: {', '.join(odd)}."
+        )
     if not given and table.columns is None and names and all(name.isdecimal() for name in names):
         problems.append(
             f"The labels are numbers ({', '.join(names[:10])}), which are no names: give these, number 1 first, with "
