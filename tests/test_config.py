@@ -20,7 +20,7 @@ from secseg.callbacks import build_callbacks
 from secseg.cli.help import describe
 from secseg.config import GROUPS, build, config_dir, to_plain, validate
 from secseg.crf import build_stage_crf
-from secseg.data.datamodule import VOCDataModule
+from secseg.data.datamodule import ImageDataModule
 from secseg.errors import UserError
 from secseg.losses import SECLoss
 from secseg.networks import build_network
@@ -175,7 +175,7 @@ def test_each_optimiser_takes_a_step_with_its_schedule(node: Any, option: str) -
 def test_each_data_set_is_made_with_all_its_keys(node: Any, option: str, tmp_path: Path) -> None:
     settings = {**node("data", option), "root": str(tmp_path)}
     data = build(settings, seed=3)
-    assert isinstance(data, VOCDataModule)
+    assert isinstance(data, ImageDataModule)
     for key in ("train_split", "val_split", "batch_size", "workers", "mirror", "limit"):
         assert getattr(data, key) == settings[key]
 

@@ -21,6 +21,7 @@ from secseg.data.cue_store import Cues, CueStore
 from secseg.data.images import save_mask
 from secseg.data.shapes import draw_shapes
 from tests.conftest import REPOSITORY
+from tests.folder_data import draw_folder, write_cues
 from tests.tiny_network import write_run
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -73,7 +74,12 @@ def test_its_links_and_pictures_are_there() -> None:
 def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
     """The command's own words, then what makes it small; a later override of a key wins."""
     words = shlex.split(command)[2:]
-    small = [*SMALL, f"hydra.run.dir={runs}/run", f"hydra.sweep.dir={runs}/sweep", f"data.root={shapes}"]
+    small = [*SMALL, f"hydra.run.dir={runs}/run", f"hydra.sweep.dir={runs}/sweep"]
+    if "data=folder" in words:
+        root = draw_folder(runs / "path/to/my_data")  # at the very path
+        write_cues(root / "cues.safetensors", {"a": (1,), "b": (1, 2), "sub/c": ()})
+        return [*words, *small]
+    small.append(f"data.root={shapes}")
     if any(word.startswith(("experiment=paper", "experiment=voc")) for word in words):
         small += ["data.train_split=train", "backbone.trunk.weights=null"]
     else:

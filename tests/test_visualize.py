@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, curves, overlay, panel
+from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, curves, overlay, panel, save_figure
 
 PALETTE = voc_palette()
 NAMES = ("background", "aeroplane", "bicycle", "bird")
@@ -86,6 +86,14 @@ def test_a_panel_of_eight_images_is_a_small_file(tmp_path: Path) -> None:
 def test_a_panel_leaves_out_what_no_image_has() -> None:
     shown = texts(panel([item(cues=None, prediction_crf=None, mask=None)], NAMES, PALETTE))
     assert shown & {"cues", "prediction + CRF", "ground truth", "void", "bicycle"} == set()
+
+
+def test_a_class_may_be_called_anything(tmp_path: Path) -> None:
+    names = ("background", "$\\frac$ 50 %", "_größe", "a=b/c")
+    figure = panel([item()], names, PALETTE)
+    save_figure(figure, tmp_path / "panel.png")
+    shown = {text.get_text().replace("\\$", "$") for text in figure.legends[0].get_texts()}
+    assert shown == {*names[:3], "void"}
 
 
 def test_curves_are_drawn_from_sparse_rows(tmp_path: Path) -> None:

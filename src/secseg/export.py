@@ -48,6 +48,8 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     if results is not None and results["protocol"]["steps"] != step:
         measured_at, results = results["protocol"]["steps"], None
         unmeasured = f"No figure was measured on these weights, of step {step}: the run's are of step {measured_at}."
+    elif results is not None and results["figures"]["without_crf"] is None:
+        unmeasured, results = "No figure was measured: no validation image had a mask.", None
     origin = f"It was trained with secseg for {step} steps."
     card = model_card(network, stored.backbone, origin, training, results, unmeasured, versions())
     write_folder(out, card, network, stored.backbone)

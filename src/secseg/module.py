@@ -38,7 +38,8 @@ class SECModule(pl.LightningModule):
         record: plain description of the run (its config), kept in checkpoints.
 
     Attributes:
-        val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation; the second may be None.
+        val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation; None where no image had a
+            mask, the second also where no CRF was run.
         gallery: ``GalleryItem`` for the pictures of the last validation.
         scored_at: global step of the last validation, -1 before there is one.
         crf_seconds, step_seconds, steps_timed: time spent so far in the training CRF and in steps, and their count.
@@ -64,7 +65,7 @@ class SECModule(pl.LightningModule):
         self.test_crf, self.crf_when = test_crf, crf_when
         self.pictures, self.gallery_samples = pictures, gallery_samples
         self.record = dict(record or {})
-        self.val_scores: dict[str, Any] = {}
+        self.val_scores: dict[str, Any] | None = None
         self.val_scores_crf: dict[str, Any] | None = None
         self.gallery: list[GalleryItem] = []
         self.scored_at = -1
@@ -131,8 +132,9 @@ class SECModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.scored_at = self.global_step
-        self.val_scores = self._gathered(self._score).compute()
-        self.val_scores_crf = self._gathered(self._score_crf).compute() if self._crf_now() is not None else None
+        self.val_scores, self.val_scores_crf = self._computed(self._score), self._computed(self._score_crf)
+        if self.val_scores is None:
+            return
         # The counts are added up above, so every process logs the same; sync_dist tells Lightning so.
         values = {"val/miou": self.val_scores["miou"]}
         values |= {f"val/iou/{name}": iou for name, iou in self.val_scores["iou"].items()}
@@ -156,11 +158,11 @@ class SECModule(pl.LightningModule):
             )
         )
 
-    def _gathered(self, score: SegmentationScore) -> SegmentationScore:
-        """Add up the counts of all processes."""
+    def _computed(self, score: SegmentationScore) -> dict[str, Any] | None:
+        """Return the figures of the counts of all processes; None where nothing was counted."""
         counts = torch.from_numpy(score.confusion).to(self.device)
         score.confusion = np.asarray(self.trainer.strategy.reduce(counts, reduce_op="sum").cpu())
-        return score
+        return score.compute() if score.confusion.any() else None
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = build_optimizer(

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from secseg.callbacks import build_callbacks
 from secseg.config import build, to_plain
 from secseg.crf import build_stage_crf
-from secseg.data.datamodule import VOCDataModule
+from secseg.data.datamodule import ImageDataModule
 from secseg.errors import UserError
 from secseg.loading import read_checkpoint
 from secseg.losses import SECLoss
@@ -54,7 +54,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     config = without_unused_terms(to_plain(cfg))
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], seed=config["seed"])
-    assert isinstance(datamodule, VOCDataModule)
+    assert isinstance(datamodule, ImageDataModule)
     weights = config["loss"]
     datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
     run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
@@ -121,7 +121,7 @@ def without_unused_terms(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def build_module(config: Mapping[str, Any], datamodule: VOCDataModule) -> SECModule:
+def build_module(config: Mapping[str, Any], datamodule: ImageDataModule) -> SECModule:
     """Build network, loss and module of ``config`` and connect the data to the network."""
     backbone = config["backbone"]
     network = build_network(backbone, datamodule.class_names)
@@ -155,7 +155,7 @@ def check_checkpoint(path: Path, module: SECModule) -> None:
 
 
 def summarise(
-    config: Mapping[str, Any], datamodule: VOCDataModule, module: SECModule, trainer: pl.Trainer
+    config: Mapping[str, Any], datamodule: ImageDataModule, module: SECModule, trainer: pl.Trainer
 ) -> dict[str, Any]:
     """Return the run's figures together with the protocol that they were measured with."""
     test = config["crf"]["test"]

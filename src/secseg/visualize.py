@@ -106,7 +106,11 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
                 axes.set_title(title, fontsize=9, pad=4)
             if cell is not None:
                 axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
-    patches = [Patch(facecolor=_hex(palette[c]), edgecolor="#888888", label=class_names[c]) for c in classes]
+    labels = [class_names[c].replace("$", r"\$") for c in classes]  # else what stands between two is set as mathematics
+    patches = [
+        Patch(facecolor=_hex(palette[c]), edgecolor="#888888", label=label)
+        for c, label in zip(classes, labels, strict=True)
+    ]
     if any(item.mask is not None and (item.mask == VOID).any() for item in items):
         patches.append(Patch(facecolor=_hex(VOID_COLOUR), edgecolor="#888888", label="void"))
     figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)

@@ -68,8 +68,10 @@ def _pixels(figure: Figure) -> np.ndarray:
 
 def _to_wandb(logger: WandbLogger, module: Any, step: int) -> None:
     scores = {"without_crf": module.val_scores, "with_crf": module.val_scores_crf}
-    table = iou_table({variant: score["iou"] for variant, score in scores.items() if score is not None})
-    values: dict[str, Any] = {"tables/iou": table, "trainer/global_step": step}
+    ious = {variant: score["iou"] for variant, score in scores.items() if score is not None}
+    values: dict[str, Any] = {"trainer/global_step": step}
+    if ious:
+        values["tables/iou"] = iou_table(ious)
     if module.gallery:
         values["pictures/val"] = [wandb_image(item, module.class_names) for item in module.gallery]
     logger.experiment.log(values)

@@ -11,7 +11,7 @@ from secseg.evaluation import score_table
 
 class ScoreTable(Callback):
     """Prints :func:`~secseg.evaluation.score_table` of the module's ``val_scores`` and ``val_scores_crf`` after each
-    validation.
+    validation, where it scored anything.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -19,6 +19,8 @@ class ScoreTable(Callback):
             return
         variants = {"without_crf": pl_module.val_scores, "with_crf": pl_module.val_scores_crf}
         results = {variant: scores for variant, scores in variants.items() if scores is not None}
+        if not results:
+            return
         table = score_table(results, title=f"step {trainer.global_step}")
         bar = trainer.progress_bar_callback
         (bar.print if bar is not None else print)(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from secseg.data.cue_store import CueStore, find_cues, open_cues
 from secseg.data.datasets import EvaluationImages, TrainingImages, gather
 from secseg.data.feature_cache import FeatureCache
 from secseg.data.imageset import ImageSet
+from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.stream import ShuffledStream
 from secseg.data.voc import check_cues, open_split
@@ -27,12 +27,14 @@ from secseg.networks import SegmentationNet, trunk_fingerprint
 log = logging.getLogger(__name__)
 
 
-class VOCDataModule(pl.LightningDataModule):
-    """VOC 2012 with SegmentationAug, or any data in its layout.
+class ImageDataModule(pl.LightningDataModule):
+    """Images of a training and a validation split with their labels, cues and masks. What a data set adds is where
+    they are: ``_open_train`` and ``_open_val``, and ``class_names`` (background first) and ``palette``.
 
     Args:
-        root: folder of the data (``VOCdevkit``, its parent, or ``VOC2012`` itself).
-        train_split, val_split: names of the id lists.
+        root: folder of the data.
+        train_split, val_split: names of the splits.
+        labels: where ``image_labels`` come from.
         cues: cue file, ours or the official pickle; None looks beside and above ``root``.
         masks: folder of training masks, for ``loss=supervised`` only; ``dataset`` means the data set's own.
         batch_size: images a training step and process.
@@ -42,17 +44,24 @@ class VOCDataModule(pl.LightningDataModule):
         feature_cache: folder for a frozen trunk's features; None for the user's cache folder, ``off`` for no cache.
         limit: use only the first so many images of each split; None for all.
         seed: of the order of training images.
+
+    Attributes:
+        class_names, palette: background first; (256, 3) uint8, RGB. Of a folder, whose labels name its classes, after
+            ``open``.
+        train_images, val_images: the splits; after ``open``.
+        cues: the cues of the training images; after ``open``, None where they were not asked for.
     """
 
-    title = "voc12aug"
-    class_names: tuple[str, ...] = VOC_CLASSES
+    title: str
+    class_names: tuple[str, ...]
     palette: np.ndarray = voc_palette()
 
     def __init__(
         self,
         root: str,
-        train_split: str = "train_aug",
-        val_split: str = "val",
+        train_split: str,
+        val_split: str,
+        labels: str | None = None,
         cues: str | None = None,
         masks: str | None = None,
         batch_size: int = 15,
@@ -66,7 +75,7 @@ class VOCDataModule(pl.LightningDataModule):
         super().__init__()
         self.root = Path(root).expanduser()
         self.train_split, self.val_split = train_split, val_split
-        self.cue_file, self.mask_folder = cues, masks
+        self.labels, self.cue_file, self.training_masks = labels, cues, masks
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
         self.scored, self.feature_cache, self.limit, self.seed = scored, feature_cache, limit, seed
 
@@ -80,19 +89,59 @@ class VOCDataModule(pl.LightningDataModule):
         Raises:
             UserError: for data that is missing or does not fit, all offenders listed.
         """
-        if masks and self.mask_folder is None:
+        if masks and self.training_masks is None:
             raise UserError(
                 "loss=supervised trains on masks, and data.masks is not set. Use data.masks=dataset for the data set's "
                 "own masks, or data.masks=<folder> for predicted ones."
             )
-        if self.mask_folder is not None and not masks:
+        if self.training_masks is not None and not masks:
             raise UserError(
                 "data.masks is set, but the loss does not use masks: only loss=supervised does. Leave data.masks out."
             )
-        folder = None if self.mask_folder in (None, "dataset") else Path(str(self.mask_folder)).expanduser()
-        self.train_images = self._limited(self._split(self.train_split, masks, folder))
-        self.val_images = self._limited(self._split(self.val_split, True, None))
+        folder = None if self.training_masks in (None, "dataset") else Path(str(self.training_masks)).expanduser()
+        self._prepare()
+        self.train_images = self._limited(self._open_train(masks, folder))
+        self.val_images = self._limited(self._open_val())
         self.cues = self._open_cues() if cues else None
+
+    def open_scored(self) -> None:
+        """Find and check the validation images that have a mask, alone: ``val_images`` are then these.
+
+        Raises:
+            UserError: for data that is missing or does not fit; if no image has a mask.
+        """
+        self._prepare()
+        images = self._limited(self._open_val())
+        self.val_images = images.with_masks()
+        if len(self.val_images.names) < len(images.names):
+            log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
+
+    def image_labels(self) -> Labels:
+        """Return the foreground class numbers (1 and up, sorted) of each training image; after ``open``.
+
+        Raises:
+            UserError: if there are none, or not of all images.
+        """
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        """Do what has to be done before any split can be opened."""
+
+    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+        """Return the training split.
+
+        Args:
+            masks: whether each image must have a mask.
+            folder: of masks to take in place of the data's own.
+        """
+        raise NotImplementedError
+
+    def _open_val(self) -> ImageSet:
+        """Return the validation split."""
+        raise NotImplementedError
+
+    def _limited(self, images: ImageSet) -> ImageSet:
+        return images.take(range(len(images.names))[: self.limit])
 
     def connect(self, network: SegmentationNet, input_size: int) -> None:
         """Serve batches for ``network``; where its trunk is frozen, compute the features that the cache lacks."""
@@ -109,7 +158,7 @@ class VOCDataModule(pl.LightningDataModule):
                 cache.prepare(images.images, network.features)
             features = caches
         mask_size = network.mask_size(size)
-        masks = self.mask_folder is not None
+        masks = self.training_masks is not None
         self.train_data = TrainingImages(self.train_images, self.cues, size, mask_size, features[0], masks)
         self.val_data = EvaluationImages(self.val_images, size, features[1])
         self._gallery_data = EvaluationImages(self.train_images, size, features[0], self.cues)
@@ -139,39 +188,31 @@ class VOCDataModule(pl.LightningDataModule):
         return self._loader(self.val_data, batch_size=4, sampler=_Fixed(mine))
 
     def protocol(self) -> dict[str, Any]:
-        """What figures measured on this data have to state: data, splits, cues, masks, classes scored."""
+        """What figures measured on this data have to state: data, splits, labels, cues, masks, classes scored."""
         return {
             "data": self.title,
             "train_split": self.train_split,
             "train_images": len(self.train_images.names),
             "val_split": self.val_split,
             "val_images": len(self.val_images.names),
+            "val_masks": sum(mask.is_file() for mask in self.val_images.masks or ()),
+            "labels": self.labels,
             "cues": None if self.cues is None else dict(self.cues.provenance),
-            "training_masks": self.mask_folder,
+            "training_masks": self.training_masks,
             "scored": list(self.scored or self.class_names),
         }
-
-    def _split(self, split: str, masks: bool, folder: Path | None) -> ImageSet:
-        return open_split(self.root, split, require_masks=masks, class_names=self.class_names, masks=folder)
 
     def _open_cues(self) -> CueStore:
         path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
         if path is None:
             raise UserError(
-                f"No cue file was found in {self.root} or above it. Name one with data.cues=<cues.safetensors or "
+                f"No cue file was found in {self.root} or above it. Make cues with `python src/make_cues.py "
+                f"data={self.title} data.root={self.root}`, or name a file with data.cues=<cues.safetensors or "
                 "localization_cues.pickle>."
             )
         store = open_cues(path)
         check_cues(self.train_images, store, len(self.class_names))
         return store
-
-    def _limited(self, images: ImageSet) -> ImageSet:
-        if self.limit is None:
-            return images
-        masks = None if images.masks is None else images.masks[: self.limit]
-        return dataclasses.replace(
-            images, names=images.names[: self.limit], images=images.images[: self.limit], masks=masks
-        )
 
     def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -183,6 +224,42 @@ class VOCDataModule(pl.LightningDataModule):
             collate_fn=gather,
             **options,
         )
+
+
+class VOCDataModule(ImageDataModule):
+    """VOC 2012 with SegmentationAug, or any data in its layout.
+
+    Args:
+        root: folder of the data (``VOCdevkit``, its parent, or ``VOC2012`` itself).
+        train_split, val_split: names of the id lists.
+        labels: a cue file or a table; ``masks`` means the classes that the training masks hold; None the cue file that
+            training takes.
+        others: as ``ImageDataModule``.
+    """
+
+    title = "voc12aug"
+    class_names = VOC_CLASSES
+
+    def __init__(self, root: str, train_split: str = "train_aug", val_split: str = "val", **others: Any) -> None:
+        super().__init__(root, train_split, val_split, **others)
+
+    def image_labels(self) -> Labels:
+        if self.labels == "masks":
+            return labels_in_masks(self.train_images)
+        named = self.labels or self.cue_file
+        path = Path(named).expanduser() if named else find_cues(self.root)
+        if path is None:
+            raise UserError(
+                f"There are no image-level labels: no cue file in {self.root} or above it. Name one, or a table of "
+                "lines name,label label with data.labels=; or take them from the training masks: data.labels=masks."
+            )
+        return read_labels(path, self.train_images.names, self.class_names)
+
+    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+        return open_split(self.root, self.train_split, masks, self.class_names, folder)
+
+    def _open_val(self) -> ImageSet:
+        return open_split(self.root, self.val_split, True, self.class_names)
 
 
 class ShapesDataModule(VOCDataModule):
@@ -209,9 +286,8 @@ class ShapesDataModule(VOCDataModule):
         super().__init__(root, train_split, **others)
         self.draw_train, self.draw_val, self.draw_seed = draw_train, draw_val, draw_seed
 
-    def open(self, *, cues: bool, masks: bool) -> None:
+    def _prepare(self) -> None:
         draw_shapes(self.root, train=self.draw_train, val=self.draw_val, seed=self.draw_seed)
-        super().open(cues=cues, masks=masks)
 
 
 class _Fixed(Sampler[int]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -134,12 +134,12 @@ def shipped_ids(split: str) -> tuple[str, ...]:
 def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str, tuple[str, ...]]:
     """Return where the list of a split lies, in words, and its ids."""
     if split.endswith(".txt"):
-        return split, _ids(Path(split).expanduser())
+        return split, read_ids(Path(split).expanduser(), _id)
     places = list(dict.fromkeys([*(folder / place for place in LISTS), folder, root]))
     for place in places:
         path = place / f"{split}.txt"
         if path.is_file():
-            return str(path), _ids(path)
+            return str(path), read_ids(path, _id)
     if is_voc and split in SHIPPED_SPLITS:
         return "the official list that ships with the package", shipped_ids(split)
     here = {path.stem for place in places if place.is_dir() for path in place.glob("*.txt")}
@@ -150,13 +150,17 @@ def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str,
     )
 
 
-def _ids(path: Path) -> tuple[str, ...]:
-    """Read an id list: ids, or pairs like ``/JPEGImages/x.jpg /SegmentationClassAug/x.png``."""
+def read_ids(path: Path, naming: Callable[[str], str]) -> tuple[str, ...]:
+    """Read an id list; ``naming`` makes an id of a line.
+
+    Raises:
+        UserError: if the file cannot be read, is empty, or names an image twice, up to upper and lower case.
+    """
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the id list {path}: {error}.") from error
-    names = [_id(line) for line in lines if line]
+    names = [naming(line) for line in lines if line]
     if not names:
         raise UserError(f"The id list {path} is empty.")
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -173,6 +177,7 @@ def _ids(path: Path) -> tuple[str, ...]:
 
 
 def _id(line: str) -> str:
+    """Return the id that a line gives, or a pair like ``/JPEGImages/x.jpg /SegmentationClassAug/x.png``."""
     parts = [PurePosixPath(part) for part in line.split()]
     if all(part.suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts):  # a photograph, or it and its mask
         return parts[0].stem

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.config import build
-from secseg.data.datamodule import VOCDataModule
+from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.errors import UserError
 from secseg.evaluation.masks import score_folder
@@ -79,11 +79,11 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     return results
 
 
-def open_data(config: Mapping[str, Any]) -> VOCDataModule:
+def open_data(config: Mapping[str, Any]) -> ImageDataModule:
     """Open the split to score: of ``data``, where an option is chosen, else of the run that ``ckpt`` belongs to.
 
     Raises:
-        UserError: where there is none, or its photographs or masks are not all there.
+        UserError: where there is none, its files are not all there, or no image has a mask.
     """
     node = config.get("data")
     if node is None:
@@ -96,17 +96,15 @@ def open_data(config: Mapping[str, Any]) -> VOCDataModule:
         if node is None:
             raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
-    # An id list of the training images would have to be there, too; it is not needed here.
-    node = {**node, **{key: value for key, value in given.items() if value is not None}, "masks": None}
-    data = build({**node, "train_split": given["val_split"] or node.get("val_split", "val")})
-    if not isinstance(data, VOCDataModule):
+    data = build({**node, **{key: value for key, value in given.items() if value is not None}})
+    if not isinstance(data, ImageDataModule):
         raise UserError(f"data: {node.get('_target_')} is no data module of secseg.")
-    data.open(cues=False, masks=False)
+    data.open_scored()
     return data
 
 
 def _score_network(
-    config: Mapping[str, Any], data: VOCDataModule
+    config: Mapping[str, Any], data: ImageDataModule
 ) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
     predictor, stated = open_predictor(config)
     network = predictor.network
@@ -162,7 +160,7 @@ def _score_network(
 
 
 def _score_masks(
-    config: Mapping[str, Any], data: VOCDataModule
+    config: Mapping[str, Any], data: ImageDataModule
 ) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
     folder = Path(config["masks"]).expanduser()
     evaluation = score_folder(folder, data.val_images, data.scored)
@@ -174,7 +172,7 @@ def _score_masks(
     return {"without_crf": evaluation}, {"masks": folder, "crf": "not known: masks as they were found"}, {}, show
 
 
-def _data_protocol(data: VOCDataModule) -> dict[str, Any]:
+def _data_protocol(data: ImageDataModule) -> dict[str, Any]:
     return {
         "data": data.title,
         "root": data.root,

@@ -14,6 +14,7 @@ from typing import Any
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import read_image, save_mask
+from secseg.data.labels import read_labels
 from secseg.errors import UserError, listing
 from secseg.files import sha256
 from secseg.inference import Predictor, open_predictor
@@ -21,7 +22,6 @@ from secseg.loading import find_network
 from secseg.networks import SegmentationNet
 from secseg.parallel import side_by_side
 from secseg.prediction.folder import MaskFolder
-from secseg.prediction.labels import read_labels
 from secseg.prediction.outputs import save_overlay, save_probabilities
 from secseg.prediction.sources import Photograph, Photographs, find_photographs
 from secseg.progress import ImageMeter

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import glob
 import itertools
-import os
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from secseg.data.photographs import KINDS, clashes, is_photograph, photographs_below
 from secseg.data.voc import PHOTOGRAPHS, find_data, open_split
 from secseg.errors import UserError, listing, nearest
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Files that are taken from a folder or a glob; upper case counts as lower case."""
-_KINDS = ", ".join(SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,9 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     elif path.is_dir():
         folder = path
         _refuse_same(folder, out)
-        pairs = [(found.relative_to(path).with_suffix("").as_posix(), found) for found in _below(path, out)]
+        pairs = photographs_below(path, lambda place: _same(place, out))
+        if not pairs:
+            raise UserError(f"The folder {path} holds no photograph ({KINDS}).")
     elif path.suffix.lower() == ".txt" and path.is_file():
         raise UserError(f"images={images} is an id list: give the folder that holds its photographs, too, as root=.")
     elif path.is_file():
@@ -78,34 +75,15 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     return found
 
 
-def _below(folder: Path, out: Path | None) -> list[Path]:
-    """Return the photographs in a folder and its subfolders; hidden ones and those in ``out`` are none."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"Cannot look into the folder {error.filename}: {error.strerror}.") from error
-
-    found = []
-    for place, subfolders, files in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not _same(Path(place, name), out)]
-        found += [Path(place, name) for name in files if _is_photograph(name)]
-    if not found:
-        raise UserError(f"The folder {folder} holds no photograph ({_KINDS}).")
-    return found
-
-
 def _matches(pattern: Path, out: Path | None) -> list[Path]:
     paths = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     if not paths:
         raise UserError(f"Nothing matches images={pattern}.")
     files = [path for path in paths if path.is_file() and not any(_same(parent, out) for parent in path.parents)]
-    photographs = [path for path in files if _is_photograph(path.name)]
+    photographs = [path for path in files if is_photograph(path.name)]
     if not photographs:
-        raise UserError(f"None of the {len(files)} files that images={pattern} matches is a photograph ({_KINDS}).")
+        raise UserError(f"None of the {len(files)} files that images={pattern} matches is a photograph ({KINDS}).")
     return photographs
-
-
-def _is_photograph(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def _same(folder: Path, out: Path | None) -> bool:
@@ -120,14 +98,11 @@ def _hint(path: Path) -> str:
 
 
 def _refuse_clashes(pairs: Iterable[tuple[str, Path]]) -> None:
-    by_name = defaultdict(list)
-    for name, path in pairs:
-        by_name[name.casefold()].append(path)  # many file systems do not tell upper from lower case
-    clashes = {name: sorted(paths) for name, paths in by_name.items() if len(paths) > 1}
-    if clashes:
-        lines = [f"{Path(name).name}.png: {', '.join(map(str, paths))}" for name, paths in sorted(clashes.items())]
+    found = clashes(pairs)
+    if found:
+        lines = [f"{Path(name).name}.png: {', '.join(map(str, paths))}" for name, paths in sorted(found.items())]
         raise UserError(
-            f"{len(clashes)} masks would be those of several photographs each:\n{listing(lines)}\n"
+            f"{len(found)} masks would be those of several photographs each:\n{listing(lines)}\n"
             "Rename photographs, predict them into different out= folders, or, where they lie in different folders, "
             "give the folder above as images=: its subfolders are kept."
         )

@@ -113,7 +113,8 @@ def _set_random_states(states: dict[str, Any]) -> None:
 class Checkpoints(Checkpoint):
     """Writes ``best.ckpt``, ``last.ckpt`` and, after a crash, ``exception.ckpt`` into ``folder``.
 
-    After each validation: ``best.ckpt`` where ``monitor`` rose, and ``last.ckpt``. Ctrl-C and SIGTERM: the
+    After each validation: ``best.ckpt`` where ``monitor`` rose (never, where no validation image has a mask to score),
+    and ``last.ckpt``. Ctrl-C and SIGTERM: the
     step is finished, ``last.ckpt`` is written, and the run ends (a second Ctrl-C breaks the step off). Any
     other exception: ``exception.ckpt``, unless a weight is not finite; ``last.ckpt`` stays as it was, since
     what led to the crash may have spoilt the state already.
@@ -148,9 +149,7 @@ class Checkpoints(Checkpoint):
         self._validated_at = trainer.global_step
         # One process knows the score, and all of them have to take part in writing a checkpoint.
         value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
-        if value is None:
-            raise RuntimeError(f"validation logged no {self.monitor}, by which best.ckpt is chosen")
-        if float(value) > self.best_score:
+        if value is not None and float(value) > self.best_score:
             self.best_score = float(value)
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from secseg.data.cue_store import Cues, CueStore
+from secseg.data.labels import read_labels
 from secseg.errors import UserError
-from secseg.prediction.labels import read_labels
 
 CLASSES = ("background", "cat", "dog", "horse")
 
@@ -53,14 +53,14 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 def test_photographs_without_labels_are_all_listed(tmp_path: Path) -> None:
     for path in (table(tmp_path, "a,cat\n"), cue_file(tmp_path, a=(1,))):
-        with pytest.raises(UserError, match=r"2 of 3 photographs have no labels in .*\n  b\n  c\n"):
+        with pytest.raises(UserError, match=r"2 of 3 images have no labels in .*\n  b\n  c\n"):
             read_labels(path, ["a", "b", "c"], CLASSES)
 
 
 def test_a_cue_file_gives_its_labels_and_must_be_of_the_networks_classes(tmp_path: Path) -> None:
     path = cue_file(tmp_path, a=(1, 3), b=(), c=(7,))
     assert read_labels(path, ["a", "b"], CLASSES) == {"a": (1, 3), "b": ()}
-    with pytest.raises(UserError, match=r"not of this network, which has classes 0\.\.3:\n  c: class 7"):
+    with pytest.raises(UserError, match=r"other classes than 0\.\.3:\n  c: class 7"):
         read_labels(path, ["c"], CLASSES)
 
 

@@ -1,0 +1,240 @@
+"""The user's own data: a folder of images and image-level labels from a table or from sub-folders, all checked before
+anything is computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from secseg.data.images import image_size
+from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
+from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
+from secseg.data.photographs import KINDS, clashes, photographs_below
+from secseg.errors import UserError, listing, nearest
+
+TABLES = ("labels.csv", "labels.json")
+SUBFOLDERS = "folders"
+IMAGES, MASKS = "images", "masks"
+MOST_CLASSES = 254
+"""Class numbers are bytes: 0 is the background, 255 void."""
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """A folder whose images and labels fit together.
+
+    Attributes:
+        root: the folder.
+        images: file of each image, by name, sorted: its path below the folder of images, with ``/``, without suffix.
+        labels: foreground classes of each image.
+        class_names: background first.
+        masks: where the mask of each image lies, or would lie.
+        splits: ``train``, ``val`` or ``test`` of each image, where the table says so; else empty.
+        source: where the labels are from, in words.
+        left_out: images without labels, which were to be left out.
+        stray_masks: files in the folder of masks that belong to no image.
+    """
+
+    root: Path
+    images: dict[str, Path]
+    labels: Labels
+    class_names: tuple[str, ...]
+    masks: dict[str, Path]
+    splits: dict[str, str]
+    source: str
+    left_out: tuple[str, ...] = ()
+    stray_masks: tuple[str, ...] = ()
+
+
+def open_folder(
+    root: Path,
+    images: str | None = None,
+    labels: str | None = None,
+    mask_folder: str | None = None,
+    classes: Sequence[str] | None = None,
+    unlabelled: str = "error",
+) -> FolderData:
+    """Find images, labels and masks in a folder, and check that they fit together.
+
+    Args:
+        root: the folder.
+        images: folder of the images, with sub-folders; None for ``images`` in the root, else the root itself.
+        labels: a table (see ``read_table``), or ``folders``: each sub-folder of the images is a class, and
+            ``background`` holds images without any. None for ``labels.csv`` or ``labels.json`` in the root, else
+            ``folders``.
+        mask_folder: of masks, ``<name>.png``; None for ``masks`` in the root. They need not be there.
+        classes: names of the foreground classes, number 1 first; None for the order of the table's columns, else by
+            name.
+        unlabelled: ``error`` or ``skip``: what images without labels are.
+
+    Folders and files are taken below ``root`` where they are there.
+
+    Raises:
+        UserError: with everything that does not fit.
+    """
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}. Set data.root to the folder of your images and labels.")
+    folder = _place(root, images, "data.images") if images else root / IMAGES if (root / IMAGES).is_dir() else root
+    masks = _place(root, mask_folder, "data.mask_folder") if mask_folder else root / MASKS
+    if not folder.is_dir():
+        raise UserError(f"data.images={images} is a file. Name the folder of the images.")
+    found = photographs_below(folder, lambda place: place.resolve() == masks.resolve())
+    if not found:
+        raise UserError(f"The folder {folder} holds no image ({KINDS}). Name the folder of the images: data.images=.")
+    problems = _name_problems(found)
+    files = dict(sorted(found))
+    prefix = "" if folder == root or root not in folder.parents else f"{folder.relative_to(root).as_posix()}/"
+    table = _table(root, folder, labels, files, classes or (), prefix)
+    problems += _section(table.problems, "lines of the table cannot be read")
+    names = tuple(classes) if classes is not None else _classes(table)
+    problems += _class_problems(names, table, given=classes is not None)
+    class_names = (BACKGROUND, *names)
+    numbers, strange = numbered(table, class_names)
+    problems += _section(strange, "labels are no class of data.classes")
+    problems += _unknown(table, files)
+    bare = tuple(name for name in files if name not in numbers)
+    if bare and unlabelled == "error":
+        problems.append(_unlabelled(bare, files, table))
+    if classes is not None:
+        there = {number for name in files for number in numbers.get(name, ())}
+        absent = [name for number, name in enumerate(class_names) if number and number not in there]
+        problems += _section(absent, "classes of data.classes have no image")
+    files = {name: path for name, path in files.items() if name not in bare}
+    problems += _unreadable(files)
+    if problems:
+        raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
+    paths = {name: masks / f"{name}.png" for name in files}
+    strays = {path for _, path in photographs_below(masks)} if masks.is_dir() else set()
+    strays -= {masks / f"{name}.png" for name in (*files, *bare)}
+    return FolderData(
+        root=root,
+        images=files,
+        labels={name: numbers[name] for name in files},
+        class_names=class_names,
+        masks=paths,
+        splits={name: table.splits[name] for name in files} if table.splits else {},
+        source="sub-folders" if table.path == folder else table.path.name,
+        left_out=bare,
+        stray_masks=tuple(sorted(path.relative_to(masks).as_posix() for path in strays)),
+    )
+
+
+def _place(root: Path, given: str, key: str) -> Path:
+    path = Path(given).expanduser()
+    places = dict.fromkeys([root / path, path])
+    for place in places:
+        if place.exists():
+            return place
+    raise UserError(f"{key}={given}: there is nothing at {' or '.join(map(str, places))}.")
+
+
+def _table(
+    root: Path, folder: Path, labels: str | None, files: Collection[str], classes: Collection[str], prefix: str
+) -> LabelTable:
+    """Return the labels as they stand in the table or the sub-folders, by the images' names."""
+    if labels is None:
+        there = [name for name in TABLES if (root / name).is_file()]
+        if len(there) > 1:
+            raise UserError(f"{root} holds {' and '.join(there)}. Say which: data.labels={there[0]}")
+        labels = there[0] if there else SUBFOLDERS
+    if labels == SUBFOLDERS:
+        return _subfolders(root, folder, files)
+    path = _place(root, labels, "data.labels")
+    if path.suffix.lower() in CUE_SUFFIXES:
+        raise UserError(f"data.labels={labels} is a cue file, and data=folder takes a table: CSV or JSON.")
+    return read_table(path, frozenset(files), classes, prefix)
+
+
+def _subfolders(root: Path, folder: Path, files: Collection[str]) -> LabelTable:
+    table = LabelTable(folder)
+    for name in files:
+        subfolder, slash, _ = name.partition("/")
+        if slash:
+            table.add(name, f"folder {subfolder}", [subfolder])
+    if not table.words:
+        raise UserError(
+            f"There are no labels in {root}: no {' or '.join(TABLES)}, and the images in {folder} lie in no "
+            "sub-folders, one a class. Name a table with data.labels=<labels.csv or labels.json>."
+        )
+    return table
+
+
+def _classes(table: LabelTable) -> tuple[str, ...]:
+    """Return the classes in the order of the columns, else by name."""
+    if table.columns is not None:
+        return tuple(name for name in table.columns if name != BACKGROUND)
+    return tuple(sorted({word for words in table.words.values() for word in words} - {BACKGROUND}))
+
+
+def _section(lines: Sequence[str], what: str) -> list[str]:
+    return [f"{len(lines)} {what}:\n{listing(lines)}"] if lines else []
+
+
+def _name_problems(found: Sequence[tuple[str, Path]]) -> list[str]:
+    lines = [", ".join(map(str, paths)) for _, paths in sorted(clashes(found).items())]
+    return _section(
+        lines,
+        "names are those of several images each, up to their suffixes and upper and lower case; rename or remove all "
+        "but one",
+    )
+
+
+def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> list[str]:
+    problems = []
+    if not names:
+        problems.append("There is no class: no image has a label.")
+    if len(names) > MOST_CLASSES:
+        problems.append(f"There are {len(names)} classes, and at most {MOST_CLASSES} are possible.")
+    if given and BACKGROUND in names:
+        problems.append(f"{BACKGROUND} is class 0 of itself: leave it out of data.classes.")
+    counts = Counter(name.casefold() for name in names)
+    alike = [repr(name) for name in names if counts[name.casefold()] > 1 or name.casefold() == BACKGROUND != name]
+    if alike:
+        problems.append(f"Classes that differ only in upper and lower case, or stand twice: {', '.join(alike)}.")
+    odd = [repr(name) for name in names if not name or not name.isprintable() or name != name.strip()]
+    if odd:
+        problems.append(
+            f"Names of classes that are empty, or hold line ends, tabs or spaces around them: {', '.join(odd)}."
+        )
+    if not given and table.columns is None and names and all(name.isdecimal() for name in names):
+        problems.append(
+            f"The labels are numbers ({', '.join(names[:10])}), which are no names: give these, number 1 first, with "
+            "data.classes=[...]."
+        )
+    return problems
+
+
+def _unknown(table: LabelTable, files: Collection[str]) -> list[str]:
+    names = [name for name in table.words if name not in files]
+    lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(names)]
+    return _section(lines, "labels are of images that are not there")
+
+
+def _near(name: str, files: Collection[str]) -> str:
+    """A word on an image that may be meant: of another case, in a sub-folder, or spelt alike."""
+    last = name.rpartition("/")[2].casefold()
+    alike = [there for there in files if there.rpartition("/")[2].casefold() == last]
+    if alike:
+        return f" Did you mean {' or '.join(map(repr, alike[:3]))}?"
+    return nearest(name, files)
+
+
+def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) -> str:
+    told = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
+    titles = "" if told or table.titles is None else f" Line 1 was taken for titles: {', '.join(table.titles)}."
+    return (
+        f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels says that "
+        f"there is background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"
+    )
+
+
+def _unreadable(files: dict[str, Path]) -> list[str]:
+    problems = []
+    for path in files.values():
+        try:
+            image_size(path)
+        except UserError as error:
+            problems.append(str(error))
+    return _section(problems, "images cannot be read")

@@ -1,0 +1,136 @@
+"""Image-level labels, the foreground classes of each image: from a cue file, a table, or masks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from secseg.data.classes import VOID
+from secseg.data.cue_store import open_cues
+from secseg.data.images import read_mask
+from secseg.data.imageset import ImageSet
+from secseg.data.label_table import LabelTable, read_table
+from secseg.errors import UserError, listing, nearest
+from secseg.parallel import side_by_side
+
+CUE_SUFFIXES = (".safetensors", ".pickle", ".pkl", ".gz")
+BACKGROUND = "background"
+
+Labels = dict[str, tuple[int, ...]]
+"""The foreground class numbers of each image, sorted; none means background alone."""
+
+
+def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) -> Labels:
+    """Return the foreground classes of each image, sorted.
+
+    Args:
+        path: a cue file, ours or the official pickle (its labels are taken), or a table (see ``read_table``) whose
+            labels are names or numbers of classes.
+        names: of the images. Others in the file are passed over.
+        class_names: background first.
+
+    Raises:
+        UserError: if the file cannot be read; with all images that it lacks; with all labels that are no class.
+    """
+    if path.suffix.lower() in CUE_SUFFIXES:
+        store = open_cues(path)
+        labels = {name: store[name].labels for name in names if name in store}
+        wrong = [
+            f"{name}: class {number}" for name in labels for number in labels[name] if not number < len(class_names)
+        ]
+        if wrong:
+            raise UserError(
+                f"The labels in {path} are of other classes than 0..{len(class_names) - 1}:\n{listing(wrong)}"
+            )
+    else:
+        table = read_table(path, frozenset(names), class_names)
+        labels, problems = numbered(table, class_names)
+        problems += table.problems
+        if problems:
+            raise UserError(
+                f"The labels in {path} cannot be used:\n{listing(problems)}\n"
+                f"Classes are given by name, or numbered 0..{len(class_names) - 1}: {', '.join(class_names)}."
+            )
+    missing = [name for name in names if name not in labels]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(names)} images have no labels in {path}:\n{listing(missing)}\n"
+            "Add them, or name another file."
+        )
+    return {name: labels[name] for name in names}
+
+
+def numbered(table: LabelTable, class_names: Sequence[str]) -> tuple[Labels, list[str]]:
+    """Return the class numbers of each image of a table, and a line for each word that is no class.
+
+    Words are names of classes or, where no class has that name, their numbers; background is left out.
+    """
+    numbers = {name: number for number, name in enumerate(class_names)}
+    labels: Labels = {}
+    problems = []
+    for name, words in table.words.items():
+        found = [_number(word, numbers) for word in words]
+        for word, number in zip(words, found, strict=True):
+            if number is None:
+                problems.append(f"{table.places[name]}, {name}: {word!r} is no class.{_near(word, class_names)}")
+        labels[name] = tuple(sorted({number for number in found if number}))
+    return labels, problems
+
+
+def labels_in_masks(images: ImageSet) -> Labels:
+    """Return the foreground classes that the mask of each image holds.
+
+    Raises:
+        UserError: with all images whose mask is absent or cannot be read.
+    """
+    if images.masks is None:
+        raise UserError(f"{images.title} has no masks to take labels from. Name a cue file or a table: data.labels=.")
+
+    def classes(path: Path) -> tuple[int, ...]:
+        values = np.unique(read_mask(path, len(images.class_names)))
+        return tuple(int(value) for value in values if value not in (0, VOID))
+
+    labels, problems = {}, []
+    with closing(side_by_side(classes, images.masks)) as results:
+        for name, (_, found) in zip(images.names, results, strict=True):
+            if isinstance(found, UserError):
+                problems.append(str(found))
+            elif isinstance(found, Exception):
+                raise found
+            else:
+                labels[name] = found
+    if problems:
+        raise UserError(f"{len(problems)} masks of {images.title} give no labels:\n{listing(problems)}")
+    return labels
+
+
+def check_same_labels(ours: Mapping[str, Collection[int]], cues: Mapping[str, Collection[int]]) -> None:
+    """Make sure that cues were made for the labels that the data has now.
+
+    Raises:
+        UserError: with all images whose labels differ.
+    """
+    lines = [f"{name}: {_text(ours[name])}; cues {_text(cues[name])}" for name in ours if ours[name] != cues[name]]
+    if lines:
+        raise UserError(
+            f"{len(lines)} of {len(ours)} images have other labels (class numbers) than their cues were made for:\n"
+            f"{listing(lines)}\nMake the cues again, or give the classes in the order that they had then."
+        )
+
+
+def _text(numbers: Collection[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _near(word: str, class_names: Sequence[str]) -> str:
+    folded = [name for name in class_names if name.casefold() == word.casefold()]
+    return f" Did you mean {folded[0]!r}?" if folded else nearest(word, class_names)
+
+
+def _number(word: str, numbers: Mapping[str, int]) -> int | None:
+    if word in numbers:
+        return numbers[word]
+    return int(word) if word.isdecimal() and int(word) < len(numbers) else None

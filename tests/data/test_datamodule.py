@@ -1,0 +1,71 @@
+"""Image-level labels of the VOC layout and the drawn shapes: from the cue file, another file, or masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secseg.data.classes import VOID, voc_palette
+from secseg.data.datamodule import ShapesDataModule, VOCDataModule
+from secseg.data.images import read_mask, save_mask
+from secseg.errors import UserError
+from tests.folder_data import write_cues
+from tests.prediction.conftest import voc_layout
+
+
+def opened(root: Path, **settings: str) -> VOCDataModule:
+    module = VOCDataModule(str(root), train_split="test", val_split="test", **settings)
+    module.open(cues=False, masks=False)
+    return module
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two images; the masks hold 3 and void, and 20 and 8."""
+    folder = voc_layout(tmp_path / "VOC2012", ("one", "two"))
+    for name, values in (("one", [0, 3, VOID]), ("two", [20, 8, 0])):
+        mask = np.repeat(np.array([values], np.uint8), 5, axis=0)
+        save_mask(mask, folder / "SegmentationClassAug" / f"{name}.png", voc_palette())
+    return folder
+
+
+def test_labels_are_those_of_the_cue_file_unless_another_source_is_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no image-level labels: no cue file in .*data\.labels=masks"):
+        opened(root).image_labels()
+    write_cues(root / "cues.safetensors", {"one": (1,), "two": (2, 7), "three": (5,)})
+    assert opened(root).image_labels() == {"one": (1,), "two": (2, 7)}
+    (tmp_path / "table.csv").write_text("one,cat\ntwo,\n")
+    module = opened(root, labels=str(tmp_path / "table.csv"))
+    assert module.image_labels() == {"one": (8,), "two": ()}
+    assert module.protocol()["labels"] == str(tmp_path / "table.csv")
+    write_cues(tmp_path / "other.safetensors", {"one": (4,), "two": (5,)})
+    assert opened(root, cues=str(tmp_path / "other.safetensors")).image_labels() == {"one": (4,), "two": (5,)}
+
+
+def test_labels_can_be_the_classes_that_the_masks_hold_and_the_protocol_says_so(root: Path) -> None:
+    module = opened(root, labels="masks")
+    assert module.image_labels() == {"one": (3,), "two": (8, 20)}
+    assert module.protocol()["labels"] == "masks"
+    (root / "SegmentationClassAug" / "two.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1 masks of VOC2012/test give no labels:\n  \S+two\.png is not an image"):
+        module.image_labels()
+
+
+def test_the_shapes_masks_hold_their_cue_files_labels(tmp_path: Path) -> None:
+    module = ShapesDataModule(str(tmp_path / "shapes"), draw_train=3, draw_val=1)
+    module.open(cues=True, masks=False)
+    labels = module.image_labels()
+    assert list(labels) == list(module.train_images.names)
+    assert module.train_images.masks is not None
+    for name, mask in zip(module.train_images.names, module.train_images.masks, strict=True):
+        assert set(labels[name]) <= set(np.unique(read_mask(mask, 8)).tolist())
+
+
+def test_only_images_whose_mask_is_there_are_scored(root: Path) -> None:
+    module = VOCDataModule(str(root), train_split="not there", val_split="test", limit=1)
+    module.open_scored()
+    assert module.val_images.names == ("one",)
+    module.open_scored()
+    assert module.val_images.with_masks().masks == (root / "SegmentationClassAug" / "one.png",)

@@ -1,0 +1,174 @@
+"""A user's folder opens where images and labels fit together, and is refused with every offender where they do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from secseg.data.folder import open_folder
+from secseg.errors import UserError
+from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
+
+LABELS = {"a": (1,), "b": (1, 2), "sub/c": ()}
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("labels.csv", "image,labels\na.jpg,cat\nb.jpg,dog;cat\nsub/c.png,\n"),
+        ("labels.csv", "image,cat,dog\na,1,0\nb,1,1\nsub/c,0,0\n"),
+        ("labels.json", json.dumps({"a": ["cat"], "b": ["dog", "cat"], "images/sub/c.png": []})),
+    ],
+)
+def test_tables_in_the_root_are_found(tmp_path: Path, name: str, table: str) -> None:
+    data = open_folder(draw_folder(tmp_path, table, name))
+    assert data.labels == LABELS
+    assert data.class_names == ("background", "cat", "dog")
+    assert data.images == {
+        "a": tmp_path / "images" / "a.jpg",
+        "b": tmp_path / "images" / "b.jpg",
+        "sub/c": tmp_path / "images" / "sub" / "c.png",
+    }
+    assert (data.source, data.left_out, data.stray_masks) == (name, (), ())
+
+
+def test_sub_folders_are_classes_and_background_holds_none(tmp_path: Path) -> None:
+    files = ("cat/1.jpg", "größe = 50 %/2.jpg", "cat/old/3.jpg", "background/4.jpg")
+    draw_images(tmp_path, files)
+    draw_mask(tmp_path / "masks" / "cat" / "1.png", 1)
+    data = open_folder(tmp_path)
+    assert data.class_names == ("background", "cat", "größe = 50 %")
+    assert data.labels == {"background/4": (), "cat/1": (1,), "cat/old/3": (1,), "größe = 50 %/2": (2,)}
+    assert data.source == "sub-folders"
+    assert data.masks["cat/1"].is_file()
+
+
+def test_the_order_of_classes_is_that_of_the_columns_or_as_given(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,dog,a/b = c,background\na,0,1,0\nb,1,1,0\nsub/c,0,0,1\n")
+    assert open_folder(root).class_names == ("background", "dog", "a/b = c")
+    data = open_folder(root, classes=["a/b = c", "dog"])
+    assert data.class_names == ("background", "a/b = c", "dog")
+    assert data.labels == {"a": (1,), "b": (1, 2), "sub/c": ()}
+
+
+def test_one_class_and_254_classes_are_enough_and_255_too_many(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,cat\na,1\nb,0\nsub/c,0\n")
+    assert open_folder(root).class_names == ("background", "cat")
+    for count in (254, 255):
+        names = [f"class {number}" for number in range(count)]
+        (root / "labels.json").write_text(json.dumps({"a": names, "b": [], "sub/c": []}))
+        if count == 254:
+            assert open_folder(root, labels="labels.json").labels["a"] == tuple(range(1, 255))
+        else:
+            with pytest.raises(UserError, match="255 classes, and at most 254"):
+                open_folder(root, labels="labels.json")
+
+
+def test_numbers_are_classes_only_where_their_names_are_given(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "a,1\nb,2 1\nsub/c,\n")
+    with pytest.raises(UserError, match=r"numbers \(1, 2\), which are no names: .*data\.classes="):
+        open_folder(root)
+    assert open_folder(root, classes=["cat", "dog"]).labels == LABELS
+
+
+def test_places_can_be_named(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "root", None)
+    (root / "images").rename(root / "photos")
+    (tmp_path / "mine.csv").write_text("photos/a.jpg,cat\nphotos/b.jpg,cat dog\nsub/c,\n")
+    draw_mask(root / "truth" / "a.png", 1)
+    data = open_folder(root, images="photos", labels=str(tmp_path / "mine.csv"), mask_folder="truth")
+    assert data.labels == LABELS
+    assert data.masks["a"].is_file()
+    with pytest.raises(UserError, match=r"data\.images=photo: there is nothing at"):
+        open_folder(root, images="photo")
+
+
+def test_every_misfit_between_images_and_labels_is_told_at_once(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,labels\na,cat\nB,dog\nc.png,Cat\nsub/d,cow\nsub/e.jpg,catt\n")
+    draw_images(root / "images", ("a.png", "sub/A2.jpg", "sub/a2.jpg", "sub/e.jpg"))
+    (root / "images" / "sub" / "f.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError) as failure:
+        open_folder(root, classes=["cat", "dog", "horse"])
+    said = str(failure.value)
+    for part in (
+        "2 names are those of several images each, up to their suffixes and upper and lower case; rename or remove "
+        f"all but one:\n  {root}/images/a.jpg, {root}/images/a.png\n"
+        f"  {root}/images/sub/A2.jpg, {root}/images/sub/a2.jpg",
+        "3 labels are no class of data.classes:\n  line 4, c: 'Cat' is no class. Did you mean 'cat'?",
+        "  line 5, sub/d: 'cow' is no class.",
+        "  line 6, sub/e: 'catt' is no class. Did you mean 'cat'?",
+        "2 classes of data.classes have no image:\n  dog\n  horse",
+        "3 labels are of images that are not there:\n  B (line 3) Did you mean 'b'?\n"
+        "  c (line 4) Did you mean 'sub/c'?\n",
+        "5 of 7 images have no labels.",
+        "data.unlabelled=skip:\n  b\n  sub/A2\n  sub/a2\n  sub/c\n  sub/f",
+    ):
+        assert part in said
+    assert "f.jpg is not an image" not in said, "it has no label, so it will not be read"
+
+
+def test_images_without_labels_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "a,cat\nb,dog\n")
+    with pytest.raises(UserError, match=r"1 of 3 images have no labels\. Label them .*\n  sub/c$"):
+        open_folder(root)
+    data = open_folder(root, unlabelled="skip")
+    assert (list(data.images), data.left_out) == (["a", "b"], ("sub/c",))
+
+
+def test_an_image_that_cannot_be_read_is_told_before_training(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    (root / "images" / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1 images cannot be read:\n  \S+a\.jpg is not an image"):
+        open_folder(root)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("a,cat\nb,Cat\nsub/c,\n", "differ only in upper and lower case, or stand twice: 'Cat', 'cat'"),
+        ("a,Background\nb,cat\nsub/c,\n", "or stand twice: 'Background'"),
+        ("a,\nb,\nsub/c,\n", "There is no class: no image has a label"),
+        ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"line ends, tabs or spaces around them: 'x\\ny'"),
+    ],
+)
+def test_classes_that_cannot_be_are_told(tmp_path: Path, table: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        open_folder(draw_folder(tmp_path, table))
+
+
+def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"are empty, or hold .*: ''"):
+        open_folder(draw_folder(tmp_path, '{"a": [" "], "b": ["cat"], "sub/c": []}', "labels.json"))
+
+
+def test_background_is_not_given_as_a_class(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="background is class 0 of itself"):
+        open_folder(draw_folder(tmp_path), classes=["background", "cat", "dog"])
+
+
+def test_files_among_the_masks_that_belong_to_no_image_are_known(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    for name in ("a.png", "b_mask.png", "sub/c.png"):
+        draw_mask(root / "masks" / name, 1)
+    draw_images(root / "masks", ["b.jpg"])
+    assert open_folder(root).stray_masks == ("b.jpg", "b_mask.png")
+
+
+def test_a_folder_without_labels_or_images_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no folder \S+/nowhere\. Set data\.root"):
+        open_folder(tmp_path / "nowhere")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match=r"holds no image \(\.jpg"):
+        open_folder(tmp_path)
+    draw_images(tmp_path / "images", ("a.jpg", "b.jpg"))
+    with pytest.raises(UserError, match=r"no labels\.csv or labels\.json, and the images .* lie in no sub-folders"):
+        open_folder(tmp_path)
+    for name in ("labels.csv", "labels.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"holds labels\.csv and labels\.json\. Say which"):
+        open_folder(tmp_path)
+    write_cues(tmp_path / "cues.safetensors", {"a": (1,)})
+    with pytest.raises(UserError, match="is a cue file, and data=folder takes a table"):
+        open_folder(tmp_path, labels="cues.safetensors")

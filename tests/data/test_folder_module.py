@@ -1,0 +1,194 @@
+"""The user's data as a data module: splits that stay as they are, masks and cues that fit, labels, a summary."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secseg.data.folder import open_folder
+from secseg.data.folder_module import FolderDataModule
+from secseg.data.folder_split import choose_split
+from secseg.errors import UserError
+from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
+
+
+def opened(root: Path, cues: bool = False, **settings: Any) -> FolderDataModule:
+    module = FolderDataModule(str(root), **settings)
+    module.open(cues=cues, masks=False)
+    return module
+
+
+def many(root: Path, count: int) -> Path:
+    draw_images(root / "images", [f"{number:03d}.jpg" for number in range(count)], size=(2, 2))
+    (root / "labels.csv").write_text("\n".join(f"{number:03d},cat" for number in range(count)))
+    return root
+
+
+def supervised(root: Path, masks: str) -> FolderDataModule:
+    module = FolderDataModule(str(root), masks=masks, val_split="val.txt")
+    module.open(cues=False, masks=True)
+    return module
+
+
+def test_a_share_of_the_images_is_held_out_and_stays_held_out_when_others_are_added(tmp_path: Path) -> None:
+    few, more = (opened(many(tmp_path, count), val_share=0.3).val_images.names for count in (60, 90))
+    assert 0.15 * 60 < len(few) < 0.45 * 60
+    assert set(few) == {name for name in more if int(name) < 60}
+    assert set(more) > set(few)
+
+
+@pytest.mark.parametrize("share", [1e-9, 1 - 1e-9])
+def test_of_two_images_one_is_trained_on_and_one_held_out(tmp_path: Path, share: float) -> None:
+    module = opened(many(tmp_path, 2), val_share=share)
+    assert {*module.train_images.names, *module.val_images.names} == {"000", "001"}
+    assert len(module.train_images.names) == len(module.val_images.names) == 1
+
+
+def test_a_single_image_cannot_be_held_out_but_be_both(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"one image alone \(000\).*data\.val_split=all"):
+        opened(many(tmp_path, 1))
+    module = opened(tmp_path, val_split="all")
+    assert module.train_images.names == module.val_images.names == ("000",)
+
+
+def test_the_tables_column_says_the_split(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,labels,split\na,cat,val\nb,cat,train\nsub/c,dog,test\n")
+    module = opened(root)
+    assert (module.train_images.names, module.val_images.names) == (("b",), ("a",))
+    assert opened(root, val_split="test").val_images.names == ("sub/c",)
+
+
+def test_a_list_of_ids_is_held_out(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    (root / "val.txt").write_text("sub/c.png\na\n")
+    module = opened(root, val_split="val.txt")
+    assert (module.val_images.names, module.train_images.names) == (("sub/c", "a"), ("b",))
+    (root / "val.txt").write_text("sub/d\n")
+    with pytest.raises(UserError, match=r"names images that .* does not have:\n  sub/d Did you mean 'sub/c'"):
+        opened(root, val_split="val.txt")
+
+
+def test_images_with_masks_can_be_held_out(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    with pytest.raises(UserError, match="has no masks, so no split 'masks'"):
+        opened(root, val_split="masks")
+    draw_mask(root / "masks" / "sub" / "c.png", 2)
+    module = opened(root, val_split="masks")
+    assert (module.train_images.names, module.val_images.names) == (("a", "b"), ("sub/c",))
+    draw_mask(root / "masks" / "a.png", 1)
+    draw_mask(root / "masks" / "b.png", 1)
+    with pytest.raises(UserError, match=r"no image in the split 'train' \(validation: 'masks'\)"):
+        opened(root, val_split="masks")
+
+
+def test_training_and_validation_can_be_the_same_images(tmp_path: Path) -> None:
+    data = open_folder(draw_folder(tmp_path))
+    assert choose_split(data, "train", "train", 0.1) == choose_split(data, "train", "val", 0.1)
+
+
+def test_an_unknown_split_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"no image in the split 'mask'.*Did you mean 'masks'\? There are all, masks, train"
+    ):
+        opened(draw_folder(tmp_path), train_split="mask")
+
+
+def test_labels_come_from_the_table_and_are_those_of_the_training_images(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    (root / "cues.safetensors").write_bytes(b"damaged, and not opened")
+    (root / "val.txt").write_text("a")
+    module = opened(root, val_split="val.txt")
+    assert module.image_labels() == {"b": (1, 2), "sub/c": ()}
+    assert module.protocol()["labels"] == "labels.csv"
+
+
+def test_cues_made_for_other_labels_are_refused(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    (root / "val.txt").write_text("a")
+    with pytest.raises(UserError, match=rf"python src/make_cues\.py data=folder data\.root={root}`"):
+        opened(root, cues=True)
+    write_cues(root / "cues.safetensors", {"a": (2,), "b": (1, 2), "sub/c": ()})
+    assert opened(root, cues=True, val_split="val.txt").cues is not None
+    write_cues(root / "cues.safetensors", {"a": (1,), "b": (2,), "sub/c": (1,)})
+    with pytest.raises(
+        UserError, match=r"2 of 2 images have other labels.*\n  b: 1, 2; cues 2\n  sub/c: none; cues 1\n"
+    ):
+        opened(root, cues=True, val_split="val.txt")
+
+
+def test_masks_that_do_not_fit_are_all_told_before_training(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    draw_mask(root / "masks" / "a.png", 3)
+    draw_mask(root / "masks" / "b.png", 1, size=(9, 9))
+    with pytest.raises(
+        UserError, match=r"2 masks of \S+ cannot be used:\n.*a\.png holds the values 3.*\n.*b\.png is 9 x 9"
+    ):
+        opened(root, val_split="all")
+
+
+def test_training_on_masks_needs_one_of_each_training_image(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    (root / "val.txt").write_text("a")
+    draw_mask(root / "masks" / "b.png", 1)
+    with pytest.raises(UserError, match=r"1 masks .*\n  There is no image at \S+masks/sub/c\.png"):
+        supervised(root, "dataset")
+    for name in ("b.png", "sub/c.png"):
+        draw_mask(root / "predicted" / name, 2)
+    assert supervised(root, str(root / "predicted")).train_images.masks == (
+        root / "predicted" / "b.png",
+        root / "predicted" / "sub" / "c.png",
+    )
+
+
+def test_only_images_with_masks_are_scored_and_without_any_that_is_told(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path)
+    module = FolderDataModule(str(root), val_split="all")
+    with pytest.raises(UserError, match="all has no masks to score against"):
+        module.open_scored()
+    draw_mask(root / "masks" / "b.png", 1)
+    module.open_scored()
+    assert module.val_images.names == ("b",)
+
+
+def test_the_summary_counts_and_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = draw_folder(tmp_path, "image,labels,split\na,cat,train\nb,cat|cow,val\n")
+    draw_mask(root / "masks" / "a.png", 1)
+    draw_mask(root / "masks" / "c_mask.png", 1)
+    with caplog.at_level(logging.INFO):
+        opened(root, unlabelled="skip")
+    table, *warnings = caplog.messages
+    counts = {line[:20].strip(): line[20:].split() for line in table.splitlines()[2:]}
+    assert counts == {
+        "all": ["2", "1", "1"],
+        "cat": ["2", "1", "1"],
+        "cow": ["1", "0", "1"],
+        "(several of these)": ["1", "0", "1"],
+        "(background alone)": ["0", "0", "0"],
+        "(with a mask)": ["1", "1", "0"],
+    }
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "1 images without labels are left out",
+        "1 classes have no training image",
+        "1 files among the masks belong to no image (a mask is called as its image, .png)",
+        "No validation image has a mask",
+    ]
+    assert "data.val_split=masks" in warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"unlabelled": "ignore"}, r"data\.unlabelled=ignore: give error or skip"),
+        ({"val_share": 1}, r"data\.val_share=1: give a number between 0 and 1"),
+        ({"classes": [True, "cat"]}, r"data\.classes=\[True, 'cat'\]: give a list of names"),
+        ({"classes": "cat"}, r"data\.classes=cat: give a list"),
+    ],
+)
+def test_settings_out_of_range_are_refused(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        FolderDataModule(str(tmp_path), **settings)
+    with pytest.raises(UserError, match=r"needs data\.root="):
+        FolderDataModule(None)
