@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-TITLE = "official"
 SOURCE = "measured on the official file, all 10,582 images"
 OFFICIAL: dict[str, Any] = {
     "images": 10_582,
@@ -19,7 +18,7 @@ OFFICIAL: dict[str, Any] = {
 """In the form of :func:`~secseg.localization.audit.audit_cues`."""
 
 QUALITY_SOURCE = "measured on the official file, 1,538 images that show animals"
-QUALITY: dict[str, dict[str, float | None]] = {
+OFFICIAL_QUALITY: dict[str, dict[str, float | None]] = {
     "background": {"precision": 0.94, "recall": None},
     "cat": {"precision": 0.93, "recall": 0.27},
     "cow": {"precision": 0.85, "recall": 0.31},
