@@ -30,7 +30,7 @@ def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
     columns = {title: _whole(audit), **({"official": _whole(OFFICIAL)} if with_official else {})}
     keys = dict.fromkeys(key for column in columns.values() for key in column)
     whole = [["", *columns], *([key, *(column.get(key, "0") for column in columns.values())] for key in keys)]
-    lines = [*_aligned(whole), "", *_class_lines(audit, with_official)]
+    lines = [*aligned(whole), "", *_class_lines(audit, with_official)]
     if with_official:
         lines += ["", f"official: {SOURCE}"]
         lines += [f"official, by class: {QUALITY_SOURCE}"] if audit["masks"] else []
@@ -44,13 +44,13 @@ def _class_lines(audit: Mapping[str, Any], with_official: bool) -> list[str]:
     official = ["official"] if with_official else []
     rows = [["class", "labelled", "with cues", "coverage", *(c for key in shown for c in (key, *official))]]
     for name, values in audit["classes"].items():
-        row = [_cut(name), _count(values["labelled"]), _count(values["with_cues"]), percent(values["coverage"])]
+        row = [cut(name), _count(values["labelled"]), _count(values["with_cues"]), percent(values["coverage"])]
         for key in shown:
             known = OFFICIAL_QUALITY.get(name, {}).get(key)
             row += [percent(values[key]), *("" if known is None else percent(known, 0) for _ in official)]
         rows.append(row)
     if not means:
-        return _aligned(rows)
+        return aligned(rows)
     all_scored = len(means["scored"]) == len(audit["classes"])
     for title, prefix in (
         ("mean" if all_scored else f"mean of {len(means['scored'])}", ""),
@@ -58,7 +58,7 @@ def _class_lines(audit: Mapping[str, Any], with_official: bool) -> list[str]:
     ):
         cells = [cell for key in shown for cell in (percent(means[prefix + key]), *("" for _ in official))]
         rows.append([title, "", "", "", *cells])
-    lines = _aligned(rows)
+    lines = aligned(rows)
     return [*lines[:-2], "-" * max(map(len, lines)), *lines[-2:]]
 
 
@@ -82,9 +82,7 @@ def images_csv(counts: CueCounts) -> str:
         labels, without = (_names(counts.class_names, part[row]) for part in (counts.labelled, counts.without_cue))
         values = [column[row] for column in quality.values()]
         rows.append([name, labels, background, foreground, 1 - background - foreground, without, *values])
-    return csv_text(
-        [[*header, *quality], *(["" if cell is None or cell != cell else cell for cell in row] for row in rows)]
-    )
+    return csv_text([[*header, *quality], *(["" if cell is None else cell for cell in row] for row in rows)])
 
 
 def image_quality(counts: CueCounts) -> dict[str, list[float | None]]:
@@ -134,7 +132,7 @@ def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
     return cells
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table: the first column to the left, the others to the right; a row may be short."""
     widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(max(map(len, rows)))]
     return [
@@ -150,7 +148,8 @@ def _count(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _cut(name: str) -> str:
+def cut(name: str) -> str:
+    """Return a class name, cut where it is long."""
     return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…"
 
 

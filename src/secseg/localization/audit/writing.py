@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from secseg.localization.audit.figures import classes_figure
 from secseg.localization.audit.page import audit_figure, audit_page
 from secseg.localization.audit.summary import summarize
 from secseg.localization.audit.tables import audit_table, classes_csv, images_csv
+from secseg.localization.compare import match, summarize_comparison
+from secseg.localization.compare_tables import comparison_csv
 from secseg.parallel import side_by_side
 from secseg.visualize import GalleryItem, save_figure
 
@@ -26,14 +29,54 @@ ROWS = 3
 """Images of each kind in ``audit.png``."""
 
 
+def audit(
+    store: CueStore,
+    images: ImageSet,
+    folder: str | Path,
+    against: CueStore | None = None,
+    scored: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure the cues of a split, write all about them into ``folder``, and return the figures.
+
+    Args:
+        store: the cues; images of the split have to be in it.
+        images: the split. Masks that are there are used.
+        folder: where to write, as :func:`write_audit` does; with ``against`` also ``comparison.json`` and
+            ``comparison.csv``.
+        against: cues to compare with.
+        scored: names of the classes that the means of precision and recall run over; all by default.
+
+    Returns:
+        What :func:`~secseg.localization.audit.audit_cues` returns, with ``against``: None or what
+        :func:`~secseg.localization.compare.compare_cues` returns, ``store`` first.
+
+    Raises:
+        UserError: as :func:`~secseg.localization.audit.count_cues`; if ``against`` has none of the images; if the
+            folder cannot be written.
+    """
+    masks = masks_of(images)
+    counts = count_cues(store, images.class_names, masks, images.names)
+    figures = summarize(counts, store.provenance.get("overlaps"), scored)
+    comparison = None
+    if against is not None:
+        comparison = match(store, against, images.names, images.class_names, masks)
+    write_audit(folder, figures, counts, store, images)
+    if comparison is None:
+        return {**figures, "against": None}
+    compared = summarize_comparison(comparison, scored)
+    _write_text(Path(folder) / "comparison.json", _json(compared))
+    _write_text(Path(folder) / "comparison.csv", comparison_csv(comparison))
+    return {**figures, "against": compared}
+
+
 def write_audit(
-    folder: str | Path, audit: dict[str, Any], counts: CueCounts, store: CueStore, images: ImageSet
+    folder: str | Path, figures: dict[str, Any], counts: CueCounts, store: CueStore, images: ImageSet
 ) -> None:
     """Write an audit into ``folder``: each file whole or not at all.
 
     Args:
         folder: made where it is missing.
-        audit: what :func:`~secseg.localization.audit.summarize` returns for ``counts``.
+        figures: what :func:`~secseg.localization.audit.summarize` returns for ``counts``.
         counts: of the images to write about.
         store: their cues.
         images: their photographs, masks and colours.
@@ -46,10 +89,10 @@ def write_audit(
         UserError: if the folder cannot be written.
     """
     folder = Path(folder)
-    bars = classes_figure(audit)
+    bars = classes_figure(figures)
     texts = {
-        "audit.json": json.dumps(audit, indent=2, allow_nan=False) + "\n",
-        "classes.csv": classes_csv(audit),
+        "audit.json": _json(figures),
+        "classes.csv": classes_csv(figures),
         "images.csv": images_csv(counts),
     }
     for name, text in texts.items():
@@ -60,7 +103,9 @@ def write_audit(
     png = io.BytesIO()
     bars.savefig(png, format="png")
     title = f"Cues of {images.title}"
-    _write_text(folder / "audit.html", audit_page(title, [audit_table(audit)], png.getvalue(), sections, items, images))
+    _write_text(
+        folder / "audit.html", audit_page(title, [audit_table(figures)], png.getvalue(), sections, items, images)
+    )
     few = [section for section in choose(counts, ROWS, 0) if any(row in items for row in section.rows)]
     if few:
         save_figure(audit_figure(few[-2:], items, images), folder / "audit.png")
@@ -81,6 +126,10 @@ def _read(rows: list[int], counts: CueCounts, store: CueStore, images: ImageSet)
         else:
             items[row] = item
     return items
+
+
+def _json(figures: dict[str, Any]) -> str:
+    return json.dumps(figures, indent=2, allow_nan=False) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:
