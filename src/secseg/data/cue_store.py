@@ -6,15 +6,15 @@ import hashlib
 import warnings
 from pathlib import Path
 
+from secseg.data.cue_pngs import import_pngs
 from secseg.data.cues import Cues, CueStore, neighbours, pad_labels, resample
-from secseg.data.official_cues import official_ids, read_id_list, read_official
+from secseg.data.official_cues import ID_LIST, official_ids, read_id_list, read_official
 from secseg.errors import UserError
 from secseg.files import sha256, user_cache
 
 __all__ = ["CueStore", "Cues", "find_cues", "import_official", "open_cues", "resample"]
 
 CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.pickle.gz")
-ID_LIST = "input_list.txt"
 
 
 def import_official(pickle_path: str | Path, id_list_path: str | Path | None = None) -> CueStore:
@@ -76,14 +76,17 @@ def find_cues(root: str | Path) -> Path | None:
 
 
 def open_cues(path: str | Path) -> CueStore:
-    """Open a cue file of ours, or the official pickle through its import, which is kept in the user's cache.
+    """Open a cue file of ours, a folder of PNGs, or the official pickle through its import, which is kept in the user's
+    cache.
 
     The official file's id list is looked for beside it (``input_list.txt``), else the shipped one is taken.
 
     Raises:
-        UserError: as ``CueStore.load`` and ``import_official`` do.
+        UserError: as ``CueStore.load``, ``import_pngs`` and ``import_official`` do.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        return import_pngs(path)
     if path.suffix not in {".gz", ".pickle", ".pkl"}:
         return CueStore.load(path)
     if not path.is_file():
