@@ -89,7 +89,7 @@ def read_id_list(path: str | Path) -> dict[int, str]:
     ids: dict[int, str] = {}
     wrong = []
     for count, line in enumerate(lines, 1):
-        match line.rsplit(maxsplit=1):
+        match line.strip().rsplit(maxsplit=1):
             case []:
                 continue
             case [file, number] if number.isdecimal() and int(number) not in ids:
