@@ -63,6 +63,8 @@ def test_an_audit_writes_figures_tables_pictures_and_the_comparison(tmp_path: Pa
     assert figures["masks"]["images"] == len(masks_of(images)) == 6
     rows = list(csv.DictReader((tmp_path / "audit" / "comparison.csv").open()))
     assert len(rows) == 7
+    tables = Page((tmp_path / "audit" / "audit.html").read_text()).texts["pre"]
+    assert [table.split()[0] for table in tables] == ["cues", "images"]
 
 
 @pytest.mark.parametrize("with_masks", [True, False])

@@ -27,13 +27,13 @@ def comparison_table(figures: Mapping[str, Any], first: str = "first", second: s
         [f"images only in {second}", str(images["only_second"])],
         ["images with equal maps", str(figures["identical"])],
         ["images whose labels differ", str(len(figures["labels_differ"]))],
-        ["same class where both have a cue", percent(figures["agreement"])],
-        ["locations whose value differs", percent(figures["difference"])],
-        ["mean overlap of the classes' cues", percent(figures["overlap"])],
+        ["same class where both have a cue, %", percent(figures["agreement"])],
+        ["locations whose value differs, %", percent(figures["difference"])],
+        ["mean overlap of the classes' cues, %", percent(figures["overlap"])],
     ]
     for part in ("background", "foreground"):
         for title, side in zip((first, second), sides, strict=True):
-            whole.append([f"mean coverage, {part}, {title}", percent(side["coverage"][part])])
+            whole.append([f"mean coverage, {part}, %, {title}", percent(side["coverage"][part])])
     shown = ("precision", "recall") if sides[0]["masks"] else ()
     above = ["", "", *(cell for key in shown for cell in (key, ""))]
     rows = [above, ["class", "overlap", *(title for _ in shown for title in (first, second))]]

@@ -125,7 +125,7 @@ def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
         "background locations an image, most": str(locations["most"]),
         "background locations an image, median": f"{locations['median']:g}",
         "background locations an image, least": str(locations["least"]),
-        **{f"mean coverage, {part}": percent(share) for part, share in coverage.items()},
+        **{f"mean coverage, {part}, %": percent(share) for part, share in coverage.items()},
     }
     for number, images in audit["images_by_classes"].items():
         cells[f"images with {number} class{'' if number == '1' else 'es'}"] = str(images)

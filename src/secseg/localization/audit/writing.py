@@ -19,7 +19,7 @@ from secseg.localization.audit.page import audit_figure, audit_page
 from secseg.localization.audit.summary import summarize
 from secseg.localization.audit.tables import audit_table, classes_csv, images_csv
 from secseg.localization.compare import match, summarize_comparison
-from secseg.localization.compare_tables import comparison_csv
+from secseg.localization.compare_tables import comparison_csv, comparison_table
 from secseg.parallel import side_by_side
 from secseg.visualize import GalleryItem, save_figure
 
@@ -57,20 +57,24 @@ def audit(
     masks = masks_of(images)
     counts = count_cues(store, images.class_names, masks, images.names)
     figures = summarize(counts, store.provenance.get("overlaps"), scored)
-    comparison = None
-    if against is not None:
-        comparison = match(store, against, images.names, images.class_names, masks)
-    write_audit(folder, figures, counts, store, images)
-    if comparison is None:
+    if against is None:
+        write_audit(folder, figures, counts, store, images)
         return {**figures, "against": None}
+    comparison = match(store, against, images.names, images.class_names, masks)
     compared = summarize_comparison(comparison, scored)
     _write_text(Path(folder) / "comparison.json", _json(compared))
     _write_text(Path(folder) / "comparison.csv", comparison_csv(comparison))
+    write_audit(folder, figures, counts, store, images, compared)
     return {**figures, "against": compared}
 
 
 def write_audit(
-    folder: str | Path, figures: dict[str, Any], counts: CueCounts, store: CueStore, images: ImageSet
+    folder: str | Path,
+    figures: dict[str, Any],
+    counts: CueCounts,
+    store: CueStore,
+    images: ImageSet,
+    compared: dict[str, Any] | None = None,
 ) -> None:
     """Write an audit into ``folder``: each file whole or not at all.
 
@@ -80,6 +84,7 @@ def write_audit(
         counts: of the images to write about.
         store: their cues.
         images: their photographs, masks and colours.
+        compared: what :func:`~secseg.localization.compare.compare_cues` returns, for the page.
 
     Files: ``audit.json``, ``classes.csv``, ``images.csv``, ``classes.png`` (figures by class), ``audit.png`` (a few
     images) and ``audit.html`` (all of it, with more images). A photograph that cannot be read is left out, with a
@@ -103,9 +108,8 @@ def write_audit(
     png = io.BytesIO()
     bars.savefig(png, format="png")
     title = f"Cues of {images.title}"
-    _write_text(
-        folder / "audit.html", audit_page(title, [audit_table(figures)], png.getvalue(), sections, items, images)
-    )
+    tables = [audit_table(figures), *([] if compared is None else [comparison_table(compared, "cues", "against")])]
+    _write_text(folder / "audit.html", audit_page(title, tables, png.getvalue(), sections, items, images))
     few = [section for section in choose(counts, ROWS, 0) if any(row in items for row in section.rows)]
     if few:
         save_figure(audit_figure(few[-2:], items, images), folder / "audit.png")
