@@ -1,14 +1,17 @@
-"""Files appear whole or not at all; the user's cache folder; hashes."""
+"""Files appear whole or not at all; CSV; the user's cache folder; hashes."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from secseg.errors import UserError
 
@@ -59,6 +62,13 @@ def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
     for path in folder.glob(".*"):
         if path.suffix in suffixes and re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.stem):
             path.unlink(missing_ok=True)
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def user_cache() -> Path:

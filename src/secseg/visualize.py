@@ -36,7 +36,7 @@ class GalleryItem:
         name: image id.
         photo: (H, W, 3) uint8.
         cues: (h, w) uint8 on any grid, 255 = no cue; None where there are none.
-        prediction: (H, W) uint8, class numbers.
+        prediction: (H, W) uint8, class numbers; None where nothing was predicted.
         prediction_crf: (H, W) uint8; None where no CRF was run.
         mask: (H, W) uint8, 255 = void; None where there is no ground truth.
     """
@@ -44,7 +44,7 @@ class GalleryItem:
     name: str
     photo: np.ndarray
     cues: np.ndarray | None
-    prediction: np.ndarray
+    prediction: np.ndarray | None
     prediction_crf: np.ndarray | None
     mask: np.ndarray | None
 
@@ -67,6 +67,11 @@ def overlay(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, alpha: flo
     return np.where((mask == VOID)[..., None], photo, mixed.round().astype(np.uint8))
 
 
+def cues_over_grey(photo: np.ndarray, cues: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Lay cues (any size, uint8, 255 = no cue) over a photograph (H, W, 3) uint8 in pale grey."""
+    return _over_grey(photo, cues, palette, 0.7, 0.85)
+
+
 def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.ndarray) -> Figure:
     """Draw one row an image: photograph, cues, prediction, prediction after the CRF, ground truth; and a legend.
 
@@ -74,9 +79,9 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
     """
     columns: dict[str, list[np.ndarray | None]] = {
         "photograph": [item.photo for item in items],
-        "cues": [_over_grey(item.photo, item.cues, palette, 0.7, 0.85) for item in items],
-        "prediction": [_over_grey(item.photo, item.prediction, palette, 0.28, 0.65) for item in items],
-        "prediction + CRF": [_over_grey(item.photo, item.prediction_crf, palette, 0.28, 0.65) for item in items],
+        "cues": [None if item.cues is None else cues_over_grey(item.photo, item.cues, palette) for item in items],
+        "prediction": [_predicted(item.photo, item.prediction, palette) for item in items],
+        "prediction + CRF": [_predicted(item.photo, item.prediction_crf, palette) for item in items],
         "ground truth": [None if item.mask is None else colorize(item.mask, palette) for item in items],
     }
     columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
@@ -156,14 +161,14 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _over_grey(
-    photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray, paleness: float, alpha: float
-) -> np.ndarray | None:
+def _over_grey(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, paleness: float, alpha: float) -> np.ndarray:
     """A mask over the photograph in light grey: over its own colours those of the classes could not be told."""
-    if mask is None:
-        return None
     grey = np.asarray(Image.fromarray(photo).convert("L"))[..., None].repeat(3, axis=2)
     return overlay((255 * paleness + (1 - paleness) * grey).astype(np.uint8), mask, palette, alpha)
+
+
+def _predicted(photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:
+    return None if mask is None else _over_grey(photo, mask, palette, 0.28, 0.65)
 
 
 def _hex(colour: Sequence[int] | np.ndarray) -> str:

@@ -1,193 +1,20 @@
-"""Localization cues on disk: one map an image, one class a location, read through memory mapping."""
+"""Cue files: found, opened and imported, whoever wrote them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from secseg.data.cue_pngs import import_pngs
+from secseg.data.cues import Cues, CueStore, neighbours, pad_labels, resample
+from secseg.data.official_cues import ID_LIST, official_ids, read_id_list, read_official
+from secseg.errors import UserError
+from secseg.files import sha256, user_cache
 
-from secseg.data.classes import VOID
-from secseg.data.official_cues import official_ids, read_id_list, read_official
-from secseg.errors import UserError, listing, nearest
-from secseg.files import atomic_write, sha256, user_cache
+__all__ = ["CueStore", "Cues", "find_cues", "import_official", "open_cues", "resample"]
 
-FORMAT = "secseg.cues"
 CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.pickle.gz")
-ID_LIST = "input_list.txt"
-
-
-@dataclass(frozen=True)
-class Cues:
-    """The cues of one image.
-
-    Attributes:
-        labels: foreground classes of the image, sorted.
-        map: (h, w) uint8, the class of each location, 0 = background, 255 = no cue.
-    """
-
-    labels: tuple[int, ...]
-    map: np.ndarray
-
-
-class CueStore:
-    """The cues of many images on one grid, by image id.
-
-    Args:
-        names: image ids, unique.
-        maps: (N, h, w) uint8, the class of each location, 255 = no cue.
-        labels: (N, k) uint8, the foreground classes of each image, sorted, filled up with 255.
-        provenance: where the cues come from; anything that JSON can hold.
-    """
-
-    def __init__(
-        self, names: Sequence[str], maps: np.ndarray, labels: np.ndarray, provenance: Mapping[str, Any]
-    ) -> None:
-        self.names = tuple(names)
-        self.maps = maps
-        self.labels = labels
-        self.provenance = dict(provenance)
-        self._index = {name: number for number, name in enumerate(self.names)}
-
-    @classmethod
-    def from_dict(cls, cues: Mapping[str, Cues], provenance: Mapping[str, Any]) -> CueStore:
-        """Gather single images into a store.
-
-        Raises:
-            UserError: if there are none, a map is not (h, w) uint8 on the grid of the others, or a map holds a
-                class that is not among the image's labels.
-        """
-        if not cues:
-            raise UserError("There are no cues to store: give at least one image.")
-        grid = next(iter(cues.values())).map.shape
-        odd = [
-            f"{name}: {entry.map.dtype} {entry.map.shape}"
-            for name, entry in cues.items()
-            if entry.map.dtype != np.uint8 or entry.map.shape != grid or entry.map.ndim != 2
-        ]
-        if odd:
-            raise UserError(f"These cue maps are not uint8 on one (h, w) grid, here {grid}:\n{listing(odd)}")
-        maps = np.stack([entry.map for entry in cues.values()])
-        store = cls(tuple(cues), maps, pad_labels([entry.labels for entry in cues.values()]), provenance)
-        store.check_labels()
-        return store
-
-    @classmethod
-    def load(cls, path: str | Path) -> CueStore:
-        """Open a cue file; the maps stay on disk until they are read.
-
-        Raises:
-            UserError: if the file is missing, damaged or not a cue file.
-        """
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"There is no cue file at {path}.{_neighbours(path)}")
-        try:
-            with safe_open(path, framework="numpy") as file:  # checks the header and the file's length
-                header = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-                tensors = set(file.keys())
-            if not header or tensors != {"maps", "labels"}:
-                content = ", ".join(sorted(tensors)) or "nothing"
-                raise UserError(
-                    f"{path} is a safetensors file, but not one of cues: it holds {content}. "
-                    "Give a file written by make_cues.py or the official localization_cues.pickle."
-                )
-            names, provenance = tuple(header["names"]), dict(header["provenance"])
-            maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"The cue file {path} is damaged ({error}). Make or fetch it again.") from error
-        if maps.ndim != 3 or labels.ndim != 2 or not len(set(names)) == len(names) == len(maps) == len(labels):
-            raise UserError(
-                f"The cue file {path} is damaged: {len(names)} names, maps {maps.shape}, labels {labels.shape}. "
-                "Make or fetch it again."
-            )
-        return cls(names, maps, labels, provenance)
-
-    def save(self, path: str | Path) -> None:
-        """Write the store as one safetensors file, whole or not at all.
-
-        Raises:
-            UserError: if the file cannot be written or the disk is full.
-        """
-        # One entry, since safetensors writes several in any order: equal cues make equal bytes.
-        header = {"names": self.names, "provenance": self.provenance}
-        metadata = {FORMAT: json.dumps(header, sort_keys=True)}
-        arrays = {"maps": np.ascontiguousarray(self.maps), "labels": np.ascontiguousarray(self.labels)}
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the maps."""
-        return self.maps.shape[1], self.maps.shape[2]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._index
-
-    def __getitem__(self, name: str) -> Cues:
-        """Return the cues of one image.
-
-        Raises:
-            UserError: if the store has no such image.
-        """
-        if name not in self._index:
-            raise UserError(f"There are no cues for the image {name!r}.{nearest(name, self.names)}")
-        number = self._index[name]
-        row = self.labels[number]
-        return Cues(tuple(int(label) for label in row[row != VOID]), np.array(self.maps[number]))
-
-    def classes_present(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return which classes the maps and the labels of ``names`` hold: two (len(names), 256) bool arrays."""
-        rows = np.array([self._index[name] for name in names], dtype=np.intp)
-        in_maps, in_labels = (np.zeros((len(rows), 256), dtype=bool) for _ in range(2))
-        for source, present in ((self.maps, in_maps), (self.labels, in_labels)):
-            values = source[rows].reshape(len(rows), -1)
-            present[np.arange(len(rows))[:, None], values] = True
-            present[:, VOID] = False
-        return in_maps, in_labels
-
-    def check_labels(self) -> None:
-        """Make sure that each map holds only the background and the classes of its image.
-
-        Raises:
-            UserError: with every image whose map holds another class.
-        """
-        in_maps, in_labels = self.classes_present(self.names)
-        stray = in_maps & ~in_labels
-        stray[:, 0] = False
-        wrong = [f"{self.names[row]}: class {number}" for row, number in zip(*np.nonzero(stray), strict=True)]
-        if wrong:
-            raise UserError(f"These maps hold a class that the image's labels lack:\n{listing(wrong)}")
-
-
-def pad_labels(labels: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return label lists as one array (N, k) uint8, sorted, filled up with 255.
-
-    Raises:
-        UserError: if a label is outside 1..254.
-    """
-    odd = [f"image {number}: {row}" for number, row in enumerate(labels) if any(not 0 < c < VOID for c in row)]
-    if odd:
-        raise UserError(f"Labels are foreground class numbers from 1 to 254; these are not:\n{listing(odd)}")
-    padded = np.full((len(labels), max(1, *(len(row) for row in labels), 1)), VOID, dtype=np.uint8)
-    for number, row in enumerate(labels):
-        padded[number, : len(row)] = sorted(row)
-    return padded
 
 
 def import_official(pickle_path: str | Path, id_list_path: str | Path | None = None) -> CueStore:
@@ -249,18 +76,21 @@ def find_cues(root: str | Path) -> Path | None:
 
 
 def open_cues(path: str | Path) -> CueStore:
-    """Open a cue file of ours, or the official pickle through its import, which is kept in the user's cache.
+    """Open a cue file of ours, a folder of PNGs, or the official pickle through its import, which is kept in the user's
+    cache.
 
     The official file's id list is looked for beside it (``input_list.txt``), else the shipped one is taken.
 
     Raises:
-        UserError: as ``CueStore.load`` and ``import_official`` do.
+        UserError: as ``CueStore.load``, ``import_pngs`` and ``import_official`` do.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        return import_pngs(path)
     if path.suffix not in {".gz", ".pickle", ".pkl"}:
         return CueStore.load(path)
     if not path.is_file():
-        raise UserError(f"There is no cue file at {path}.{_neighbours(path)}")
+        raise UserError(f"There is no cue file at {path}.{neighbours(path)}")
     beside = path.with_name(ID_LIST)
     id_list = beside if beside.is_file() else None
     key = hashlib.sha256(f"{sha256(path)} {sha256(id_list) if id_list else 'shipped'}".encode()).hexdigest()
@@ -276,33 +106,3 @@ def open_cues(path: str | Path) -> CueStore:
     except UserError as error:
         warnings.warn(f"The imported cues are not kept: {error}", stacklevel=2)
     return store
-
-
-def resample(cue_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a cue map (h, w) uint8 to another grid: nearest location, aligned corners; 255 stays 255."""
-    rows, columns = (_nearest_index(old, new) for old, new in zip(cue_map.shape, size, strict=True))
-    return cue_map[rows[:, None], columns]
-
-
-def _nearest_index(old: int, new: int) -> np.ndarray:
-    steps = max(new - 1, 1)
-    return (2 * np.arange(new) * (old - 1) + steps) // (2 * steps)  # in integers: no rounding surprises
-
-
-def _map_tensor(path: Path, name: str) -> np.ndarray:
-    """Memory-map one uint8 tensor of a safetensors file (8 bytes of header length, JSON header, data)."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[name]
-    if entry["dtype"] != "U8":
-        raise ValueError(f"{name} is {entry['dtype']}, not U8")
-    shape = tuple(entry["shape"])
-    if 0 in shape:
-        return np.empty(shape, dtype=np.uint8)
-    return np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length + entry["data_offsets"][0], shape=shape)
-
-
-def _neighbours(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" The folder {path.parent} does not exist."
-    return nearest(path.name, [p.name for p in path.parent.iterdir()])

@@ -14,7 +14,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from secseg.data.classes import VOID
 from secseg.errors import UserError, listing
 
 GRID = (41, 41)
+ID_LIST = "input_list.txt"
+"""The file beside the pickle that says which image has which number."""
 LIMIT = 2 * 1024**3
 """Most bytes that the file may unpack to; the official one has 104 MB."""
 
@@ -87,11 +89,11 @@ def read_id_list(path: str | Path) -> dict[int, str]:
     ids: dict[int, str] = {}
     wrong = []
     for count, line in enumerate(lines, 1):
-        match line.split():
+        match line.strip().rsplit(maxsplit=1):
             case []:
                 continue
             case [file, number] if number.isdecimal() and int(number) not in ids:
-                ids[int(number)] = Path(file).stem
+                ids[int(number)] = str(PurePosixPath(file).with_suffix(""))
             case _:
                 wrong.append(f"line {count}: {line[:80]!r}")
     if wrong or len(set(ids.values())) != len(ids):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from secseg.evaluation.scores import Evaluation
+from secseg.files import csv_text
 
 MOST_NAME = 48
 """Longest class name that is shown in full, so that the table fits 100 columns."""
@@ -54,7 +53,7 @@ def confusion_csv(confusion: Any, class_names: Sequence[str]) -> str:
     """Return a confusion matrix (C, C) of pixel counts as CSV: a row a true class, a column a predicted one, both named
     first."""
     rows = [[name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True)]
-    return _csv([["truth/prediction", *class_names], *rows])
+    return csv_text([["truth/prediction", *class_names], *rows])
 
 
 def per_class_csv(evaluations: Mapping[str, Evaluation]) -> str:
@@ -74,7 +73,7 @@ def per_class_csv(evaluations: Mapping[str, Evaluation]) -> str:
         columns[f"iou_{variant}"] = _values(score.compute()["iou"].values())
         columns[f"size_bias_{variant}"] = _values(score.size_bias().values())
         columns[f"predicted_{variant}"] = score.confusion.sum(0).tolist()
-    return _csv([list(columns), *zip(*columns.values(), strict=True)])
+    return csv_text([list(columns), *zip(*columns.values(), strict=True)])
 
 
 def per_image_csv(evaluations: Mapping[str, Evaluation]) -> str:
@@ -84,7 +83,7 @@ def per_image_csv(evaluations: Mapping[str, Evaluation]) -> str:
     worst = [name for name, _ in last.worst(len(last.images))]
     names = [*worst, *sorted(last.images.keys() - set(worst))]
     rows = [[name, *_values(evaluation.images[name] for evaluation in evaluations.values())] for name in names]
-    return _csv([["image", *(f"miou_{variant}" for variant in evaluations)], *rows])
+    return csv_text([["image", *(f"miou_{variant}" for variant in evaluations)], *rows])
 
 
 def _column(heading: str, variant: str, cells: Sequence[str]) -> list[str]:
@@ -123,9 +122,3 @@ def _cut(name: str) -> str:
 
 def _values(values: Iterable[float]) -> list[float | str]:
     return ["" if math.isnan(value) else value for value in values]
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -1,1 +1,1 @@
-"""From image-level labels to localization cues: classifiers, their maps, and cues made of them."""
+"""From image-level labels to localization cues: classifiers that tell where, maps, cues, and their audit."""
