@@ -1,1 +1,1 @@
-"""From image-level labels to localization cues: classifiers that tell where, maps, cues, and their audit."""
+"""From image-level labels to localization cues: classifiers, their maps, cues made of them, and how good cues are."""
