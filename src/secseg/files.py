@@ -1,8 +1,9 @@
-"""Files appear whole or not at all; CSV; the user's cache folder; hashes."""
+"""Files appear whole or not at all; locks of folders; CSV; the user's cache folder; hashes."""
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import os
@@ -43,6 +44,37 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Make ``folder`` and hold its lock, a file ``name`` in it; the system releases it however the process ends.
+
+    Raises:
+        UserError: if another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / name, "a+")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"Cannot write into {folder}: {error.strerror}. Choose another folder with out=.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"Another process ({file.read().strip() or 'unknown'}) writes into {folder}. Wait until it is "
+                "through, or choose another out=."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"Cannot lock {folder}: {error.strerror}. Choose a folder on another file system with out=."
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def _umask() -> int:

@@ -104,6 +104,15 @@ class ImageDataModule(pl.LightningDataModule):
         self.val_images = self._limited(self._open_val())
         self.cues = self._open_cues() if cues else None
 
+    def open_train(self) -> None:
+        """Find and check the training images alone; masks need not be there: ``train_images`` are then these.
+
+        Raises:
+            UserError: for data that is missing or does not fit.
+        """
+        self._prepare()
+        self.train_images = self._limited(self._open_train(False, None))
+
     def open_scored(self) -> None:
         """Find and check the validation images that have a mask, alone: ``val_images`` are then these.
 
@@ -117,11 +126,16 @@ class ImageDataModule(pl.LightningDataModule):
             log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
 
     def image_labels(self) -> Labels:
-        """Return the foreground class numbers (1 and up, sorted) of each training image; after ``open``.
+        """Return the foreground class numbers (1 and up, sorted) of each training image; after ``open`` or
+        ``open_train``.
 
         Raises:
             UserError: if there are none, or not of all images.
         """
+        raise NotImplementedError
+
+    def label_source(self) -> str:
+        """Return where ``image_labels`` come from, in words; it raises what they do."""
         raise NotImplementedError
 
     def _prepare(self) -> None:
@@ -246,6 +260,12 @@ class VOCDataModule(ImageDataModule):
     def image_labels(self) -> Labels:
         if self.labels == "masks":
             return labels_in_masks(self.train_images)
+        return read_labels(self._label_file(), self.train_images.names, self.class_names)
+
+    def label_source(self) -> str:
+        return "masks" if self.labels == "masks" else self._label_file().name
+
+    def _label_file(self) -> Path:
         named = self.labels or self.cue_file
         path = Path(named).expanduser() if named else find_cues(self.root)
         if path is None:
@@ -253,7 +273,7 @@ class VOCDataModule(ImageDataModule):
                 f"There are no image-level labels: no cue file in {self.root} or above it. Name one, or a table of "
                 "lines name,label label with data.labels=; or take them from the training masks: data.labels=masks."
             )
-        return read_labels(path, self.train_images.names, self.class_names)
+        return path
 
     def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
         return open_split(self.root, self.train_split, masks, self.class_names, folder)

@@ -55,8 +55,11 @@ class FolderDataModule(ImageDataModule):
     def image_labels(self) -> Labels:
         return {name: self.data.labels[name] for name in self.train_images.names}
 
+    def label_source(self) -> str:
+        return self.data.source
+
     def protocol(self) -> dict[str, Any]:
-        return {**super().protocol(), "labels": self.data.source}
+        return {**super().protocol(), "labels": self.label_source()}
 
     def _prepare(self) -> None:
         self.data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)

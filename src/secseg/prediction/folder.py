@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError, listing
-from secseg.files import atomic_write, remove_leftovers
+from secseg.files import atomic_write, locked, remove_leftovers
 from secseg.prediction.sources import Photograph
 from secseg.runtime.records import flatten
 
@@ -67,7 +65,7 @@ class MaskFolder:
             UserError: if another process writes here; if what is here was made with other settings, saying which; if
                 there are masks of unknown origin; if the folder cannot be written.
         """
-        with self._locked():
+        with locked(self.path, LOCK):
             for folder in {file.parent for item in photographs for file in self.wanted(item.name)} | {self.path}:
                 remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
             if overwrite:
@@ -90,34 +88,6 @@ class MaskFolder:
             return all(file.stat().st_mtime_ns > since for file in self.wanted(name))
         except FileNotFoundError:
             return False
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, which the system releases however the process ends."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / LOCK, "a+")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise UserError(
-                f"Cannot write into {self.path}: {error.strerror}. Choose another folder with out=."
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise UserError(
-                    f"Another process ({file.read().strip() or 'unknown'}) writes into {self.path}. Wait until it is "
-                    "through, or choose another out=."
-                ) from error
-            except OSError as error:
-                raise UserError(
-                    f"Cannot lock {self.path}: {error.strerror}. Choose a folder on another file system with out=."
-                ) from error
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
 
     def _refuse_unknown(self, masks: Sequence[Path]) -> None:
         there = [mask for mask in masks if mask.exists()]

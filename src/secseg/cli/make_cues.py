@@ -1,0 +1,46 @@
+"""python src/make_cues.py"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secseg.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/make_cues.py data=folder data.root=<folder>                       your own images and labels.csv
+python src/make_cues.py data=voc12aug data.root=<VOC2012> data.labels=masks  VOC, with the classes in its masks as labels
+python src/make_cues.py localization=paper cues=official data=voc12aug       the paper's two networks, on a GPU
+python src/make_cues.py data=folder data.root=<folder> cues.threshold=0.3    again: what is up to date is kept
+python src/make_cues.py stage=audit cue_file=<any cue file> data=voc12aug    how good cues are, ours or anyone's
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import to_plain
+
+    config = to_plain(cfg)
+    from secseg.localization.run import make_cues  # torch only now: errors in the command line answer at once
+
+    results = make_cues(config)
+    cues = results["protocol"]["cues"]
+    if config["cue_file"] is None and cues is not None:
+        print(f"Train on them with: {training_command(cues['file'])}")
+    return Path(config["run_dir"])
+
+
+def training_command(cues: Any) -> str:
+    """Return the command that trains on the cues, with the settings of the data that were given for them."""
+    from hydra.core.hydra_config import HydraConfig
+
+    given = [word for word in HydraConfig.get().overrides.task if word.startswith(("data=", "data."))]
+    words = [word for word in given if not word.startswith("data.cues=")]
+    return shlex.join(["python", "src/train.py", *words, f"data.cues={cues}"])
+
+
+def main() -> None:
+    run_command("make_cues", task, EXAMPLES)

@@ -1,0 +1,123 @@
+"""Computed maps on disk: a small file an image, in half precision, with the maps of the image's classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from secseg.data.images import read_image
+from secseg.data.imageset import ImageSet
+from secseg.data.labels import Labels
+from secseg.errors import UserError
+from secseg.files import atomic_write, remove_leftovers
+from secseg.localization.heads import ActivationMapHead
+from secseg.localization.maps import class_maps, saliency_map
+from secseg.localization.networks import LocalizationNet
+from secseg.parallel import side_by_side
+from secseg.pooling import global_weighted_rank_pooling
+from secseg.progress import ImageMeter
+
+SUFFIX = ".safetensors"
+
+
+def write_maps(
+    folder: Path,
+    images: ImageSet,
+    labels: Labels,
+    foreground: LocalizationNet,
+    background: LocalizationNet | None,
+    scales: Sequence[float] = (1.0,),
+    mirror: bool = False,
+    grid: tuple[int, int] = (41, 41),
+    workers: int | None = None,
+) -> None:
+    """Compute and write the maps of the images that have no file in ``folder`` yet.
+
+    Args:
+        folder: of the files, ``<name>.safetensors``: ``maps`` (k, h, w), ``scores`` (k,), each map pooled as the
+            network pools it, and ``saliency`` (h, w) where there is a background network.
+        images: the images.
+        labels: the classes of each, from 1 to K.
+        foreground, background: networks, in evaluation mode.
+        scales, mirror, grid: as for ``class_maps``.
+        workers: images at once; None for one a core.
+
+    Raises:
+        UserError: for maps that are not finite, images that cannot be read, a folder that cannot be written.
+    """
+    for place in {_file(folder, name).parent for name in images.names}:
+        if place.is_dir():
+            remove_leftovers(place, (SUFFIX,))
+    head = foreground.head
+    assert isinstance(head, ActivationMapHead)
+
+    def one(item: tuple[str, Path]) -> None:
+        name, path = item
+        photo = read_image(path)
+        own = class_maps(foreground, photo, scales, mirror, grid)[[number - 1 for number in labels[name]]]
+        scores = global_weighted_rank_pooling(own.flatten(1), head.decay)
+        arrays: dict[str, np.ndarray] = {
+            "maps": own.numpy().astype(np.float16),
+            "scores": scores.numpy().astype(np.float32),
+        }
+        if background is not None:
+            arrays["saliency"] = saliency_map(background, photo, scales, mirror, grid).numpy().astype(np.float16)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise UserError(
+                f"The maps of {path} are not finite, or too large for half precision: a network did not learn. Train "
+                "it at a lower learning rate (localization.<network>.optim.optimizer.lr)."
+            )
+        with atomic_write(_file(folder, name)) as temporary:
+            temporary.write_bytes(save(arrays))
+
+    missing = [
+        (name, path)
+        for name, path in zip(images.names, images.images, strict=True)
+        if not _file(folder, name).is_file()
+    ]
+    with ImageMeter("maps", len(missing)) as meter, closing(side_by_side(one, missing, workers)) as results:
+        for _, result in results:
+            if isinstance(result, Exception):
+                raise result
+            meter.update()
+
+
+def read_maps(
+    folder: Path, name: str, labels: Sequence[int], classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the maps (K, h, w), scores (K,) and saliency (h, w) of an image, float32; 0 for classes that it has not.
+
+    Args:
+        folder: as for ``write_maps``.
+        name: of the image.
+        labels: its classes.
+        classes: K.
+
+    Returns:
+        The saliency is None where there was no background network.
+
+    Raises:
+        UserError: where the file is missing or damaged.
+    """
+    path = _file(folder, name)
+    try:
+        arrays = load_file(path)
+        own, own_scores = arrays["maps"], arrays["scores"]
+        maps, scores = np.zeros((classes, *own.shape[1:]), np.float32), np.zeros(classes, np.float32)
+        at = [number - 1 for number in labels]
+        maps[at], scores[at] = own, own_scores
+    except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
+        raise UserError(
+            f"The maps {path} cannot be read ({error}). Remove the file and run stage=maps again."
+        ) from error
+    saliency = arrays.get("saliency")
+    return maps, scores, None if saliency is None else saliency.astype(np.float32)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}{SUFFIX}"

@@ -1,0 +1,39 @@
+"""What is made of a cue file, ours or anyone's: an audit, and the same cues in other forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from secseg.data.cue_pngs import export_pngs
+from secseg.data.cue_store import open_cues
+from secseg.data.imageset import ImageSet
+from secseg.data.official_cues import GRID
+from secseg.data.official_export import export_official
+from secseg.localization.audit.writing import audit
+
+EXPORTS = ("official", "png")
+OFFICIAL = "localization_cues.pickle.gz"
+
+
+def audit_file(
+    path: Path, images: ImageSet, folder: Path, against: str | None, scored: Sequence[str] | None
+) -> dict[str, Any]:
+    """Audit any cue file, against another one where it is named: as ``audit`` does."""
+    other = None if against is None else open_cues(against)
+    return audit(open_cues(path), images, folder, other, scored)
+
+
+def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[str, Any]:
+    """Write a cue file into ``folder`` in another form: ``official`` (the pickle, on 41 x 41) or ``png``.
+
+    Returns:
+        ``folder``; ``resized``: whether the maps were brought to another grid.
+    """
+    store = open_cues(path)
+    if form == "png":
+        export_pngs(store, folder, images.palette)
+    else:
+        export_official(store, folder / OFFICIAL, resize=True)
+    return {"folder": str(folder), "resized": form == "official" and store.grid != GRID}
