@@ -126,7 +126,7 @@ class Pipeline:
                     self.labels,
                     node,
                     folder,
-                    trainer=trainer_options(self.config["device"], self.config["precision"]),
+                    trainer=trainer_options(self.config["device"], self.config["precision"], node["steps"]),
                     workers=self.data.workers,
                     feature_cache=self.data.feature_cache,
                     seed=self.config["seed"],
@@ -256,14 +256,14 @@ def cue_settings(node: Mapping[str, Any]) -> CueSettings:
     return CueSettings(**{key: value for key, value in node.items() if key not in ("name", *MAP_KEYS)})
 
 
-def trainer_options(device: str, precision: str) -> dict[str, Any]:
-    """Return the options of Lightning's Trainer for one device, named as for ``pick_device``."""
+def trainer_options(device: str, precision: str, steps: int) -> dict[str, Any]:
+    """Return the options of Lightning's Trainer for so many steps on one device, named as for ``pick_device``."""
     kind = pick_device(device)
     devices: Any = [kind.index] if kind.index is not None else 1
     return {
         "accelerator": "gpu" if kind.type == "cuda" else kind.type,
         "devices": devices,
         "precision": precision,
-        "log_every_n_steps": 10,
+        "log_every_n_steps": min(10, steps),
         "num_sanity_val_steps": 0,
     }

@@ -127,7 +127,7 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     if config["cue_file"] is not None and stage not in ("audit", "export"):
         yield "cue_file is for stage=audit and stage=export alone: leave it out, or choose one of these."
     if stage == "background" and config["cues"].get("background") == "maps":
-        yield "stage=background: with cues.background=maps there is no background network. Give cues.background=saliency."
+        yield "stage=background: cues.background=maps needs no background network. Give cues.background=saliency."
     against = config["against"]
     if against is not None and not Path(against).expanduser().exists():
         yield f"against={against}: there is no such file."
