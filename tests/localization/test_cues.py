@@ -80,8 +80,14 @@ def test_conflicts_are_decided_as_the_import_of_the_official_file_decides_them(s
 
 def test_a_refined_cue_is_the_most_probable_class_above_the_threshold() -> None:
     probs = np.array([[0.6, 0.2, 0.34, 0.3], [0.1, 0.7, 0.33, 0.4], [0.3, 0.1, 0.33, 0.3]])[:, None]
-    assert refined_cues(probs, 0.5)[:, 0].tolist() == [[False, True, False, False], [False] * 4]
-    assert refined_cues(probs, 0.3)[:, 0].tolist() == [[False, True, False, True], [False] * 4]
+    assert refined_cues(probs, (1,), 0.5)[:, 0].tolist() == [[False, True, False, False], [False] * 4]
+    assert refined_cues(probs, (1,), 0.3)[:, 0].tolist() == [[False, True, False, True], [False] * 4]
+
+
+def test_a_class_that_refining_leaves_nothing_of_keeps_its_most_probable_location() -> None:
+    probs = np.array([[0.6, 0.2, 0.4, 0.3], [0.1, 0.7, 0.3, 0.4], [0.3, 0.1, 0.3, 0.3]])[:, None]
+    assert refined_cues(probs, (1, 2), 0.5)[1, 0].tolist() == [True, False, False, False]
+    assert not refined_cues(probs, (1,), 0.5)[1].any(), "not a class that the image has not"
 
 
 def test_a_class_that_the_classifier_does_not_see_has_no_cue_unless_it_is_the_most_probable() -> None:
@@ -101,20 +107,13 @@ def test_the_official_map_is_its_parts_joined() -> None:
     assert np.array_equal(make_cue_map(maps, saliency, (2, 3), CueSettings()), expected)
 
 
-def test_background_may_come_from_the_maps_of_the_images_classes() -> None:
-    maps = random_maps(0)
-    settings = CueSettings(background="maps", share=0.3, median=1)
-    expected = background_cue(np.maximum(maps[1], maps[2]), 0.3, 1)
-    cues = make_cue_map(maps, None, (2, 3), settings)
-    assert np.array_equal(cues == 0, expected & ~foreground_cues(maps, (2, 3)).any(0))
-
-
 def test_refined_maps_are_read_in_place_of_the_raw_ones() -> None:
     probs = np.random.default_rng(0).dirichlet(np.ones(3), (5, 6)).transpose(2, 0, 1)
     settings = CueSettings(refine=True, background="maps", share=0.2, median=1)
-    cues = make_cue_map(random_maps(0, (2, 5, 6)), None, (1, 2), settings, probs=probs)
+    maps, saliency = random_maps(0, (2, 5, 6)), random_maps(1, (5, 6))
+    cues = make_cue_map(maps, saliency, (1, 2), settings, probs=probs)
     assert np.array_equal(cues == 1, probs[1] > 0.5)
-    assert np.array_equal(cues == 0, background_cue(probs[1:].max(0), 0.2, 1))
+    assert np.array_equal(cues == 0, background_cue(saliency, 0.2, 1) & ~refined_cues(probs, (1, 2)).any(0))
 
 
 @pytest.mark.parametrize("background", ["saliency", "maps"])

@@ -68,6 +68,17 @@ def test_saliency_of_a_network_that_looks_at_nothing_is_zero_not_nan(photo: np.n
     assert not saliency_map(network, photo).any()
 
 
+def test_features_that_are_known_give_the_same_maps(network: LocalizationNet, photo: np.ndarray) -> None:
+    image = evaluation_input(photo, network.input_size)[None]
+    features = [[level[0] for level in network.features(one)] for one in (image, image.flip(-1))]
+    for scales in ((1.0,), (0.5, 1.0)):
+        wanted = class_maps(network, photo, scales, mirror=True)
+        found = class_maps(network, photo, scales, mirror=True, features=features)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    other = [[torch.zeros_like(level) for level in levels] for levels in features]
+    assert not torch.allclose(class_maps(network, photo, mirror=True, features=other), wanted)
+
+
 @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, 11.0)])
 def test_scales_out_of_range_are_refused(
     network: LocalizationNet, photo: np.ndarray, scales: tuple[float, ...]

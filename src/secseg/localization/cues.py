@@ -25,7 +25,8 @@ class CueSettings:
         conflict: which class a location of several keeps: ``smaller`` or ``stronger`` (see ``join_cues``).
         refine: refine the maps with the CRF; then cues are probabilities above ``refined_threshold``, in [0, 1).
         background_score: score of the background at each location, for the CRF.
-        background: where background comes from: ``saliency``, or ``maps``, the least activated locations.
+        background: what tells the background: ``saliency`` of a background network, or ``maps``, the highest of all
+            classes' maps, those of absent classes too.
         share: of the locations that are background; in [0, 1).
         median: side of the median filter before it, odd; 1 for none.
         smooth: standard deviation of the Gaussian filter before that, locations; 0 for none.
@@ -88,15 +89,25 @@ def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 
     return cues
 
 
-def refined_cues(probs: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Return where each class has a cue: where it is the most probable of all and above ``threshold``.
+def refined_cues(probs: np.ndarray, labels: Sequence[int], threshold: float = 0.5) -> np.ndarray:
+    """Return where each class of an image has a cue: where it is the most probable of all and above ``threshold``.
+
+    A class of which that leaves nothing keeps the location where it is most probable, the first of several: the image
+    has it somewhere, and no label goes without a cue in the official file either.
 
     Shape:
         probs: (K + 1, h, w), background first.
-        returns: (K, h, w) bool; no location has two classes.
+        labels: class numbers from 1 to K; others have no cue.
+        returns: (K, h, w) bool.
     """
+    cues = np.zeros((len(probs) - 1, *probs.shape[1:]), dtype=bool)
     most = probs.argmax(0)
-    return np.stack([(most == number) & (probs[number] > threshold) for number in range(1, len(probs))])
+    for number in labels:
+        cue = (most == number) & (probs[number] > threshold)
+        if not cue.any():
+            cue.flat[probs[number].argmax()] = True
+        cues[number - 1] = cue
+    return cues
 
 
 def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smooth: float = 0.0) -> np.ndarray:
@@ -171,7 +182,7 @@ def sure_classes(scores: np.ndarray, labels: Sequence[int], min_score: float = 0
 
 def make_cue_map(
     maps: np.ndarray,
-    saliency: np.ndarray | None,
+    saliency: np.ndarray,
     labels: Sequence[int],
     settings: CueSettings,
     scores: np.ndarray | None = None,
@@ -183,7 +194,7 @@ def make_cue_map(
 
     Args:
         maps: (K, h, w) class activation maps.
-        saliency: (h, w), where ``settings.background`` is ``saliency``.
+        saliency: (h, w), what tells objects from background (see ``settings.background``).
         labels: class numbers of the image, from 1 to K.
         settings: how.
         scores: (K,) of the image, where ``settings.min_score`` is above 0.
@@ -195,13 +206,10 @@ def make_cue_map(
     if settings.refine:
         assert probs is not None
         maps = probs[1:]
-        foreground = refined_cues(probs, settings.refined_threshold)
-        foreground[[at for at in range(len(foreground)) if at + 1 not in seen]] = False
+        foreground = refined_cues(probs, seen, settings.refined_threshold)
     else:
         foreground = foreground_cues(maps, seen, settings.threshold)
-    values = saliency if settings.background == "saliency" else maps[[number - 1 for number in labels]].max(0)
-    assert values is not None
-    background = background_cue(values, settings.share, settings.median, settings.smooth)
+    background = background_cue(saliency, settings.share, settings.median, settings.smooth)
     return join_cues(foreground, background, settings.conflict, maps)
 
 

@@ -89,11 +89,14 @@ class ActivationMapHead(ScoreHead):
     def maps(self, features: Tensor) -> Tensor:
         return self.classifier(self.hidden(features))
 
-    def forward(self, features: Tensor) -> Tensor:
-        maps = self.maps(features).flatten(2)
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the scores (..., K) of class activation maps (..., K, h, w)."""
         if self.sharpness is not None:
-            return log_mean_exp_pooling(maps, self.sharpness)
-        return global_weighted_rank_pooling(maps, self.decay)
+            return log_mean_exp_pooling(maps.flatten(-2), self.sharpness)
+        return global_weighted_rank_pooling(maps.flatten(-2), self.decay)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.pool(self.maps(features))
 
 
 class FullyConnectedHead(ScoreHead):

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from secseg.data.feature_cache import FeatureCache
 from secseg.data.images import read_image
 from secseg.data.imageset import ImageSet
 from secseg.data.labels import Labels
@@ -19,7 +20,6 @@ from secseg.localization.heads import ActivationMapHead
 from secseg.localization.maps import class_maps, saliency_map
 from secseg.localization.networks import LocalizationNet
 from secseg.parallel import side_by_side
-from secseg.pooling import global_weighted_rank_pooling
 from secseg.progress import ImageMeter
 
 SUFFIX = ".safetensors"
@@ -35,17 +35,21 @@ def write_maps(
     mirror: bool = False,
     grid: tuple[int, int] = (41, 41),
     workers: int | None = None,
+    cache: FeatureCache | None = None,
 ) -> None:
     """Compute and write the maps of the images that have no file in ``folder`` yet.
 
     Args:
-        folder: of the files, ``<name>.safetensors``: ``maps`` (k, h, w), ``scores`` (k,), each map pooled as the
-            network pools it, and ``saliency`` (h, w) where there is a background network.
+        folder: of the files, ``<name>.safetensors``: ``maps`` (k, h, w) and ``scores`` (k,), each map pooled as the
+            network pools it, of the image's classes; ``saliency`` (h, w), how much a location counts as an object: the
+            background network's saliency or, where there is none, the highest of all K maps.
         images: the images.
         labels: the classes of each, from 1 to K.
         foreground, background: networks, in evaluation mode.
         scales, mirror, grid: as for ``class_maps``.
         workers: images at once; None for one a core.
+        cache: the foreground trunk's features as it was trained on them, where they are kept: the pass at scale 1 reads
+            them, which have the training's resizing.
 
     Raises:
         UserError: for maps that are not finite, images that cannot be read, a folder that cannot be written.
@@ -58,15 +62,17 @@ def write_maps(
 
     def one(item: tuple[str, Path]) -> None:
         name, path = item
-        photo = read_image(path)
-        own = class_maps(foreground, photo, scales, mirror, grid)[[number - 1 for number in labels[name]]]
-        scores = global_weighted_rank_pooling(own.flatten(1), head.decay)
+        photo, features = read_image(path), None
+        if cache is not None and 1 in scales:
+            features = [cache.read(path, mirrored)[1] for mirrored in ([False, True] if mirror else [False])]
+        maps = class_maps(foreground, photo, scales, mirror, grid, features)
+        own = maps[[number - 1 for number in labels[name]]]
+        saliency = maps.amax(0) if background is None else saliency_map(background, photo, scales, mirror, grid)
         arrays: dict[str, np.ndarray] = {
             "maps": own.numpy().astype(np.float16),
-            "scores": scores.numpy().astype(np.float32),
+            "scores": head.pool(own).numpy().astype(np.float32),
+            "saliency": saliency.numpy().astype(np.float16),
         }
-        if background is not None:
-            arrays["saliency"] = saliency_map(background, photo, scales, mirror, grid).numpy().astype(np.float16)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise UserError(
                 f"The maps of {path} are not finite, or too large for half precision: a network did not learn. Train "
@@ -89,7 +95,7 @@ def write_maps(
 
 def read_maps(
     folder: Path, name: str, labels: Sequence[int], classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the maps (K, h, w), scores (K,) and saliency (h, w) of an image, float32; 0 for classes that it has not.
 
     Args:
@@ -97,9 +103,6 @@ def read_maps(
         name: of the image.
         labels: its classes.
         classes: K.
-
-    Returns:
-        The saliency is None where there was no background network.
 
     Raises:
         UserError: where the file is missing or damaged.
@@ -111,12 +114,11 @@ def read_maps(
         maps, scores = np.zeros((classes, *own.shape[1:]), np.float32), np.zeros(classes, np.float32)
         at = [number - 1 for number in labels]
         maps[at], scores[at] = own, own_scores
+        return maps, scores, arrays["saliency"].astype(np.float32)
     except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
         raise UserError(
             f"The maps {path} cannot be read ({error}). Remove the file and run stage=maps again."
         ) from error
-    saliency = arrays.get("saliency")
-    return maps, scores, None if saliency is None else saliency.astype(np.float32)
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -20,6 +20,7 @@ def class_maps(
     scales: Sequence[float] = (1.0,),
     mirror: bool = False,
     grid: tuple[int, int] = (41, 41),
+    features: Sequence[Sequence[Tensor]] | None = None,
 ) -> Tensor:
     """Return the class activation maps (K, h, w) float32 of a photograph, of any sign.
 
@@ -32,16 +33,18 @@ def class_maps(
         scales: factors of the input's side (less one pixel, since corners are aligned).
         mirror: average with the maps of the mirror image, mirrored back.
         grid: (h, w).
+        features: the trunk's levels (c, h, w) of the image at scale 1 and, with ``mirror``, of its mirror image, where
+            they are known: they are not computed again.
 
     Raises:
         UserError: for a scale out of range, or a network without class activation maps.
     """
+    check_scales(scales)
     with torch.no_grad():
-        passes = [
-            _unmirrored(resize_aligned(network.activation_maps(images).float(), grid))
-            for images in _inputs(network, image, scales, mirror)
-        ]
-    return torch.cat(passes).mean(0).cpu()
+        passes = [] if features is None else [_joined_maps(network, features)]
+        others = [scale for scale in scales if features is None or scale != 1]
+        passes += [network.activation_maps(images) for images in _inputs(network, image, others, mirror)]
+        return torch.cat([_unmirrored(resize_aligned(maps.float(), grid)) for maps in passes]).mean(0).cpu()
 
 
 def saliency_map(
@@ -57,6 +60,7 @@ def saliency_map(
     corners and averaged: gradients are the smaller the more locations the scores are pooled over. Arguments and errors
     as ``class_maps``.
     """
+    check_scales(scales)
     passes = []
     for images in _inputs(network, image, scales, mirror):
         saliency = network.saliency(images).float()[:, None]
@@ -65,10 +69,24 @@ def saliency_map(
     return torch.cat(passes).mean(0)[0].cpu()
 
 
-def _inputs(network: LocalizationNet, image: np.ndarray, scales: Sequence[float], mirrored: bool) -> Iterator[Tensor]:
-    """Yield one batch a scale: the image and, where asked for, its mirror image."""
+def check_scales(scales: Sequence[float]) -> None:
+    """Make sure that there is a scale, and each is between 0.1 and 10.
+
+    Raises:
+        UserError: where not.
+    """
     if not scales or not all(0.1 <= scale <= 10 for scale in scales):
         raise UserError(f"scales={list(scales)}: give at least one number between 0.1 and 10.")
+
+
+def _joined_maps(network: LocalizationNet, features: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return the maps (M, K, h, w) of the levels of M images."""
+    device = next(network.parameters()).device
+    return network.activation_maps_of([torch.stack(level).to(device) for level in zip(*features, strict=True)])
+
+
+def _inputs(network: LocalizationNet, image: np.ndarray, scales: Sequence[float], mirrored: bool) -> Iterator[Tensor]:
+    """Yield one batch a scale: the image and, where asked for, its mirror image."""
     for scale in scales:
         # So the corner pixels' centres stay corners: 321 times a half is 161, whose grid of 21 is every second of 41.
         one = evaluation_input(image, 1 + round(scale * (network.input_size - 1)))

@@ -30,7 +30,7 @@ from secseg.localization.networks import build_localization_net
 from secseg.localization.products import audit_file, export_file
 from secseg.localization.refine import refine
 from secseg.localization.stages import Stage, WorkFolder, digest, file_digests
-from secseg.localization.training import NAME, train_classifier
+from secseg.localization.training import NAME, open_cache, train_classifier
 from secseg.parallel import side_by_side
 from secseg.progress import ImageMeter
 from secseg.runtime import build_loggers, finish_loggers
@@ -151,10 +151,16 @@ class Pipeline:
 
     def _make_maps(self, _: bool) -> dict[str, Any]:
         device, cues = pick_device(self.config["device"]), self.config["cues"]
+        mirror = self.config["localization"]["foreground"]["mirror"]
         networks = [
             load_localization(self.out / name / NAME).to(device)
             for name in ("foreground", "background")[: 1 + (self.settings.background == "saliency")]
         ]
+        cache = open_cache(networks[0], mirror, self.data.feature_cache)
+        if cache is not None and (mirror or not cues["mirror"]):
+            cache.prepare(self.images.images, networks[0].features)
+        else:
+            cache = None  # it has no mirror images
         write_maps(
             self.out / "maps",
             self.images,
@@ -165,6 +171,7 @@ class Pipeline:
             cues["mirror"],
             (cues["grid"], cues["grid"]),
             self.config["workers"],
+            cache,
         )
         return {"images": len(self.images.names)}
 

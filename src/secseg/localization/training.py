@@ -73,10 +73,7 @@ def train_classifier(
     started = time.perf_counter()
     pl.seed_everything(seed, workers=True, verbose=False)
     train_images, held_out = split_holdout(images, stage["holdout"])
-    cache = None
-    if network.freeze and feature_cache != "off":
-        store = Path(feature_cache or user_cache() / "features")
-        cache = FeatureCache(store, trunk_fingerprint(network), network.input_size, "train", stage["mirror"])
+    cache = open_cache(network, stage["mirror"], feature_cache)
     train, held = (LabelledImages(part, labels, network.input_size, cache) for part in (train_images, held_out))
     data = LabelledDataModule(train, held, stage["batch_size"], stage["mirror"], seed, workers)
     module = ClassificationModule(network, stage["optim"], positive_weights(train.labels, stage["balance"]))
@@ -113,6 +110,14 @@ def train_classifier(
         "seconds": time.perf_counter() - started,
         "feature_seconds": feature_seconds,
     }
+
+
+def open_cache(network: LocalizationNet, mirror: bool, feature_cache: str | None) -> FeatureCache | None:
+    """Return the cache of a frozen trunk's features as ``train_classifier`` uses it, None where there is none."""
+    if not network.freeze or feature_cache == "off":
+        return None
+    folder = Path(feature_cache or user_cache() / "features")
+    return FeatureCache(folder, trunk_fingerprint(network), network.input_size, "train", mirror)
 
 
 def _keep_best(
