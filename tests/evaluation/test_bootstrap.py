@@ -1,0 +1,61 @@
+"""Differences between sets of runs and their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from secseg.errors import UserError
+from secseg.evaluation.bootstrap import bootstrap_difference, mean_iou
+from secseg.metrics import SegmentationScore
+
+SCORED = (0, 2)
+
+
+def counts(runs: int, images: int, seed: int, right: float = 5.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.poisson(np.eye(3) * right + 1, (runs, images, 3, 3))
+
+
+def test_the_mean_iou_is_that_of_the_score() -> None:
+    for confusion in (counts(1, 1, 0)[0, 0], np.diag([3, 0, 0]), np.zeros((3, 3), int)):
+        score = SegmentationScore(("bg", "a", "b"), scored=("bg", "b"))
+        score.confusion = confusion
+        np.testing.assert_allclose(mean_iou(confusion, SCORED), score.compute()["miou"])
+
+
+def test_the_interval_is_that_of_drawn_images_in_plain_loops() -> None:
+    first, second = counts(2, 12, 0), counts(3, 12, 1, right=8.0)
+    found = bootstrap_difference(first, second, SCORED, draws=50, seed=3)
+    draws = np.random.default_rng(3).multinomial(12, [1 / 12] * 12, size=50)
+    differences = []
+    for times in draws:
+        means = []
+        for runs in (first, second):
+            values = []
+            for run in runs:
+                total = sum(number * image for number, image in zip(times, run, strict=True))
+                iou = [total[c, c] / (total[c].sum() + total[:, c].sum() - total[c, c]) for c in SCORED]
+                values.append(sum(iou) / len(iou))
+            means.append(sum(values) / len(values))
+        differences.append(means[1] - means[0])
+    np.testing.assert_allclose(found[1:], np.quantile(differences, [0.025, 0.975]))
+    assert found.low < found.difference < found.high
+
+
+def test_runs_compared_with_themselves_do_not_differ() -> None:
+    same = counts(2, 5, 0)
+    assert bootstrap_difference(same, same, SCORED) == (0, 0, 0)
+
+
+def test_a_clear_difference_is_told_from_none() -> None:
+    assert bootstrap_difference(counts(1, 60, 0, 3.0), counts(1, 60, 1, 9.0), SCORED).low > 0
+    unclear = bootstrap_difference(counts(1, 60, 0), counts(1, 60, 1), SCORED)
+    assert unclear.low < 0 < unclear.high
+
+
+def test_other_images_are_refused() -> None:
+    with pytest.raises(UserError, match="on the same images"):
+        bootstrap_difference(counts(1, 5, 0), counts(1, 6, 0), SCORED)
+    with pytest.raises(UserError, match="on the same images"):
+        bootstrap_difference(counts(0, 5, 0), counts(1, 5, 0), SCORED)
