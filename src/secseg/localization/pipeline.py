@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 
 import secseg
 from secseg.crf import build_stage_crf
@@ -26,7 +27,7 @@ from secseg.localization.audit.writing import masks_of
 from secseg.localization.cues import CueSettings, make_cue_map
 from secseg.localization.files import load_localization
 from secseg.localization.map_files import read_maps, write_maps
-from secseg.localization.networks import build_localization_net
+from secseg.localization.networks import LocalizationNet, build_localization_net
 from secseg.localization.products import audit_file, export_file
 from secseg.localization.refine import refine
 from secseg.localization.stages import Stage, WorkFolder, digest, file_digests
@@ -79,14 +80,32 @@ class Pipeline:
     def cue_file(self) -> Path:
         return self.out / "cues.safetensors"
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that the settings need."""
+        return ("foreground", "background") if self.settings.background == "saliency" else ("foreground",)
+
+    def check_networks(self) -> None:
+        """Build the networks without computing or storing anything.
+
+        Raises:
+            UserError: for settings that do not fit.
+        """
+        for name in self.networks:
+            with torch.device("meta"):
+                self._build(name, weights=False)
+
+    def _build(self, name: str, weights: bool) -> LocalizationNet:
+        node, key = self.config["localization"][name]["network"], f"localization.{name}.network"
+        return build_localization_net(node, self.images.class_names[1:], weights, key)
+
     def stages(self) -> list[Stage]:
         """Return the stages that the settings ask for, in their order."""
-        networks = ("foreground", "background") if self.settings.background == "saliency" else ("foreground",)
         stages = [
-            Stage(name, self.out / name / NAME, self._network_inputs(name), self._train(name)) for name in networks
+            Stage(name, self.out / name / NAME, self._network_inputs(name), self._train(name)) for name in self.networks
         ]
         stages += [
-            Stage("maps", self.out / "maps", self._map_inputs, self._make_maps, networks),
+            Stage("maps", self.out / "maps", self._map_inputs, self._make_maps, self.networks),
             Stage("cues", self.cue_file, self._cue_inputs, self._make_cues, ("maps",)),
             Stage("audit", self.out / "audit", self._audit_inputs, self._audit, ("cues",)),
         ]
@@ -115,9 +134,7 @@ class Pipeline:
         def work(goes_on: bool) -> dict[str, Any]:
             node, folder = self.config["localization"][name], self.out / name
             pl.seed_everything(self.config["seed"], workers=True, verbose=False)
-            network = build_localization_net(
-                node["network"], self.images.class_names[1:], key=f"localization.{name}.network"
-            )
+            network = self._build(name, weights=True)
             try:
                 loggers = build_loggers(self.config["logger"], self.run / name, self.config, f"{self.run.name}_{name}")
                 figures = train_classifier(
@@ -151,11 +168,8 @@ class Pipeline:
 
     def _make_maps(self, _: bool) -> dict[str, Any]:
         device, cues = pick_device(self.config["device"]), self.config["cues"]
+        networks = [load_localization(self.out / name / NAME).to(device) for name in self.networks]
         mirror = self.config["localization"]["foreground"]["mirror"]
-        networks = [
-            load_localization(self.out / name / NAME).to(device)
-            for name in ("foreground", "background")[: 1 + (self.settings.background == "saliency")]
-        ]
         cache = open_cache(networks[0], mirror, self.data.feature_cache)
         if cache is not None and (mirror or not cues["mirror"]):
             cache.prepare(self.images.images, networks[0].features)
@@ -221,14 +235,14 @@ class Pipeline:
 
     def _provenance(self) -> dict[str, Any]:
         """What a cue file says of how it was made."""
-        networks = {name: digest(self.out / name / NAME) for name in ("foreground", "background")}
+        networks = {name: digest(self.out / name / NAME) for name in self.networks}
         return {
             "source": "secseg make_cues",
             "data": self.images.title,
             "labels": self.data.label_source(),
             "class_names": list(self.images.class_names),
             "localization": self.config["localization"]["name"],
-            "networks": networks if self.settings.background == "saliency" else {**networks, "background": None},
+            "networks": {"background": None, **networks},
             "cues": dict(self.config["cues"]),
             "crf": self.crf_node(),
             "secseg": secseg.__version__,

@@ -13,6 +13,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.imageset import ImageSet
 from secseg.errors import UserError, nearest
 from secseg.files import locked, sha256
+from secseg.inference import pick_device
 from secseg.localization.audit.tables import audit_table
 from secseg.localization.compare_tables import comparison_table
 from secseg.localization.heads import ScoreHead
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STAGES = ("foreground", "background", "maps", "cues", "audit", "export")
 LOCK = ".make_cues.lock"
+BALANCES = ("none", "inverse")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -52,6 +54,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
         out = Path(config["out"]).expanduser()
         _keep_apart(out, data.train_images)
         pipeline = Pipeline(config, data, out, run)
+        pipeline.check_networks()
         protocol |= {"labels": data.label_source(), "classes": list(data.train_images.class_names)}
         save_config(run, config)
         with locked(out, LOCK):
@@ -128,6 +131,10 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
         yield "cue_file is for stage=audit and stage=export alone: leave it out, or choose one of these."
     if stage == "background" and config["cues"].get("background") == "maps":
         yield "stage=background: cues.background=maps needs no background network. Give cues.background=saliency."
+    try:
+        pick_device(config["device"])
+    except UserError as error:
+        yield str(error)
     against = config["against"]
     if against is not None and not Path(against).expanduser().exists():
         yield f"against={against}: there is no such file."
@@ -143,6 +150,8 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
         for key in ("steps", "batch_size", "validate_every"):
             if not _whole(node[key], 1):
                 yield f"localization.{name}.{key}={node[key]}: give a whole number of at least 1."
+        if node["balance"] not in BALANCES:
+            yield f"localization.{name}.balance={node['balance']}: give one of {', '.join(BALANCES)}."
 
 
 def _cues(config: Mapping[str, Any]) -> Iterator[str]:
