@@ -15,13 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from secseg.cli import evaluate, predict
+from secseg.cli import evaluate, make_cues, predict
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cue_store import Cues, CueStore
 from secseg.data.images import save_mask
+from secseg.data.official_export import export_official
 from secseg.data.shapes import draw_shapes
 from tests.conftest import REPOSITORY
 from tests.folder_data import draw_folder, write_cues
+from tests.prediction.conftest import voc_layout
 from tests.tiny_network import write_run
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -33,6 +35,7 @@ COMMANDS = [
 ]
 PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]
 EVALUATION = [command for command in COMMANDS if command.startswith("python src/evaluate.py")]
+CUES = [command for command in COMMANDS if command.startswith("python src/make_cues.py")]
 TRAINING = [command for command in COMMANDS if command.startswith("python src/train.py")]
 SMALL = [
     "data.batch_size=2",
@@ -57,6 +60,7 @@ def test_it_has_commands_of_every_kind() -> None:
     assert len(TRAINING) >= 8
     assert len(PREDICTION) >= 4
     assert len(EVALUATION) >= 3
+    assert len(CUES) >= 4
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
@@ -156,3 +160,35 @@ def test_the_evaluation_runs(
     assert capsys.readouterr().out.splitlines()[-1] == f"run: {tmp_path / 'run'}"
     figures = json.loads((tmp_path / "run" / "results.json").read_text())["figures"]
     assert (figures["without_crf"]["miou"] == 1) == ("masks=" in command)
+
+
+@pytest.mark.parametrize("command", CUES)
+def test_the_making_of_cues_runs(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the very paths of the README; small networks and one step."""
+    voc = voc_layout(tmp_path / "data/voc/VOC2012", ("2008_000001", "2008_000002"))
+    (voc / "train_aug.txt").write_text("2008_000001\n2008_000002")
+    for number, name in enumerate(("2008_000001", "2008_000002")):
+        with Image.open(voc / "JPEGImages" / f"{name}.jpg") as photo:
+            mask = np.full(photo.size[::-1], 8 * number, np.uint8)
+        save_mask(mask, voc / "SegmentationClassAug" / f"{name}.png", voc_palette())
+    cues = {name: Cues((8,), np.full((41, 41), 8, np.uint8)) for name in ("2008_000001", "2008_000002")}
+    export_official(CueStore.from_dict(cues, {}), tmp_path / "data/voc/localization_cues.pickle.gz")
+    draw_folder(tmp_path / "path/to/my_data")
+    words = shlex.split(command)[1:]
+    small = ["data.workers=0", "device=cpu", "hydra.run.dir=run"]
+    for name in ("foreground", "background"):
+        small += [f"localization.{name}.{word}" for word in ("network.input_size=65", "steps=1", "batch_size=1")]
+        if "localization=paper" in words:
+            small.append(f"localization.{name}.network.trunk.weights=null")
+            small.append(f"localization.{name}.network.head.width=8")
+    small += ["localization.background.network.head.size=3"] if "localization=paper" in words else []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*words, *small])
+    make_cues.main()
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"run: {tmp_path / 'run'}"
+    figures = json.loads((tmp_path / "run" / "results.json").read_text())["figures"]
+    assert figures["audit"]["images"] > 0
+    assert said[-2].startswith("Train on them with: python src/train.py data=") == ("stage=audit" not in words)
