@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from secseg.errors import UserError
-from secseg.localization.stages import Stage, WorkFolder, differences, digest
+from secseg.localization.changes import differences, digest
+from secseg.localization.stages import Stage, WorkFolder
 
 
 class Kitchen:

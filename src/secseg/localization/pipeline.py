@@ -24,13 +24,14 @@ from secseg.data.labels import Labels
 from secseg.files import sha256
 from secseg.inference import pick_device
 from secseg.localization.audit.writing import masks_of
+from secseg.localization.changes import digest, file_digests
 from secseg.localization.cues import CueSettings, make_cue_map
 from secseg.localization.files import load_localization
 from secseg.localization.map_files import read_maps, write_maps
 from secseg.localization.networks import LocalizationNet, build_localization_net
 from secseg.localization.products import audit_file, export_file
 from secseg.localization.refine import refine
-from secseg.localization.stages import Stage, WorkFolder, digest, file_digests
+from secseg.localization.stages import Stage, WorkFolder
 from secseg.localization.training import NAME, open_cache, train_classifier
 from secseg.parallel import side_by_side
 from secseg.progress import ImageMeter
