@@ -170,9 +170,10 @@ def test_a_crash_between_the_output_and_its_record_is_no_stranger(kitchen: Kitch
     assert kitchen.run() == ["bread"]
 
 
-def test_differences_of_none_and_mappings_are_told() -> None:
-    assert differences({"crf": None, "images": None}, {"crf": {"scale": 12}, "images": {"a": "1"}}) == [
-        "crf changed",
-        "images: 1 new (a)",
+def test_what_is_read_only_now_or_no_longer_is_told_as_such() -> None:
+    assert differences({"crf": None, "images": {"a": "1"}}, {"crf": {"scale": 12}, "images": None}) == [
+        "crf: read now",
+        "images: no longer read",
     ]
-    assert differences({"x": 1}, {}) == ["x changed"]
+    assert differences({"x": 1}, {}) == ["x: no longer read"]
+    assert len(differences({str(at): 0 for at in range(20)}, {str(at): 1 for at in range(20)})) == 9, "the first few"

@@ -66,8 +66,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         old, new = before.get(key), now.get(key)
         if old == new:
             continue
-        if key.partition(" ")[0] in ("images", "labels", "masks"):
-            told.append(f"{key}: {_by_image(old or {}, new or {})}")
+        if old is None or new is None:
+            told.append(f"{key}: {'no longer read' if new is None else 'read now'}")
+        elif key in ("images", "labels", "masks"):
+            told.append(f"{key}: {_by_image(old, new)}")
         elif isinstance(old, Mapping) and isinstance(new, Mapping):
             flat, flat_now = flatten(old), flatten(new)
             names = [name for name in {**flat_now, **flat} if flat.get(name) != flat_now.get(name)]
