@@ -32,7 +32,7 @@ class ScoreHead(nn.Module):
 
 
 class ActivationMapHead(ScoreHead):
-    """Convolutions, each with dropout and all but the last with ReLU; a linear map to class activation maps, without
+    """Convolutions, each with dropout and (all but the last) with ReLU; a linear map to class activation maps, without
     bias; pooling of each map to the class's score.
 
     Pooling and linear map can change places when the pooling is the average, so that the map ``sum_k w_{k,c} A_k`` has
@@ -45,6 +45,9 @@ class ActivationMapHead(ScoreHead):
         num_classes: K, without background, at least 1.
         width: channels of the convolutions.
         kernels: their sides, odd; an empty list for a linear map of the features themselves.
+        last_relu: ReLU behind the last convolution, too, which the paper's has not.
+        standardize: first bring each channel of the features to mean 0 and variance 1 (batch statistics in training,
+            running ones afterwards): a frozen trunk's channels differ by far in size.
         dropout: probability, element by element.
         decay: of the pooling: 1 is the average, 0 the maximum, between them global weighted rank pooling.
         sharpness: of log-mean-exp pooling, which takes the place of the former; None for the former.
@@ -63,6 +66,8 @@ class ActivationMapHead(ScoreHead):
         num_classes: int,
         width: int = 1024,
         kernels: Sequence[int] = (3, 3),
+        last_relu: bool = False,
+        standardize: bool = False,
         dropout: float = 0.5,
         decay: float = 1.0,
         sharpness: float | None = None,
@@ -77,9 +82,11 @@ class ActivationMapHead(ScoreHead):
             raise UserError(f"head.sharpness={sharpness}: give a number above 0, or null for ranked pooling.")
         self.decay, self.sharpness = decay, sharpness
         self.hidden = nn.Sequential()
+        if standardize:
+            self.hidden.add_module("standardize", nn.BatchNorm2d(in_channels, affine=False))
         for number, side in enumerate(kernels, 1):
             self.hidden.add_module(f"conv{number}", nn.Conv2d(in_channels, width, side, padding=side // 2))
-            if number < len(kernels):
+            if number < len(kernels) or last_relu:
                 self.hidden.add_module(f"relu{number}", nn.ReLU(inplace=True))
             self.hidden.add_module(f"dropout{number}", Dropout(dropout))
             in_channels = width
