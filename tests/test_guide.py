@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from secseg.cli import evaluate, make_cues, predict, train
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_mask, save_mask
+from tests.command import run_in_process
 from tests.conftest import REPOSITORY
 
 GUIDE = (REPOSITORY / "docs" / "own_images.md").read_text("utf-8")
 COMMANDS = [
     shlex.split(line) for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()
 ]
+MAINS = {
+    "make_cues.py": make_cues.main,
+    "train.py": train.main,
+    "predict.py": predict.main,
+    "evaluate.py": evaluate.main,
+}
 # What makes them small; the paths are the guide's own.
 SMALL = {
     "make_cues.py": [
@@ -63,25 +68,22 @@ def draw(root: Path, classes: tuple[str, ...], count: int = 6) -> None:
 
 
 @pytest.mark.parametrize("classes", [("cup", "scissors"), ("cup",)], ids=["two classes", "one class"])
-def test_the_four_commands_lead_from_labels_to_masks(classes: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_four_commands_lead_from_labels_to_masks(
+    classes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     draw(tmp_path / "my_data", classes)
+    monkeypatch.chdir(tmp_path)
     assert [Path(words[1]).name for words in COMMANDS] == list(SMALL)
-    for words in COMMANDS:
-        script = REPOSITORY / words[1]
-        done = subprocess.run(
-            [sys.executable, str(script), *words[2:], *SMALL[script.name]],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        assert done.stdout.splitlines()[-1].startswith("run: ")
+    for number, (_, script, *words) in enumerate(COMMANDS):
+        name = Path(script).name
+        run = tmp_path / "runs" / str(number)
+        outcome = run_in_process(MAINS[name], [*words, *SMALL[name]], run, monkeypatch, capsys)
+        assert outcome.code == 0, outcome.said[-2000:] + outcome.error[-3000:]
+        assert outcome.said.splitlines()[-1].startswith("run: ")
     for number in range(6):
         assert read_mask(tmp_path / "my_masks" / f"{number}.png", len(classes) + 1, (48, 64)).shape == (48, 64)
         assert (tmp_path / "my_masks" / "overlays" / f"{number}.jpg").is_file()
-    (results,) = (tmp_path / "runs" / "evaluate").rglob("results.json")
-    figures = json.loads(results.read_text("utf-8"))["figures"]
+    assert outcome.results is not None
+    figures = outcome.results["figures"]
     assert set(figures["with_crf"]["iou"]) == {"background", *classes}
     assert figures["with_crf"]["images"] == 2

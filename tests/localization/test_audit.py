@@ -22,7 +22,7 @@ from secseg.localization.audit import audit_cues, count_cues, summarize
 from secseg.localization.audit.official import OFFICIAL, OFFICIAL_QUALITY
 from secseg.localization.audit.tables import audit_table, classes_csv, images_csv
 from tests.localization.random_cues import NAMES, random_masks, random_store
-from tests.reference import cues as reference
+from tests.reference import cue_figures as reference
 
 
 def read(text: str) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from secseg.localization.audit import audit_cues
 from secseg.localization.compare import compare_cues, match
 from secseg.localization.compare_tables import comparison_csv, comparison_table
 from tests.localization.random_cues import NAMES, random_masks, random_store
-from tests.reference import cues as reference
+from tests.reference import cue_figures as reference
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -215,7 +215,7 @@ def test_refined_cues_need_one_network_alone(make: Make, tmp_path: Path) -> None
     assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
     assert outcome.results is not None
     assert outcome.results["figures"]["background"] is None
-    assert outcome.results["protocol"]["crf"]["backend"] == "exact"
+    assert outcome.results["protocol"]["crf"]["backend"] == "lattice"
     store = CueStore.load(out / "cues.safetensors")
     assert store.provenance["crf"]["scale"] == 12
     assert store.provenance["networks"]["background"] is None

@@ -83,6 +83,22 @@ def test_log_mean_exp_pooling_is_a_setting(images: Tensor) -> None:
     np.testing.assert_allclose(network(images).detach(), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_standardized_features_have_mean_0_and_variance_1_whatever_their_size(images: Tensor) -> None:
+    head = ActivationMapHead(4, 3, width=8, kernels=(), standardize=True)
+    features = torch.randn(6, 4, 5, 5) * torch.tensor([1.0, 100.0, 0.01, 3.0])[:, None, None] + 7
+    seen = head.hidden(features)
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.var((0, 2, 3), correction=0), torch.tensor([1.0, 1, 0.909, 1]), atol=0.1, rtol=0)
+    assert len([*head.parameters()]) == 1, "the classifier alone is trained"
+
+
+def test_relu_stands_behind_the_last_convolution_only_on_wish(images: Tensor) -> None:
+    for last_relu in (False, True):
+        network = tiny(last_relu=last_relu)
+        hidden = network.head.hidden(network.joined(network.features(images)))  # type: ignore[operator]
+        assert bool((hidden >= 0).all()) is last_relu
+
+
 def test_scores_from_features_equal_scores_from_images(images: Tensor) -> None:
     network = tiny()
     assert torch.equal(network.classify(network.features(images)), network(images))
