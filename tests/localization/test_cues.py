@@ -80,14 +80,22 @@ def test_conflicts_are_decided_as_the_import_of_the_official_file_decides_them(s
 
 def test_a_refined_cue_is_the_most_probable_class_above_the_threshold() -> None:
     probs = np.array([[0.6, 0.2, 0.34, 0.3], [0.1, 0.7, 0.33, 0.4], [0.3, 0.1, 0.33, 0.3]])[:, None]
-    assert refined_cues(probs, (1,), 0.5)[:, 0].tolist() == [[False, True, False, False], [False] * 4]
-    assert refined_cues(probs, (1,), 0.3)[:, 0].tolist() == [[False, True, False, True], [False] * 4]
+    assert refined_cues(probs, probs[1:], (1,), 0.5)[:, 0].tolist() == [[False, True, False, False], [False] * 4]
+    assert refined_cues(probs, probs[1:], (1,), 0.3)[:, 0].tolist() == [[False, True, False, True], [False] * 4]
 
 
-def test_a_class_that_refining_leaves_nothing_of_keeps_its_most_probable_location() -> None:
-    probs = np.array([[0.6, 0.2, 0.4, 0.3], [0.1, 0.7, 0.3, 0.4], [0.3, 0.1, 0.3, 0.3]])[:, None]
-    assert refined_cues(probs, (1, 2), 0.5)[1, 0].tolist() == [True, False, False, False]
-    assert not refined_cues(probs, (1,), 0.5)[1].any(), "not a class that the image has not"
+@pytest.mark.parametrize(("least", "count"), [(0.0, 1), (0.05, 2), (0.1, 5)])
+def test_a_class_that_refining_leaves_too_little_of_gets_where_its_map_is_highest(least: float, count: int) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(3, 6, 9))
+    probs = np.zeros((4, 6, 9))
+    probs[0] = 1
+    probs[:, 0, :6] = np.array([0, 1, 0, 0])[:, None]  # enough of the first class
+    cues = refined_cues(probs, maps, (1, 2), 0.5, least)
+    assert np.array_equal(cues[0], probs[1] == 1)
+    free = sorted((value for value in maps[1][probs[1] == 0].tolist()), reverse=True)
+    assert sorted(maps[1][cues[1]].tolist(), reverse=True) == free[:count]
+    assert not cues[2].any(), "not a class that the image has not"
 
 
 def test_a_class_that_the_classifier_does_not_see_has_no_cue_unless_it_is_the_most_probable() -> None:
@@ -113,7 +121,7 @@ def test_refined_maps_are_read_in_place_of_the_raw_ones() -> None:
     maps, saliency = random_maps(0, (2, 5, 6)), random_maps(1, (5, 6))
     cues = make_cue_map(maps, saliency, (1, 2), settings, probs=probs)
     assert np.array_equal(cues == 1, probs[1] > 0.5)
-    assert np.array_equal(cues == 0, background_cue(saliency, 0.2, 1) & ~refined_cues(probs, (1, 2)).any(0))
+    assert np.array_equal(cues == 0, background_cue(saliency, 0.2, 1) & ~refined_cues(probs, maps, (1, 2)).any(0))
 
 
 @pytest.mark.parametrize("background", ["saliency", "maps"])

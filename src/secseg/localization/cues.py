@@ -24,6 +24,7 @@ class CueSettings:
         min_score: least probability, by the classifier, of a class that gets cues; in [0, 1].
         conflict: which class a location of several keeps: ``smaller`` or ``stronger`` (see ``join_cues``).
         refine: refine the maps with the CRF; then cues are probabilities above ``refined_threshold``, in [0, 1).
+        least: of the refined cues, the share of the locations that each class of the image has at least; in [0, 1).
         background_score: score of the background at each location, for the CRF.
         background: what tells the background: ``saliency`` of a background network, or ``maps``, the highest of all
             classes' maps, those of absent classes too.
@@ -40,6 +41,7 @@ class CueSettings:
     conflict: str = "smaller"
     refine: bool = False
     refined_threshold: float = 0.5
+    least: float = 0.0
     background_score: float = 0.0
     background: str = "saliency"
     share: float = 0.1
@@ -49,7 +51,7 @@ class CueSettings:
     def __post_init__(self) -> None:
         problems = [
             f"cues.{key}={getattr(self, key)}: give a number of at least 0 and below 1."
-            for key in ("threshold", "refined_threshold", "share")
+            for key in ("threshold", "refined_threshold", "least", "share")
             if not (_is_number(getattr(self, key)) and 0 <= getattr(self, key) < 1)
         ]
         if not (_is_number(self.min_score) and 0 <= self.min_score <= 1):
@@ -89,24 +91,35 @@ def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 
     return cues
 
 
-def refined_cues(probs: np.ndarray, labels: Sequence[int], threshold: float = 0.5) -> np.ndarray:
+def refined_cues(
+    probs: np.ndarray, maps: np.ndarray, labels: Sequence[int], threshold: float = 0.5, least: float = 0.0
+) -> np.ndarray:
     """Return where each class of an image has a cue: where it is the most probable of all and above ``threshold``.
 
-    A class of which that leaves nothing keeps the location where it is most probable, the first of several: the image
-    has it somewhere, and no label goes without a cue in the official file either.
+    A class of which that leaves less than ``least`` of the locations, or nothing, gets those where its map is highest
+    and no other class has a cue, up to that number and one at least: the image has it somewhere, and no label goes
+    without a cue in the official file either.
 
-    Shape:
+    Args:
         probs: (K + 1, h, w), background first.
+        maps: (K, h, w), before they were refined.
         labels: class numbers from 1 to K; others have no cue.
-        returns: (K, h, w) bool.
+        threshold: least probability.
+        least: share of the locations, in [0, 1).
+
+    Returns:
+        (K, h, w) bool; classes overlap only where the image is too small for all.
     """
-    cues = np.zeros((len(probs) - 1, *probs.shape[1:]), dtype=bool)
     most = probs.argmax(0)
+    cues = np.zeros(maps.shape, dtype=bool)
     for number in labels:
-        cue = (most == number) & (probs[number] > threshold)
-        if not cue.any():
-            cue.flat[probs[number].argmax()] = True
-        cues[number - 1] = cue
+        cues[number - 1] = (most == number) & (probs[number] > threshold)
+    for number in labels:
+        lacking = max(1, int(least * most.size)) - int(cues[number - 1].sum())
+        if lacking > 0:
+            free = np.where(cues.any(0), -np.inf, maps[number - 1])
+            highest = np.argsort(-free, axis=None, kind="stable")[:lacking]
+            cues[number - 1].flat[highest] = True
     return cues
 
 
@@ -205,8 +218,8 @@ def make_cue_map(
     seen = tuple(labels) if scores is None else sure_classes(scores, labels, settings.min_score)
     if settings.refine:
         assert probs is not None
+        foreground = refined_cues(probs, maps, seen, settings.refined_threshold, settings.least)
         maps = probs[1:]
-        foreground = refined_cues(probs, seen, settings.refined_threshold)
     else:
         foreground = foreground_cues(maps, seen, settings.threshold)
     background = background_cue(saliency, settings.share, settings.median, settings.smooth)
