@@ -22,7 +22,6 @@ from secseg.data.images import read_image, save_mask
 from secseg.localization import map_files
 from secseg.localization.cues import background_cue, foreground_cues, join_cues
 from secseg.localization.files import load_localization
-from secseg.localization.map_files import read_maps
 from secseg.localization.maps import class_maps, saliency_map
 from secseg.localization.module import ClassificationModule
 from tests.command import Outcome, run_in_process
@@ -219,11 +218,6 @@ def test_refined_cues_need_one_network_alone(make: Make, tmp_path: Path) -> None
     store = CueStore.load(out / "cues.safetensors")
     assert store.provenance["crf"]["scale"] == 12
     assert store.provenance["networks"]["background"] is None
-    maps, scores, saliency = read_maps(out / "maps", "image05", (1, 3), 3)
-    assert saliency is None
-    assert maps.shape == (3, 9, 9)
-    assert not maps[1].any(), "only the maps of the image's classes are kept"
-    assert scores[0] == pytest.approx(maps[0].mean(), abs=1e-3)
 
 
 def test_cues_are_exported_and_any_file_is_audited(make: Make, root: Path) -> None:
