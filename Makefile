@@ -7,7 +7,7 @@ TOOLS := .venv/.tools
 
 help:
 	@echo 'make install   the project in .venv'
-	@echo 'make demo      train, evaluate and draw pictures on the built-in data: minutes on two cores'
+	@echo 'make demo      from image-level labels to cues to masks, on the built-in data: minutes on two cores'
 	@echo 'make test      lint, types, tests; builds pydensecrf, which needs a C++ compiler'
 
 install: $(INSTALLED)
@@ -24,8 +24,10 @@ $(TOOLS): $(INSTALLED)
 	@touch $@
 
 demo: install
-	$(BIN)/python src/train.py experiment=demo
+	$(BIN)/python src/make_cues.py localization=efficientnet_lite0_fast
+	$(BIN)/python src/train.py experiment=demo data.cues=cues/shapes_efficientnet_lite0_fast/cues.safetensors
 	@folder=$$(ls -dt runs/demo/*/ | head -n 1); \
+	echo "Cues made from the labels:      cues/shapes_efficientnet_lite0_fast/audit/audit.html"; \
 	echo "Photographs, cues, predictions: $${folder}pictures"; \
 	echo "Losses and scores over time:    $${folder}curves.png"; \
 	echo "Figures with their protocol:    $${folder}results.json"

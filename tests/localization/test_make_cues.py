@@ -220,6 +220,22 @@ def test_refined_cues_need_one_network_alone(make: Make, tmp_path: Path) -> None
     assert store.provenance["networks"]["background"] is None
 
 
+def test_a_cue_file_is_audited_without_its_images(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = root / "cues.safetensors"
+    words = ["stage=audit", f"cue_file={own}", f"against={own}", "~data"]
+    outcome = run_in_process(main, words, tmp_path / "alone", monkeypatch, capsys)
+    assert outcome.code == 0, outcome.error
+    assert outcome.results is not None
+    figures = outcome.results["figures"]["audit"]
+    assert figures["images"] == COUNT
+    assert set(figures["classes"]) == set(CLASSES), "as the file names them"
+    assert figures["against"]["identical"] == COUNT
+    refused = run_in_process(main, ["~data"], tmp_path / "all", monkeypatch, capsys)
+    assert "data has no option chosen" in refused.error
+
+
 def test_cues_are_exported_and_any_file_is_audited(make: Make, root: Path) -> None:
     outcome = make("cues=official", "export=official", "stage=export")
     assert ran(outcome) == ["export"]

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from secseg.data.classes import VOC_CLASSES, VOID
 from secseg.data.cue_pngs import export_pngs
 from secseg.data.cue_store import open_cues
 from secseg.data.imageset import ImageSet
 from secseg.data.official_cues import GRID
 from secseg.data.official_export import export_official
+from secseg.localization.audit import audit_cues
 from secseg.localization.audit.writing import audit
+from secseg.localization.compare import compare_cues
 
 EXPORTS = ("official", "png")
 OFFICIAL = "localization_cues.pickle.gz"
@@ -23,6 +26,20 @@ def audit_file(
     """Audit any cue file, against another one where it is named: as ``audit`` does."""
     other = None if against is None else open_cues(against)
     return audit(open_cues(path), images, folder, other, scored)
+
+
+def audit_alone(path: Path, against: str | None) -> dict[str, Any]:
+    """Return the figures of any cue file by itself, and against another one where it is named, over all its images.
+
+    Its classes are those it names; a file that names none has VOC's, or numbers where it has more.
+    """
+    store = open_cues(path)
+    most = int(max((row[row != VOID].max(initial=0) for row in store.labels), default=0))
+    numbers = ("background", *(f"class {number}" for number in range(1, most + 1)))
+    known = store.provenance.get("class_names", VOC_CLASSES)
+    names = known if len(known) > most else numbers
+    other = None if against is None else compare_cues(store, open_cues(against), None, names)
+    return {**audit_cues(store, names), "against": other}
 
 
 def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[str, Any]:

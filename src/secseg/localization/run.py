@@ -18,7 +18,7 @@ from secseg.localization.audit.tables import audit_table
 from secseg.localization.compare_tables import comparison_table
 from secseg.localization.heads import ScoreHead
 from secseg.localization.pipeline import Pipeline, cue_settings
-from secseg.localization.products import EXPORTS, audit_file, export_file
+from secseg.localization.products import EXPORTS, audit_alone, audit_file, export_file
 from secseg.runtime import save_config, versions, write_results
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     check(config)
     run = Path(config["run_dir"])
+    if config.get("data") is None:
+        return _audit_alone(config, run)
     data = build(config["data"], seed=config["seed"])
     if not isinstance(data, ImageDataModule):
         raise UserError(f"data: {config['data'].get('_target_')} is no data module of secseg.")
@@ -104,13 +106,35 @@ def _of_cue_file(config: Mapping[str, Any], data: ImageDataModule, run: Path) ->
     }
 
 
+def _audit_alone(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Audit a cue file without its images (``~data``): all that masks and pictures are not needed for."""
+    save_config(run, config)
+    started = time.perf_counter()
+    figures = audit_alone(Path(config["cue_file"]).expanduser(), config["against"])
+    results: dict[str, Any] = {
+        "figures": {name: figures if name == "audit" else None for name in STAGES},
+        "protocol": {"data": None, "cues": {"file": config["cue_file"]}},
+        "time": {"audit": time.perf_counter() - started},
+        "ran": ["audit"],
+        "versions": versions(),
+    }
+    write_results(run, results)
+    _show(results["figures"])
+    return results
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Check ``config`` before any data is looked at.
 
     Raises:
         UserError: with every problem that is found, each naming its key and the legal values.
     """
-    absent = [key for key in ("data", "localization", "cues", "crf", "logger") if not isinstance(config[key], dict)]
+    alone = config["stage"] == "audit" and config["cue_file"] is not None
+    absent = [
+        key
+        for key in ("data", "localization", "cues", "crf", "logger")
+        if not isinstance(config.get(key), dict) and not (key == "data" and alone)
+    ]
     if absent:
         raise UserError("\n".join(f"{key} has no option chosen: give {key}=<option>." for key in absent))
     problems = [*_choices(config), *_numbers(config), *_cues(config), *_networks(config["localization"])]
