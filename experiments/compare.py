@@ -18,10 +18,11 @@ from secseg.crf import CRFParams, build_crf
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.evaluation.bootstrap import bootstrap_difference, mean_iou
+from secseg.files import atomic_write
 from secseg.inference import Predictor, Protocol
 from secseg.loading import find_network, load_network, read_checkpoint
 from secseg.metrics import SegmentationScore
-from secseg.parallel import side_by_side
+from secseg.parallel import results_of
 from secseg.progress import ImageMeter
 
 
@@ -55,14 +56,13 @@ def confusions(run: Path, split: str) -> tuple[np.ndarray, list[int]]:
 
     items = list(zip(images.images, images.masks, strict=True))
     found = {}
-    with ImageMeter(run.name, len(items)) as meter, closing(side_by_side(one, items, None)) as results:
+    with ImageMeter(run.name, len(items)) as meter, closing(results_of(one, items)) as results:
         for item, result in results:
-            if isinstance(result, Exception):
-                raise result
             found[item] = result
             meter.update()
     counts = np.stack([found[item] for item in items], 1)
-    np.savez_compressed(kept, counts=counts)
+    with atomic_write(kept) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, counts=counts)
     return counts, scored
 
 

@@ -13,7 +13,7 @@ import yaml
 from secseg.config import config_dir
 from secseg.data.classes import VOC_CLASSES
 from secseg.errors import UserError
-from secseg.files import atomic_write, sha256
+from secseg.files import sha256, write_text
 from secseg.loading import build_stored, find_network, read_checkpoint, stored_in_checkpoint
 from secseg.model_card import model_card
 from secseg.model_file import NAME, StoredNetwork, write_model
@@ -149,6 +149,5 @@ def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[s
 
 def write_folder(out: Path, card: str, network: SegmentationNet, backbone: Mapping[str, Any]) -> None:
     """Write the card, then the weights: a folder with weights is whole."""
-    with atomic_write(out / CARD) as temporary:
-        temporary.write_text(card, encoding="utf-8")
+    write_text(out / CARD, card)
     write_model(out / NAME, network, backbone)

@@ -46,6 +46,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all.
+
+    Raises:
+        UserError: as ``atomic_write``.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
     """Make ``folder`` and hold its lock, a file ``name`` in it; the system releases it however the process ends.

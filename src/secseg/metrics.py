@@ -78,16 +78,13 @@ class SegmentationScore:
 
         A class in neither prediction nor truth has IoU NaN and is left out of the mean.
         """
-        hits = np.diag(self.confusion).astype(np.float64)
-        union = self.confusion.sum(0) + self.confusion.sum(1) - hits
         total = self.confusion.sum()
-        iou = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
-        by_name = dict(zip(self.class_names, iou.tolist(), strict=True))
+        by_name = dict(zip(self.class_names, class_iou(self.confusion).tolist(), strict=True))
         values = np.array([by_name[name] for name in self.scored])
         return {
             "miou": float(np.nanmean(values)) if np.isfinite(values).any() else float("nan"),
             "iou": by_name,
-            "pixel_accuracy": float(hits.sum() / total) if total else float("nan"),
+            "pixel_accuracy": float(np.trace(self.confusion) / total) if total else float("nan"),
         }
 
     def size_bias(self) -> dict[str, float]:
@@ -98,6 +95,13 @@ class SegmentationScore:
         predicted, true = self.confusion.sum(0), self.confusion.sum(1)
         bias = np.divide(predicted, true, out=np.full(len(true), np.nan), where=true > 0)
         return dict(zip(self.class_names, bias.tolist(), strict=True))
+
+
+def class_iou(confusion: np.ndarray) -> np.ndarray:
+    """Return the IoU (..., C) of each class from counts (..., C, C) by (truth, prediction); NaN for one in neither."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    union = confusion.sum(-1) + confusion.sum(-2) - hits
+    return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
 
 
 def _flat(values: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 import secseg
 from secseg.errors import UserError
 from secseg.files import atomic_write
-from secseg.networks import Normalization, SegmentationNet
+from secseg.networks import Normalization, SegmentationNet, TrunkNet
 
 NAME = "model.safetensors"
 FORMAT, VERSION = "secseg.network", 1
@@ -50,19 +50,20 @@ def write_model(path: str | Path, network: SegmentationNet, backbone: Mapping[st
     Raises:
         UserError: where it cannot be written.
     """
+    node = without_first_weights({key: backbone[key] for key in _BACKBONE})
+    write_network(path, network, FORMAT, {"version": VERSION, "backbone": node})
+
+
+def write_network(path: str | Path, network: TrunkNet, kind: str, description: Mapping[str, Any]) -> None:
+    """Write the weights of ``network`` as safetensors. ``description`` with its class names and normalisation is JSON
+    under the key ``kind`` of the metadata."""
     header = {
-        "version": VERSION,
-        "backbone": without_first_weights({key: backbone[key] for key in _BACKBONE}),
+        **description,
         "class_names": network.class_names,
         "normalization": asdict(network.trunk.normalization),
         "written_with": secseg.__version__,
     }
-    write_tensors(path, network.state_dict(), FORMAT, header)
-
-
-def write_tensors(path: str | Path, state: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors, with ``header`` as JSON under the key ``kind`` of its metadata."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors, {kind: json.dumps(header, sort_keys=True)}))
 

@@ -7,9 +7,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 import torch
+
+from secseg.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,6 +46,36 @@ def side_by_side(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)
+
+
+def results_of(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Generator[tuple[Item, Result], None, None]:
+    """Yield each item with the result of ``work``, as ``side_by_side`` does; what it raises is raised."""
+    with closing(side_by_side(work, items, workers)) as results:
+        for item, result in results:
+            if isinstance(result, Exception):
+                raise result
+            yield item, result
+
+
+def results_and_problems(
+    work: Callable[[Item], Result], items: Iterable[Item]
+) -> tuple[list[Result | None], list[UserError]]:
+    """Return the result of ``work`` for each item, None where it raised a UserError, and these errors; others are
+    raised."""
+    results: list[Result | None] = []
+    problems = []
+    with closing(side_by_side(work, items)) as found:
+        for _, result in found:
+            if isinstance(result, UserError):
+                problems.append(result)
+                results.append(None)
+            elif isinstance(result, Exception):
+                raise result
+            else:
+                results.append(result)
+    return results, problems
 
 
 def _taken(future: Future[Result]) -> Result | Exception:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from secseg.data.classes import voc_palette
 from secseg.data.imageset import ImageSet
+from tests.tiny_network import BACKBONE
 
 CLASSES = ("background", "red", "green", "blue")
 OPTIM = {
@@ -22,13 +23,7 @@ OPTIM = {
 NETWORK = {
     "input_size": 65,
     "freeze": False,
-    "trunk": {
-        "_target_": "secseg.networks.trunk.TimmTrunk",
-        "model": "test_efficientnet",
-        "weights": None,
-        "output_stride": 8,
-        "levels": None,
-    },
+    "trunk": BACKBONE["trunk"],
     "head": {
         "_target_": "secseg.localization.heads.ActivationMapHead",
         "width": 16,

@@ -14,14 +14,13 @@ from torch.utils.data import DataLoader, Sampler
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import CueStore, find_cues, open_cues
 from secseg.data.datasets import EvaluationImages, TrainingImages, gather
-from secseg.data.feature_cache import FeatureCache
+from secseg.data.feature_cache import FeatureCache, cache_folder
 from secseg.data.imageset import ImageSet
 from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.stream import ShuffledStream
 from secseg.data.voc import check_cues, open_split
 from secseg.errors import UserError
-from secseg.files import user_cache
 from secseg.networks import SegmentationNet, trunk_fingerprint
 
 log = logging.getLogger(__name__)
@@ -161,8 +160,8 @@ class ImageDataModule(pl.LightningDataModule):
         """Serve batches for ``network``; where its trunk is frozen, compute the features that the cache lacks."""
         size = input_size
         features: tuple[FeatureCache | None, FeatureCache | None] = (None, None)
-        if network.freeze and self.feature_cache != "off":
-            folder = Path(self.feature_cache or user_cache() / "features").expanduser()
+        folder = cache_folder(self.feature_cache)
+        if network.freeze and folder is not None:
             key = trunk_fingerprint(network)
             caches = (
                 FeatureCache(folder, key, size, "train", self.mirror),

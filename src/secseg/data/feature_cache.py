@@ -20,11 +20,16 @@ from tqdm import tqdm
 from secseg.data.images import read_image
 from secseg.data.transforms import evaluation_input, mirror, training_input
 from secseg.errors import UserError
-from secseg.files import atomic_write
+from secseg.files import atomic_write, user_cache
 
 log = logging.getLogger(__name__)
 
 RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"train": training_input, "eval": evaluation_input}
+
+
+def cache_folder(setting: str | None) -> Path | None:
+    """Return the folder that ``data.feature_cache`` means: None is the user's cache folder, ``off`` no cache (None)."""
+    return None if setting == "off" else Path(setting or user_cache() / "features").expanduser()
 
 
 class FeatureCache:

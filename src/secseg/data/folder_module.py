@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from secseg.data.images import image_size, read_mask
 from secseg.data.imageset import ImageSet
 from secseg.data.labels import Labels, check_same_labels
 from secseg.errors import UserError, listing
-from secseg.parallel import side_by_side
+from secseg.parallel import results_and_problems
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +128,6 @@ def _check_masks(images: ImageSet, required: bool) -> None:
     def check(pair: tuple[Path, Path]) -> None:
         read_mask(pair[1], len(images.class_names), image_size(pair[0]))
 
-    problems = []
-    with closing(side_by_side(check, pairs)) as results:
-        for _, result in results:
-            if isinstance(result, UserError):
-                problems.append(str(result))
-            elif isinstance(result, Exception):
-                raise result
+    _, problems = results_and_problems(check, pairs)
     if problems:
         raise UserError(f"{len(problems)} masks of {images.title} cannot be used:\n{listing(problems)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from secseg.data.images import read_mask
 from secseg.data.imageset import ImageSet
 from secseg.data.label_table import LabelTable, read_table
 from secseg.errors import UserError, listing, nearest
-from secseg.parallel import side_by_side
+from secseg.parallel import results_and_problems
 
 CUE_SUFFIXES = (".safetensors", ".pickle", ".pkl", ".gz")
 BACKGROUND = "background"
@@ -93,18 +92,10 @@ def labels_in_masks(images: ImageSet) -> Labels:
         values = np.unique(read_mask(path, len(images.class_names)))
         return tuple(int(value) for value in values if value not in (0, VOID))
 
-    labels, problems = {}, []
-    with closing(side_by_side(classes, images.masks)) as results:
-        for name, (_, found) in zip(images.names, results, strict=True):
-            if isinstance(found, UserError):
-                problems.append(str(found))
-            elif isinstance(found, Exception):
-                raise found
-            else:
-                labels[name] = found
+    found, problems = results_and_problems(classes, images.masks)
     if problems:
         raise UserError(f"{len(problems)} masks of {images.title} give no labels:\n{listing(problems)}")
-    return labels
+    return {name: labels for name, labels in zip(images.names, found, strict=True) if labels is not None}
 
 
 def check_same_labels(ours: Mapping[str, Collection[int]], cues: Mapping[str, Collection[int]]) -> None:

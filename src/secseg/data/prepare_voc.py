@@ -23,7 +23,7 @@ from secseg.data.cue_store import open_cues
 from secseg.data.images import read_mask, save_mask
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.errors import UserError, listing
-from secseg.files import atomic_write
+from secseg.files import atomic_write, write_text
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +103,7 @@ def prepare(
     missing = {name for name in sources.train_aug if not _is_mask(folder / AUGMENTED / f"{name}.png")}
     if missing:
         _convert_sbd(fetch(sources.sbd, store), folder, missing)
-    with atomic_write(folder / LISTS[0] / "train_aug.txt") as temporary:
-        temporary.write_text("\n".join(sources.train_aug) + "\n")
+    write_text(folder / LISTS[0] / "train_aug.txt", "\n".join(sources.train_aug) + "\n")
     check(folder, sources)
     if cues is not None:
         imported = open_cues(cues)

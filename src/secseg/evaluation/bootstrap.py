@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from secseg.errors import UserError
+from secseg.metrics import class_iou
 
 
 class Difference(NamedTuple):
@@ -62,9 +63,7 @@ def bootstrap_difference(
 
 def mean_iou(confusion: np.ndarray, scored: Sequence[int]) -> np.ndarray:
     """Return the mean IoU (...) of counts (..., C, C) over the classes ``scored``; NaN where none of them occurs."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
-    union = confusion.sum(-1) + confusion.sum(-2) - hits
-    iou = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)[..., list(scored)]
+    iou = class_iou(confusion)[..., list(scored)]
     found = np.isfinite(iou)
     return np.divide(
         np.where(found, iou, 0).sum(-1), found.sum(-1), out=np.full(iou.shape[:-1], np.nan), where=found.any(-1)

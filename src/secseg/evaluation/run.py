@@ -22,7 +22,7 @@ from secseg.files import sha256
 from secseg.inference import open_predictor
 from secseg.loading import find_network, read_checkpoint
 from secseg.model_file import is_safetensors
-from secseg.parallel import side_by_side
+from secseg.parallel import results_of
 from secseg.progress import ImageMeter
 from secseg.runtime import build_loggers, finish_loggers, save_config, versions, write_results
 from secseg.visualize import GalleryItem, panel, save_figure
@@ -133,11 +133,8 @@ def _score_network(
 
     seconds = {"network_seconds": 0.0, "crf_seconds": 0.0}
     items = list(zip(images.names, images.images, images.masks, strict=True))
-    with ImageMeter("evaluate", len(items)) as meter, closing(side_by_side(one, items, config["workers"])) as results:
-        for _, result in results:
-            if isinstance(result, Exception):
-                raise result
-            parts, network_seconds, crf_seconds = result
+    with ImageMeter("evaluate", len(items)) as meter, closing(results_of(one, items, config["workers"])) as results:
+        for _, (parts, network_seconds, crf_seconds) in results:
             for evaluation, part in zip(evaluations.values(), parts, strict=True):
                 evaluation.merge(part)
             seconds["network_seconds"] += network_seconds

@@ -9,7 +9,7 @@ from typing import Any
 from secseg.evaluation.figures import boundary_figure, confusion_figure, iou_figure, size_bias_figure
 from secseg.evaluation.scores import Evaluation
 from secseg.evaluation.tables import confusion_csv, per_class_csv, per_image_csv
-from secseg.files import atomic_write
+from secseg.files import write_text
 from secseg.visualize import save_figure
 
 WORST = 10
@@ -53,8 +53,7 @@ def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) 
             score.confusion, score.class_names, score.scored, variant
         )
     for name, text in texts.items():
-        with atomic_write(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     for name, figure in figures.items():
         save_figure(figure, folder / name)
     return {variant: {**result, "worst": evaluations[variant].worst(WORST)} for variant, result in results.items()}

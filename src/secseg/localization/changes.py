@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError
 from secseg.files import sha256
-from secseg.parallel import side_by_side
+from secseg.parallel import results_of
 from secseg.runtime.records import flatten
 
 STARTED = "started.json"
@@ -50,13 +49,7 @@ def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
         except OSError as error:
             raise UserError(f"Cannot read {files[name]}: {error.strerror}.") from error
 
-    digests = {}
-    with closing(side_by_side(one, files)) as results:
-        for name, result in results:
-            if isinstance(result, Exception):
-                raise result
-            digests[name] = result
-    return digests
+    return dict(results_of(one, files))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

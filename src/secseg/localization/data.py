@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -128,7 +127,9 @@ def split_holdout(images: ImageSet, holdout: float | Sequence[str]) -> tuple[Ima
             raise UserError(f"holdout names images that are not in {images.title}:\n{listing(unknown)}")
     if len(chosen) == len(images.names):
         raise UserError(f"holdout={holdout} leaves no image of {images.title} to train on.")
-    return _some(images, chosen, inside=False), _some(images, chosen, inside=True)
+    inside = [name in chosen for name in images.names]
+    train, held_out = ([at for at, there in enumerate(inside) if there is part] for part in (False, True))
+    return images.take(train), images.take(held_out)
 
 
 def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
@@ -149,13 +150,3 @@ def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
     positives = labels.sum(0)
     negatives = (len(labels) - positives).clamp(min=1)
     return (negatives / positives.clamp(min=1)).where(positives > 0, 1.0)
-
-
-def _some(images: ImageSet, names: set[str], inside: bool) -> ImageSet:
-    kept = [number for number, name in enumerate(images.names) if (name in names) is inside]
-    return dataclasses.replace(
-        images,
-        names=tuple(images.names[number] for number in kept),
-        images=tuple(images.images[number] for number in kept),
-        masks=None if images.masks is None else tuple(images.masks[number] for number in kept),
-    )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-import secseg
 from secseg.errors import UserError
 from secseg.loading import build_checked, check_parts
 from secseg.localization.heads import ScoreHead
 from secseg.localization.networks import LocalizationNet, build_localization_net
-from secseg.model_file import read_normalization, without_first_weights, write_tensors
+from secseg.model_file import read_normalization, without_first_weights, write_network
 
 FORMAT, VERSION = "secseg.localization", 1
 _NODE = ("input_size", "freeze", "trunk", "head")
@@ -32,14 +30,8 @@ def save_localization(path: str | Path, network: LocalizationNet, node: Mapping[
     Raises:
         UserError: where it cannot be written.
     """
-    header = {
-        "version": VERSION,
-        "network": without_first_weights({key: node[key] for key in _NODE}),
-        "class_names": network.class_names,
-        "normalization": asdict(network.trunk.normalization),
-        "written_with": secseg.__version__,
-    }
-    write_tensors(path, network.state_dict(), FORMAT, header)
+    stored = without_first_weights({key: node[key] for key in _NODE})
+    write_network(path, network, FORMAT, {"version": VERSION, "network": stored})
 
 
 def load_localization(path: str | Path) -> LocalizationNet:

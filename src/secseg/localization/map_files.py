@@ -19,7 +19,7 @@ from secseg.files import atomic_write, remove_leftovers
 from secseg.localization.heads import ActivationMapHead
 from secseg.localization.maps import class_maps, saliency_map
 from secseg.localization.networks import LocalizationNet
-from secseg.parallel import side_by_side
+from secseg.parallel import results_of
 from secseg.progress import ImageMeter
 
 SUFFIX = ".safetensors"
@@ -86,10 +86,8 @@ def write_maps(
         for name, path in zip(images.names, images.images, strict=True)
         if not _file(folder, name).is_file()
     ]
-    with ImageMeter("maps", len(missing)) as meter, closing(side_by_side(one, missing, workers)) as results:
-        for _, result in results:
-            if isinstance(result, Exception):
-                raise result
+    with ImageMeter("maps", len(missing)) as meter, closing(results_of(one, missing, workers)) as results:
+        for _ in results:
             meter.update()
 
 

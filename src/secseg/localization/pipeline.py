@@ -33,7 +33,7 @@ from secseg.localization.products import audit_file, export_file
 from secseg.localization.refine import refine
 from secseg.localization.stages import Stage, WorkFolder
 from secseg.localization.training import NAME, open_cache, train_classifier
-from secseg.parallel import side_by_side
+from secseg.parallel import results_of
 from secseg.progress import ImageMeter
 from secseg.runtime import build_loggers, finish_loggers
 
@@ -224,11 +224,9 @@ class Pipeline:
         cues = {}
         with (
             ImageMeter("cues", len(items)) as meter,
-            closing(side_by_side(one, items, self.config["workers"])) as results,
+            closing(results_of(one, items, self.config["workers"])) as results,
         ):
             for (name, _path), result in results:
-                if isinstance(result, Exception):
-                    raise result
                 cues[name] = Cues(self.labels[name], result)
                 meter.update()
         CueStore.from_dict(cues, self._provenance()).save(self.cue_file)

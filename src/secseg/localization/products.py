@@ -34,7 +34,7 @@ def audit_alone(path: Path, against: str | None) -> dict[str, Any]:
     Its classes are those it names; a file that names none has VOC's, or numbers where it has more.
     """
     store = open_cues(path)
-    most = int(max((row[row != VOID].max(initial=0) for row in store.labels), default=0))
+    most = int(store.labels[store.labels != VOID].max(initial=0))
     numbers = ("background", *(f"class {number}" for number in range(1, most + 1)))
     known = store.provenance.get("class_names", VOC_CLASSES)
     names = known if len(known) > most else numbers

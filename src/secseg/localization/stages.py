@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError
-from secseg.files import atomic_write
+from secseg.files import write_text
 from secseg.localization.changes import STARTED, differences, digest, fingerprint
 
 log = logging.getLogger(__name__)
@@ -189,5 +189,4 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, value: Any) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    write_text(path, json.dumps(value, indent=1) + "\n")

@@ -11,10 +11,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from secseg.callbacks import Progress, SpeedMonitor
-from secseg.data.feature_cache import FeatureCache
+from secseg.data.feature_cache import FeatureCache, cache_folder
 from secseg.data.imageset import ImageSet
 from secseg.errors import UserError
-from secseg.files import user_cache
 from secseg.localization.data import LabelledDataModule, LabelledImages, positive_weights, split_holdout
 from secseg.localization.files import save_localization
 from secseg.localization.module import ClassificationModule
@@ -114,9 +113,9 @@ def train_classifier(
 
 def open_cache(network: LocalizationNet, mirror: bool, feature_cache: str | None) -> FeatureCache | None:
     """Return the cache of a frozen trunk's features as ``train_classifier`` uses it, None where there is none."""
-    if not network.freeze or feature_cache == "off":
+    folder = cache_folder(feature_cache)
+    if not network.freeze or folder is None:
         return None
-    folder = Path(feature_cache or user_cache() / "features")
     return FeatureCache(folder, trunk_fingerprint(network), network.input_size, "train", mirror)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError, listing
-from secseg.files import atomic_write, locked, remove_leftovers
+from secseg.files import locked, remove_leftovers, write_text
 from secseg.prediction.sources import Photograph
 from secseg.runtime.records import flatten
 
@@ -112,8 +112,7 @@ class MaskFolder:
 
     def _write_record(self, settings: Mapping[str, Any], replaces_older: bool) -> None:
         record = {"settings": dict(settings), "replaces_older": replaces_older}
-        with atomic_write(self.path / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        write_text(self.path / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

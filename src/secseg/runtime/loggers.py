@@ -19,7 +19,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from secseg.errors import UserError, nearest
-from secseg.files import atomic_write
+from secseg.files import atomic_write, write_text
 
 log = logging.getLogger(__name__)
 
@@ -176,8 +176,7 @@ def _wandb_id(folder: Path) -> str:
     if path.is_file():
         return path.read_text().strip()
     run_id = secrets.token_hex(4)
-    with atomic_write(path) as temporary:
-        temporary.write_text(run_id + "\n")
+    write_text(path, run_id + "\n")
     return run_id
 
 

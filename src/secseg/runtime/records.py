@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 import secseg
 from secseg.errors import listing
-from secseg.files import atomic_write
+from secseg.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -142,8 +141,7 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
         ]
         if changed:
             log.warning("The run goes on with other settings than it had:\n%s", listing(changed, most=30))
-    with atomic_write(path) as temporary:
-        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from secseg.data.classes import VOID
 from secseg.data.cue_store import CueStore
 from secseg.data.images import read_mask
 from secseg.errors import UserError, listing
-from secseg.parallel import side_by_side
+from secseg.parallel import results_and_problems
 from secseg.resizing import resize_mask
 
 
@@ -25,8 +25,6 @@ def count_right(store: CueStore, masks: Mapping[str, Path], classes: int) -> tup
     Raises:
         UserError: with all masks that cannot be read.
     """
-    counts = np.zeros((3, len(masks), classes), dtype=np.int64)
-    broken = []
 
     def compare(name: str) -> np.ndarray:
         cues = store[name].map
@@ -34,14 +32,8 @@ def count_right(store: CueStore, masks: Mapping[str, Path], classes: int) -> tup
         parts = (cues[truth != VOID], cues[cues == truth], truth.reshape(-1))
         return np.stack([np.bincount(part, minlength=256)[:classes] for part in parts])
 
-    for row, (_, found) in enumerate(side_by_side(compare, masks)):
-        if isinstance(found, UserError):
-            broken.append(found)
-        elif isinstance(found, Exception):
-            raise found
-        else:
-            counts[:, row] = found
+    counts, broken = results_and_problems(compare, masks)
     if broken:
         raise UserError(f"{len(broken)} of {len(masks)} masks cannot be used:\n{listing(broken)}")
-    known, right, true = counts
+    known, right, true = np.array(counts, dtype=np.int64).swapaxes(0, 1)
     return known, right, true

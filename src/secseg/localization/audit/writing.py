@@ -11,7 +11,7 @@ from typing import Any
 
 from secseg.data.cue_store import CueStore
 from secseg.data.imageset import ImageSet
-from secseg.files import atomic_write
+from secseg.files import write_text
 from secseg.localization.audit.counts import CueCounts, count_cues
 from secseg.localization.audit.examples import choose, gallery_item
 from secseg.localization.audit.figures import classes_figure
@@ -54,16 +54,14 @@ def audit(
         UserError: as :func:`~secseg.localization.audit.count_cues`; if ``against`` has none of the images; if the
             folder cannot be written.
     """
-    masks = masks_of(images)
+    masks, compared = masks_of(images), None
     counts = count_cues(store, images.class_names, masks, images.names)
     figures = summarize(counts, store.provenance.get("overlaps"), scored)
-    if against is None:
-        write_audit(folder, figures, counts, store, images)
-        return {**figures, "against": None}
-    comparison = match(store, against, images.names, images.class_names, masks)
-    compared = summarize_comparison(comparison, scored)
-    _write_text(Path(folder) / "comparison.json", _json(compared))
-    _write_text(Path(folder) / "comparison.csv", comparison_csv(comparison))
+    if against is not None:
+        comparison = match(store, against, images.names, images.class_names, masks)
+        compared = summarize_comparison(comparison, scored)
+        write_text(Path(folder) / "comparison.json", _json(compared))
+        write_text(Path(folder) / "comparison.csv", comparison_csv(comparison))
     write_audit(folder, figures, counts, store, images, compared)
     return {**figures, "against": compared}
 
@@ -101,7 +99,7 @@ def write_audit(
         "images.csv": images_csv(counts),
     }
     for name, text in texts.items():
-        _write_text(folder / name, text)
+        write_text(folder / name, text)
     save_figure(bars, folder / "classes.png")
     sections = choose(counts)
     items = _read(sorted({row for section in sections for row in section.rows}), counts, store, images)
@@ -109,7 +107,7 @@ def write_audit(
     bars.savefig(png, format="png")
     title = f"Cues of {images.title}"
     tables = [audit_table(figures), *([] if compared is None else [comparison_table(compared, "cues", "against")])]
-    _write_text(folder / "audit.html", audit_page(title, tables, png.getvalue(), sections, items, images))
+    write_text(folder / "audit.html", audit_page(title, tables, png.getvalue(), sections, items, images))
     few = [section for section in choose(counts, ROWS, 0) if any(row in items for row in section.rows)]
     if few:
         save_figure(audit_figure(few[-2:], items, images), folder / "audit.png")
@@ -134,8 +132,3 @@ def _read(rows: list[int], counts: CueCounts, store: CueStore, images: ImageSet)
 
 def _json(figures: dict[str, Any]) -> str:
     return json.dumps(figures, indent=2, allow_nan=False) + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
