@@ -1,0 +1,84 @@
+"""Side-by-side timing: the ways to do one thing take turns in one process, so that a busy machine slows all alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from secseg.files import write_text
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int = 5, warm: int = 1) -> dict[str, list[float]]:
+    """Call each way in turn, ``rounds`` times after ``warm`` calls that do not count; return seconds by name."""
+    for way in ways.values():
+        for _ in range(warm):
+            way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratios(seconds: Mapping[str, Sequence[float]], against: str) -> dict[str, float]:
+    """How many times faster each way is than ``against``: the median over rounds of the quotient of each round."""
+    return {
+        name: statistics.median(base / own for base, own in zip(seconds[against], values, strict=True))
+        for name, values in seconds.items()
+    }
+
+
+def timing_table(seconds: Mapping[str, Sequence[float]], against: str, per: int = 1, unit: str = "ms") -> str:
+    """A Markdown table of the medians, their spread, and how many times faster than ``against`` each way is.
+
+    Args:
+        seconds: of each round, by the name of the way (see ``alternate``).
+        against: the way that the others are compared with.
+        per: the figures are divided by this (images in a call, say).
+        unit: ``ms`` or ``s``.
+    """
+    factor = (1000 if unit == "ms" else 1) / per
+    faster = ratios(seconds, against)
+    rows = [f"| way | median, {unit} | least - most | times faster |", "| --- | ---: | ---: | ---: |"]
+    for name, values in seconds.items():
+        low, middle, high = (factor * f(values) for f in (min, statistics.median, max))
+        rows.append(f"| {name} | {middle:.3g} | {low:.3g} - {high:.3g} | {faster[name]:.2f} |")
+    return "\n".join(rows)
+
+
+def machine() -> str:
+    """The machine, and the versions that matter, in a line."""
+    import numba
+    import torch
+
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else "no GPU, "
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numba {numba.__version__}"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {gpu}{versions}"
+
+
+def report(name: str, title: str, sections: Mapping[str, str]) -> None:
+    """Print the tables and write them, with the machine, to ``benchmarks/results/<name>.md``.
+
+    Args:
+        name: of the file.
+        title: its first line.
+        sections: heading of each table to its text.
+    """
+    parts = [f"# {title}", machine(), *(f"## {heading}\n{text}" for heading, text in sections.items())]
+    text = "\n\n".join(parts) + "\n"
+    print(text, flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / f"{name}.md", text)
