@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor
 
 from secseg.crf import CRF
-from secseg.data.transforms import crf_image
+from secseg.data.datasets import gather
 from secseg.errors import UserError, listing
 from secseg.inference import predict_masks
 from secseg.losses import SECLoss
@@ -83,9 +84,12 @@ class SECModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         started = time.perf_counter()
         logits = self(batch)
-        images = crf_image(batch["image"], (logits.shape[-2], logits.shape[-1]))
         terms = self.loss(
-            logits, cues=batch.get("cues"), labels=batch.get("labels"), images=images, mask=batch.get("mask")
+            logits,
+            cues=batch.get("cues"),
+            labels=batch.get("labels"),
+            images=batch.get("crf_image"),
+            mask=batch.get("mask"),
         )
         self._refuse_nan(terms, batch["name"])
         self.log_dict({f"train/{term}": value.detach() for term, value in terms.items()}, batch_size=len(logits))
@@ -114,10 +118,9 @@ class SECModule(pl.LightningModule):
         self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
         self.gallery = []
         for sample in self.gallery_samples if self.trainer.is_global_zero else ():
-            one = {**sample, "image": sample["image"][None].to(self.device)}
-            if "features" in sample:
-                one["features"] = [level[None].to(self.device) for level in sample["features"]]
-            self._show(sample, *predict_masks(self(one), [sample["photo"]], self._crf_now())[0])
+            seen: dict[str, Any] = {key: sample[key] for key in ("image", "features") if key in sample}
+            logits = self(move_data_to_device(gather([seen]), self.device))
+            self._show(sample, *predict_masks(logits, [sample["photo"]], self._crf_now())[0])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         predictions = predict_masks(self(batch), batch["photo"], self._crf_now())

@@ -34,6 +34,16 @@ def test_the_crf_image_of_321_at_41_is_every_eighth_pixel() -> None:
     assert torch.equal(crf_image(image, (41, 41)), image[:, :, ::8, ::8])
 
 
+@pytest.mark.parametrize(
+    ("side", "grid"), [(641, (41, 41)), (97, (13, 25)), (65, (9, 10)), (33, (1, 33)), (9, (17, 9))]
+)
+def test_the_crf_image_is_the_resized_one_whether_pixels_are_picked_or_mixed(side: int, grid: tuple[int, int]) -> None:
+    image = torch.from_numpy(photo(side, side).transpose(2, 0, 1).copy())[None]
+    got = crf_image(image, grid)
+    assert torch.equal(got, (resize_aligned(image.double(), grid) + 1e-6).round().byte())
+    assert torch.equal(crf_image(image.flip(-1), grid), got.flip(-1))
+
+
 def test_training_and_evaluation_squeeze_to_a_square_of_bytes_on_different_grids() -> None:
     train, test = training_input(photo(), 33), evaluation_input(photo(), 33)
     assert train.shape == test.shape == (3, 33, 33)

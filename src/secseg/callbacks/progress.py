@@ -41,7 +41,7 @@ class SpeedMonitor(Callback):
         now = time.perf_counter()
         self._seconds += now - (self._since if self._since is not None else now)
         self._since = now
-        self._images += len(batch["image"]) * trainer.world_size
+        self._images += len(batch["name"]) * trainer.world_size
         if trainer.global_step % max(trainer.log_every_n_steps, 1) == 0 and self._seconds > 0:
             pl_module.log("train/images_per_second", self._images / self._seconds)
             self._images, self._seconds = 0, 0.0

@@ -13,14 +13,15 @@ from secseg.data.cue_store import CueStore, resample
 from secseg.data.feature_cache import FeatureCache
 from secseg.data.images import read_image, read_mask
 from secseg.data.imageset import ImageSet
-from secseg.data.transforms import evaluation_input, mirror, training_input
+from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
 
 
 class TrainingImages(Dataset[dict[str, Any]]):
     """Samples of training, addressed by (image number, mirrored or not).
 
-    ``image`` (3, S, S) uint8 RGB; ``labels`` (C,) float, column 0 unused; ``cues`` (C, h, w) bool; ``mask`` (h, w)
-    uint8 where masks are asked for; ``name``; ``features``, a list of (c, h, w), where there is a feature cache.
+    ``image`` (3, S, S) uint8 RGB or, where there is a feature cache, ``features``, a list of (c, h, w), in its place;
+    ``crf_image`` (3, h, w) uint8 RGB; ``labels`` (C,) float, column 0 unused; ``cues`` (C, h, w) bool; ``mask`` (h, w)
+    uint8 where masks are asked for; ``name``.
 
     Args:
         images: the split.
@@ -52,10 +53,12 @@ class TrainingImages(Dataset[dict[str, Any]]):
         name = self.images.names[number]
         sample: dict[str, Any] = {"name": name}
         if self.features is not None:
-            image, sample["features"] = self.features.read(self.images.images[number], mirrored)
+            image = self.features.read_input(self.images.images[number])
+            sample["features"] = self.features.read(self.images.images[number], mirrored)
         else:
             image = training_input(read_image(self.images.images[number]), self.input_size)
-        sample["image"] = mirror(image, mirrored)
+            sample["image"] = mirror(image, mirrored)
+        sample["crf_image"] = mirror(crf_image(image[None], self.mask_size)[0], mirrored)
         classes = len(self.images.class_names)
         if self.cues is not None:
             cues = self.cues[name]
@@ -71,8 +74,8 @@ class TrainingImages(Dataset[dict[str, Any]]):
 
 
 class EvaluationImages(Dataset[dict[str, Any]]):
-    """Samples of evaluation: ``image`` (3, S, S) uint8, ``photo`` (H, W, 3) uint8, ``mask`` (H, W) uint8 or None,
-    ``cues`` (h, w) uint8 or None, ``name``; ``features`` where there is a feature cache.
+    """Samples of evaluation: ``image`` (3, S, S) uint8 or, where there is a feature cache, ``features`` in its place;
+    ``photo`` (H, W, 3) uint8, ``mask`` (H, W) uint8 or None, ``cues`` (h, w) uint8 or None, ``name``.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class EvaluationImages(Dataset[dict[str, Any]]):
         cues = self.cues[name].map if self.cues is not None and name in self.cues else None
         sample: dict[str, Any] = {"name": name, "photo": photo, "mask": mask, "cues": cues}
         if self.features is not None:
-            sample["image"], sample["features"] = self.features.read(self.images.images[number])
+            sample["features"] = self.features.read(self.images.images[number])
         else:
             sample["image"] = evaluation_input(photo, self.input_size)
         return sample

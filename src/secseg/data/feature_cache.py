@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -90,14 +91,23 @@ class FeatureCache:
             for job in written:
                 job.result()
 
-    def read(self, image: Path, mirrored: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Return the resized image (3, S, S) uint8, never mirrored, and the features, a list of (c, h, w) float16."""
+    def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
+        """Return the features, a list of (c, h, w) float16."""
+        with self._open(image) as file:
+            levels = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
+            return [file.get_slice(key)[int(mirrored)] for key in levels]
+
+    def read_input(self, image: Path) -> Tensor:
+        """Return the resized image (3, S, S) uint8, never mirrored. It is mapped: what is not used is not read."""
+        with self._open(image) as file:
+            return file.get_tensor("image")
+
+    @contextmanager
+    def _open(self, image: Path) -> Iterator[Any]:
         path = self._entry(image)
         try:
             with safe_open(path, framework="pt") as file:
-                levels = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
-                features = [file.get_slice(key)[int(mirrored)] for key in levels]
-                return file.get_tensor("image"), features
+                yield file
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"The cached features of {image} cannot be read: {error}. Delete {path} and start again."

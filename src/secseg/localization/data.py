@@ -21,8 +21,8 @@ from secseg.errors import UserError, listing, nearest
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
-    """Samples addressed by (image number, mirrored or not): ``image`` (3, S, S) uint8 RGB, ``labels`` (K,) float, 0 or
-    1, ``name``; ``features``, a list of (c, h, w), where there is a feature cache.
+    """Samples addressed by (image number, mirrored or not): ``image`` (3, S, S) uint8 RGB or, where there is a feature
+    cache, ``features``, a list of (c, h, w), in its place; ``labels`` (K,) float, 0 or 1; ``name``.
 
     Args:
         images: the images, whose classes begin with the background.
@@ -59,10 +59,11 @@ class LabelledImages(Dataset[dict[str, Any]]):
         number, mirrored = at
         sample: dict[str, Any] = {"name": self.images.names[number], "labels": self.labels[number]}
         if self.features is not None:
-            image, sample["features"] = self.features.read(self.images.images[number], mirrored)
+            sample["features"] = self.features.read(self.images.images[number], mirrored)
         else:
             image = training_input(read_image(self.images.images[number]), self.input_size)
-        return {**sample, "image": mirror(image, mirrored)}
+            sample["image"] = mirror(image, mirrored)
+        return sample
 
 
 class LabelledDataModule(pl.LightningDataModule):

@@ -64,7 +64,7 @@ def write_maps(
         name, path = item
         photo, features = read_image(path), None
         if cache is not None and 1 in scales:
-            features = [cache.read(path, mirrored)[1] for mirrored in ([False, True] if mirror else [False])]
+            features = [cache.read(path, mirrored) for mirrored in ([False, True] if mirror else [False])]
         maps = class_maps(foreground, photo, scales, mirror, grid, features)
         own = maps[[number - 1 for number in labels[name]]]
         saliency = maps.amax(0) if background is None else saliency_map(background, photo, scales, mirror, grid)
