@@ -47,7 +47,7 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
     if decay == 1:
         return scores.mean(-1)
     ranks = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
-    weights = torch.pow(torch.as_tensor(decay, device=scores.device, dtype=scores.dtype), ranks)
+    weights = torch.pow(decay, ranks)
     # A product and a sum, not a matrix product: autocast would make that one half precision.
     return (scores.sort(-1, descending=True).values * (weights / weights.sum())).sum(-1)
 

@@ -32,10 +32,22 @@ def expand_loss(probs: Tensor, labels: Tensor, pos: float, neg: float, bg: float
     present = labels[:, 1:].to(scores.dtype)
     absent = 1 - present
     foreground = scores[:, 1:]
-    log_present = finite_log(global_weighted_rank_pooling(foreground, pos))
-    log_absent = finite_log(1 - global_weighted_rank_pooling(foreground, neg))
+    log_present = finite_log(_pool(foreground, present, pos))
+    log_absent = finite_log(1 - _pool(foreground, absent, neg))
     log_background = finite_log(global_weighted_rank_pooling(scores[:, 0], bg))
     return -(_mean_over(log_present, present) + _mean_over(log_absent, absent) + log_background).mean()
+
+
+def _pool(scores: Tensor, chosen: Tensor, decay: float) -> Tensor:
+    """Pool (B, K, n) scores to (B, K); what is not ``chosen`` may be anything in [0, 1].
+
+    Few classes are in an image, so on a CPU only theirs are sorted. A GPU sorts all: to be told how many rows there are
+    to pick, it would have to be waited for.
+    """
+    if scores.device.type != "cpu" or decay in (0, 1):
+        return global_weighted_rank_pooling(scores, decay)
+    at = chosen.nonzero(as_tuple=True)
+    return scores.new_zeros(chosen.shape).index_put(at, global_weighted_rank_pooling(scores[at], decay))
 
 
 def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
