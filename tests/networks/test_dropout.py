@@ -23,6 +23,24 @@ def test_it_drops_elements_not_channels_with_the_probability_and_keeps_the_mean(
     assert torch.equal(x.grad, y.detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_any_layout_and_number_of_elements_will_do(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(3, 7, 11, 13, dtype=dtype)
+    layouts = [
+        x.contiguous(memory_format=torch.channels_last),
+        x.transpose(1, 3),
+        x[:, ::2],
+        x[:1].expand(3, 7, 11, 13),
+    ]
+    for layout in [*layouts, x[0, 0, 0, 0]]:
+        y = Dropout(0.5)(layout)
+        assert y.shape == layout.shape
+        assert set(y.flatten().tolist()) <= {0.0, 2.0}
+        assert 0.4 < (y == 0).float().mean() < 0.6 or y.ndim == 0
+    assert Dropout(0.5)(x[:0]).shape == (0, 7, 11, 13)
+
+
 def test_in_evaluation_and_with_probability_0_or_1_it_is_torchs_own() -> None:
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(Dropout(0.5).eval()(x), x)

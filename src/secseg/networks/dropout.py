@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` that on a CPU draws its mask from random bytes: torch's own draws one number after the other, and
-    in a head that is trained on cached features took a fifth of the step.
+    """``nn.Dropout`` that on a CPU draws its mask from random bytes, eight at a time: torch's own draws one number
+    after the other, and in a head that is trained on cached features took a fifth of the step.
 
     The probability is rounded to a multiple of 1/256 there, and so is what the kept elements are divided by: the
     expectation is exact. On other devices it is ``nn.Dropout``.
@@ -18,5 +18,7 @@ class Dropout(nn.Dropout):
         dropped = round(256 * self.p)
         if not self.training or input.device.type != "cpu" or not 0 < dropped < 256:
             return super().forward(input)
-        kept = torch.empty_like(input, dtype=torch.uint8).random_(0, 256) >= dropped
-        return input * kept * (256 / (256 - dropped))
+        words = torch.empty(-(-input.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all of their bits
+        kept = torch.empty_like(input)  # the input's type: mixed ones are multiplied several times slower
+        kept.as_strided((kept.numel(),), (1,)).copy_(words.view(torch.uint8)[: kept.numel()].ge_(dropped))
+        return (input * kept).mul_(256 / (256 - dropped))
