@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from secseg.errors import UserError
@@ -54,6 +55,18 @@ def test_reduce_puts_a_narrow_convolution_before_fc6() -> None:
     head = LargeFOVHead(64, 3, width=8, reduce=16)
     assert head.fc6.in_channels == 16
     assert head(torch.zeros(1, 64, 5, 5)).shape == (1, 3, 5, 5)
+
+
+def test_reducing_each_level_on_its_own_grid_is_reducing_their_concatenation() -> None:
+    torch.manual_seed(0)
+    head = LargeFOVHead(12, 3, width=8, dilation=2, reduce=6).eval()
+    levels = [torch.randn(2, 4, 9, 9), torch.randn(2, 5, 5, 5), torch.randn(2, 3, 3, 4)]
+    grids = [F.interpolate(level, (9, 9), mode="bilinear", align_corners=True) for level in levels]
+    wanted = head.reduce(torch.cat(grids, 1))
+    torch.testing.assert_close(head.reduced(levels), wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(head(*levels), head.classifier(head.fc7(head.fc6(wanted).relu()).relu()))
+    one = torch.randn(2, 12, 9, 9)
+    assert torch.equal(head.reduced([one]), head.reduce(one))
 
 
 @pytest.mark.parametrize("classes", [0, 1])

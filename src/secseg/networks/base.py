@@ -55,10 +55,14 @@ class TrunkNet(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             return self.trunk(self.normalized(images))
 
+    def prepared(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return feature levels (B, c, h, w) in the head's precision and layout."""
+        like = next(self.head.parameters())
+        return [level.to(like).contiguous(memory_format=torch.channels_last) for level in features]
+
     def joined(self, features: Sequence[Tensor]) -> Tensor:
         """Return feature levels concatenated on the finest one's grid, in the head's precision."""
-        like = next(self.head.parameters())
-        return concat_levels([level.to(like).contiguous(memory_format=torch.channels_last) for level in features])
+        return concat_levels(self.prepared(features))
 
     def mask_size(self, input_size: int) -> tuple[int, int]:
         """Return (h, w) of the finest level for square inputs of ``input_size`` pixels, without computing it.
@@ -83,8 +87,13 @@ class TrunkNet(nn.Module):
 
 def concat_levels(levels: Sequence[Tensor]) -> Tensor:
     """Bring levels (B, c, h, w) to the finest one's grid, with aligned corners, and concatenate their channels."""
+    return torch.cat(on_finest_grid(levels), 1)
+
+
+def on_finest_grid(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Bring levels (B, c, h, w) to the finest one's grid, with aligned corners."""
     height, width = finest_level(levels).shape[-2:]
-    return torch.cat([x if x.shape[-2:] == (height, width) else resize_aligned(x, (height, width)) for x in levels], 1)
+    return [x if x.shape[-2:] == (height, width) else resize_aligned(x, (height, width)) for x in levels]
 
 
 def trunk_fingerprint(network: TrunkNet) -> str:

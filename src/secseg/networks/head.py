@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secseg.errors import UserError
+from secseg.networks.base import concat_levels, on_finest_grid
 from secseg.networks.dropout import Dropout
 
 
 class LargeFOVHead(nn.Module):
-    """fc6 (3x3, dilated), ReLU, dropout, fc7 (1x1), ReLU, dropout, fc8 (1x1): features (B, in, h, w) to scores
-    (B, classes, h, w).
+    """fc6 (3x3, dilated), ReLU, dropout, fc7 (1x1), ReLU, dropout, fc8 (1x1): feature levels (B, c, h, w) to scores
+    (B, classes, h, w). Levels are brought to the finest one's grid with aligned corners and concatenated.
 
     Args:
-        in_channels: channels of the features.
+        in_channels: channels of all levels together.
         num_classes: background included, at least 2.
         width: channels of fc6 and fc7; 1024 in the paper.
         dilation: of fc6; 12 in the paper, for a 41 x 41 grid.
@@ -58,7 +64,21 @@ class LargeFOVHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor) -> Tensor:
-        x = self.dropout(self.relu(self.fc6(self.reduce(features))))
+    def forward(self, *levels: Tensor) -> Tensor:
+        x = self.dropout(self.relu(self.fc6(self.reduced(levels))))
         x = self.dropout(self.relu(self.fc7(x)))
         return self.classifier(x)
+
+    def reduced(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return what fc6 sees of the levels: (B, channels, h, w).
+
+        A 1x1 convolution can change places with linear resizing, so each level is reduced on its own grid: a coarse one
+        has fewer locations, and fewer channels are resized.
+        """
+        if isinstance(self.reduce, nn.Identity):
+            return concat_levels(levels)
+        conv = self.reduce[0]  # type: ignore[index]
+        weights = conv.weight.split([level.shape[1] for level in levels], 1)
+        biases = [conv.bias, *[None] * (len(levels) - 1)]
+        parts = on_finest_grid([F.conv2d(*part) for part in zip(levels, weights, biases, strict=True)])
+        return self.relu(functools.reduce(torch.add, parts))

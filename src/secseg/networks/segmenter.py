@@ -16,15 +16,14 @@ from secseg.networks.head import LargeFOVHead
 class SegmentationNet(TrunkNet):
     """Images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w).
 
-    Feature levels are brought to the finest level's grid with aligned corners and concatenated. Arguments as
-    ``TrunkNet``; the names of the C classes begin with the background.
+    Arguments as ``TrunkNet``; the names of the C classes begin with the background.
     """
 
     head: LargeFOVHead
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Return the scores (B, C, h, w) of feature levels, in the head's precision."""
-        return self.head(self.joined(features))
+        return self.head(*self.prepared(features))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classify(self.features(images))
