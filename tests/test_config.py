@@ -223,7 +223,7 @@ def test_experiment_paper_is_the_papers_recipe_to_the_letter(composed: Compose) 
     assert cfg["decay"] == {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None}
     assert cfg["loss"] == {"seed": 1.0, "expand": 1.0, "constrain": 1.0, "supervised": 0.0}
     assert (cfg["crf"]["train"]["backend"], cfg["crf"]["test"]["backend"]) == ("lattice", "lattice")
-    sgd = {"_target_": "torch.optim.SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
+    sgd = {"_target_": "torch.optim.SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4, "fused": None}
     assert cfg["optim"]["optimizer"] == sgd
     assert [cfg["optim"][key] for key in ("bias_lr", "bias_decay", "classifier_lr")] == [2, 0, 10]
     assert [cfg["optim"]["schedule"][key] for key in ("kind", "every", "gamma")] == ["step", 2000, 0.1]

@@ -81,6 +81,14 @@ def test_the_ends_of_a_range_are_legal(default: DictConfig, word: str) -> None:
     validate(changed(default, word))
 
 
+def test_gradients_that_a_fused_optimizer_scales_itself_cannot_be_clipped(default: DictConfig) -> None:
+    fused = ("optim.optimizer.fused=true", "trainer.gradient_clip_val=10")
+    validate(changed(default, *fused))
+    validate(changed(default, "optim.optimizer.fused=true", "trainer.precision=bf16-mixed"))
+    with pytest.raises(UserError, match=r"fused=true cannot clip gradients at trainer\.precision=bf16-mixed: give"):
+        validate(changed(default, *fused, "trainer.precision=bf16-mixed"))
+
+
 def test_all_problems_are_told_at_once(default: DictConfig) -> None:
     with pytest.raises(UserError) as error:
         validate(changed(default, "decay.pos=2", "loss.seed=-1", "data.batch_size=0", "resume=yes"))

@@ -106,7 +106,7 @@ def validate(cfg: DictConfig) -> None:
     absent = [group for group in GROUPS if not isinstance(config.get(group), dict)]
     if absent:
         raise UserError("\n".join(f"{group} has no option chosen: give {group}=<option>." for group in absent))
-    problems = [*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config)]
+    problems = [*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)]
     if problems:
         raise UserError("\n".join(problems))
     _refuse_sweep_over_devices(config["trainer"])
@@ -149,6 +149,16 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
         value = _select(config, key)
         if value not in legal:
             yield f"{key}={value}: give one of {', '.join(legal)}.{nearest(str(value), legal)}"
+
+
+def _fused(config: Mapping[str, Any]) -> Iterator[str]:
+    """Lightning refuses to clip the gradients that a fused optimizer would scale itself."""
+    trainer = config["trainer"]
+    if _select(config, "optim.optimizer.fused") and trainer["gradient_clip_val"] and trainer["precision"] != "32-true":
+        yield (
+            f"optim.optimizer.fused=true cannot clip gradients at trainer.precision={trainer['precision']}: "
+            "give optim.optimizer.fused=null, trainer.gradient_clip_val=null or trainer.precision=32-true."
+        )
 
 
 def _refuse_sweep_over_devices(trainer: Mapping[str, Any]) -> None:

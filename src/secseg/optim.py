@@ -83,6 +83,8 @@ def build_optimizer(
         steps: of the whole run.
     """
     node = dict(optim["optimizer"])
+    if node.get("fused") is None:
+        node.pop("fused", None)  # not every optimizer has it
     groups = parameter_groups(
         network,
         classifier,
