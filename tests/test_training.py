@@ -167,7 +167,7 @@ def test_a_given_checkpoint_is_continued(run: Run) -> None:
     checkpoint = run(folder="a")["run"] / "checkpoints" / "last.ckpt"
     longer = run("trainer.max_steps=6", f"ckpt_path={checkpoint}", folder="b")
     assert longer["trainer"].global_step == 6
-    assert longer["module"].steps_timed == 2
+    assert longer["module"].step_clock.count == 2
 
 
 def test_a_run_folder_that_exists_is_refused(run: Run, tmp_path: Path) -> None:

@@ -51,7 +51,6 @@ class TinyModule(pl.LightningModule):
         self.class_names = CLASSES
         self.palette = np.zeros((256, 3), np.uint8)
         self.palette[:3] = [[0, 0, 0], [64, 0, 0], [64, 0, 128]]
-        self.crf_seconds = self.step_seconds = 0.0
         self.val_scores: dict[str, Any] = {}
         self.val_scores_crf: dict[str, Any] | None = None
         self.gallery: list[Any] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from secseg.crf import CRF
 from secseg.data.datasets import gather
-from secseg.errors import UserError, listing
 from secseg.inference import predict_masks
 from secseg.losses import SECLoss
 from secseg.metrics import SegmentationScore
 from secseg.networks import SegmentationNet
 from secseg.optim import build_optimizer, describe_groups
+from secseg.step_monitor import LossWatch, StepClock
 from secseg.visualize import GalleryItem
 
 
@@ -43,7 +42,7 @@ class SECModule(pl.LightningModule):
             mask, the second also where no CRF was run.
         gallery: ``GalleryItem`` for the pictures of the last validation.
         scored_at: global step of the last validation, -1 before there is one.
-        crf_seconds, step_seconds, steps_timed: time spent so far in the training CRF and in steps, and their count.
+        crf_clock, step_clock: time spent so far in the training CRF and in steps.
     """
 
     def __init__(
@@ -70,10 +69,14 @@ class SECModule(pl.LightningModule):
         self.val_scores_crf: dict[str, Any] | None = None
         self.gallery: list[GalleryItem] = []
         self.scored_at = -1
-        self.crf_seconds = self.step_seconds = 0.0
-        self.steps_timed = 0
+        self.crf_clock, self.step_clock = StepClock(), StepClock()
+        self.loss_watch = LossWatch(
+            "The loss",
+            "The last good checkpoint stays in the run folder. A lower optim.optimizer.lr, "
+            "trainer.gradient_clip_val=10 or trainer.precision=32-true may help.",
+        )
         if loss.crf is not None:
-            loss.crf = _Timed(loss.crf, self)
+            loss.crf = _Timed(loss.crf, self.crf_clock)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return scores (B, C, h, w) of a batch, from its cached features where it has them."""
@@ -82,7 +85,7 @@ class SECModule(pl.LightningModule):
         return self.network(batch["image"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        started = time.perf_counter()
+        self.step_clock.start(self.device)
         logits = self(batch)
         terms = self.loss(
             logits,
@@ -91,29 +94,20 @@ class SECModule(pl.LightningModule):
             images=batch.get("crf_image"),
             mask=batch.get("mask"),
         )
-        self._refuse_nan(terms, batch["name"])
+        self.loss_watch.watch(terms, batch["name"], self.global_step)
         self.log_dict({f"train/{term}": value.detach() for term, value in terms.items()}, batch_size=len(logits))
-        self._step_started = started
         return terms["loss"]
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.step_seconds += time.perf_counter() - self._step_started
-        self.steps_timed += 1
-        if self.loss.crf is not None:
-            self.log("train/crf_share", self.crf_seconds / self.step_seconds)
-
-    def _refuse_nan(self, terms: Mapping[str, Tensor], names: Sequence[str]) -> None:
-        if torch.isfinite(terms["loss"]):
-            return
-        broken = [term for term, value in terms.items() if term != "loss" and not torch.isfinite(value)]
-        raise UserError(
-            f"The loss is not finite at step {self.global_step} (term: {', '.join(broken) or 'their sum'}). "
-            f"The batch's images:\n{listing(names, 30)}\n"
-            "The last good checkpoint stays in the run folder. A lower optim.optimizer.lr, "
-            "trainer.gradient_clip_val=10 or trainer.precision=32-true may help."
-        )
+        self.step_clock.stop(self.device)
+        trainer: Any = self.trainer
+        if self.global_step % max(trainer.log_every_n_steps, 1) == 0:  # to read clocks is to wait for an accelerator
+            share = self.crf_clock.seconds / self.step_clock.seconds
+            if self.loss.crf is not None:
+                self.log("train/crf_share", share)
 
     def on_validation_epoch_start(self) -> None:
+        self.loss_watch.refuse(self.trainer.strategy.reduce_boolean_decision)
         self._score = SegmentationScore(self.class_names, scored=self.scored)
         self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
         self.gallery = []
@@ -175,17 +169,18 @@ class SECModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_watch.refuse(self.trainer.strategy.reduce_boolean_decision)
         checkpoint["secseg"] = self.record
 
 
 class _Timed:
-    """Adds the time that the training CRF takes to the module's ``crf_seconds``."""
+    """Adds the time that the training CRF takes to a clock."""
 
-    def __init__(self, crf: CRF, module: SECModule) -> None:
-        self.crf, self.module = crf, module
+    def __init__(self, crf: CRF, clock: StepClock) -> None:
+        self.crf, self.clock = crf, clock
 
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
-        started = time.perf_counter()
+        self.clock.start(logits.device)
         probs = self.crf(logits, images)
-        self.module.crf_seconds += time.perf_counter() - started
+        self.clock.stop(logits.device)
         return probs

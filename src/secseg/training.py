@@ -159,6 +159,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the run's figures together with the protocol that they were measured with."""
     test = config["crf"]["test"]
+    step_seconds = module.step_clock.seconds
     return {
         "figures": {"without_crf": module.val_scores, "with_crf": module.val_scores_crf},
         "losses": {
@@ -182,8 +183,8 @@ def summarise(
             "decay": module.loss.decay._asdict(),
         },
         "time": {
-            "step_seconds": module.step_seconds / max(module.steps_timed, 1),
-            "crf_share": module.crf_seconds / module.step_seconds if module.step_seconds else 0.0,
+            "step_seconds": step_seconds / max(module.step_clock.count, 1),
+            "crf_share": module.crf_clock.seconds / step_seconds if step_seconds else 0.0,
             "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         },
         "versions": versions(),

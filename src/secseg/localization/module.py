@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 
-from secseg.errors import UserError, listing
 from secseg.localization.networks import LocalizationNet
 from secseg.optim import build_optimizer, describe_groups
+from secseg.step_monitor import LossWatch
 
 
 class ClassificationModule(pl.LightningModule):
@@ -40,6 +40,7 @@ class ClassificationModule(pl.LightningModule):
         self.register_buffer("positive_weights", positive_weights, persistent=False)
         self.scores: dict[str, Any] = {}
         self.measured_at = -1
+        self.loss_watch = LossWatch("The classifier's loss", "A lower learning rate (optim.optimizer.lr) may help.")
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return scores (B, K) of a batch, from its cached features where it has them."""
@@ -49,15 +50,15 @@ class ClassificationModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(self(batch), batch["labels"])
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"The classifier's loss is not finite at step {self.global_step}. The batch's images:\n"
-                f"{listing(batch['name'], 30)}\nA lower learning rate (optim.optimizer.lr) may help."
-            )
+        self.loss_watch.watch({"loss": loss}, batch["name"], self.global_step)
         self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
         return loss
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_watch.refuse()
+
     def on_validation_epoch_start(self) -> None:
+        self.loss_watch.refuse()
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +28,12 @@ class Normalization:
         x = images if images.is_floating_point() else images.float()
         if self.order == "bgr":
             x = x.flip(1)
-        mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, 3, 1, 1) for v in (self.mean, self.std))
-        return (x - mean) / std
+        return (x - _by_channel(self.mean, x)) / _by_channel(self.std, x)
+
+
+def _by_channel(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return the values as (1, n, 1, 1). They are filled in on the device: to copy them there would wait for it."""
+    return torch.stack([like.new_full((), value) for value in values]).view(1, -1, 1, 1)
 
 
 def from_unit_range(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalization:
