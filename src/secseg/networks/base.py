@@ -58,7 +58,8 @@ class TrunkNet(nn.Module):
     def prepared(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return feature levels (B, c, h, w) in the head's precision and layout."""
         like = next(self.head.parameters())
-        return [level.to(like).contiguous(memory_format=torch.channels_last) for level in features]
+        # Laid out before they are widened: cached features are in half precision.
+        return [level.contiguous(memory_format=torch.channels_last).to(like) for level in features]
 
     def joined(self, features: Sequence[Tensor]) -> Tensor:
         """Return feature levels concatenated on the finest one's grid, in the head's precision."""
