@@ -34,6 +34,7 @@ from secseg.module import SECModule
 from secseg.networks import SegmentationNet, build_network
 from secseg.optim import build_optimizer
 from secseg.pooling import resolve_decay
+from secseg.precision import resolve_precision
 
 BATCHES = 2
 WAYS = {
@@ -150,6 +151,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=r"You are trying to `self.log\(\)`")  # there is no trainer
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = to_plain(compose("train", ["experiment=voc_animals", "data.root=.", "run_dir=.", *options.overrides]))
+    precision = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
+    config["trainer"]["precision"] = precision
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(config["backbone"], VOC_CLASSES).to(device).train()
@@ -161,7 +164,6 @@ def main() -> None:
     if options.profile:
         sections |= {f"Parts: {name}": profile(ways[name], options.rounds) for name in ("lattice", "no CRF")}
     what = "photographs of VOC 2012" if options.root else "the built-in shapes"
-    precision = config["trainer"]["precision"]
     report("step", f"A training step of 15 images, 21 classes, 41 x 41, {precision}, on {what}", sections)
 
 

@@ -24,7 +24,7 @@ CHOICES = {
     "crf.test.backend": BACKENDS,
     "optim.schedule.kind": ("step", "poly", "constant"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
-    "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
 WHOLE_NUMBERS = {  # the least legal value of each
     "seed": 0,

@@ -25,6 +25,7 @@ from secseg.module import SECModule
 from secseg.networks import build_network
 from secseg.networks.weights import check_state_dict
 from secseg.pooling import resolve_decay
+from secseg.precision import resolve_precision
 from secseg.runtime import (
     CheckpointFiles,
     Checkpoints,
@@ -52,6 +53,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for anything that the user can mend.
     """
     config = without_unused_terms(to_plain(cfg))
+    config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], seed=config["seed"])
     assert isinstance(datamodule, ImageDataModule)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from secseg.config import build, find
+from secseg.config import CHOICES, build, find
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.imageset import ImageSet
 from secseg.errors import UserError, nearest
@@ -19,6 +19,7 @@ from secseg.localization.compare_tables import comparison_table
 from secseg.localization.heads import ScoreHead
 from secseg.localization.pipeline import Pipeline, cue_settings
 from secseg.localization.products import EXPORTS, audit_alone, audit_file, export_file
+from secseg.precision import resolve_precision
 from secseg.runtime import save_config, versions, write_results
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 STAGES = ("foreground", "background", "maps", "cues", "audit", "export")
 LOCK = ".make_cues.lock"
 BALANCES = ("none", "inverse")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: for anything that the user can mend, if it can be known before anything is computed.
     """
     check(config)
+    config = {**config, "precision": resolve_precision(config["precision"], pick_device(config["device"]).type)}
     run = Path(config["run_dir"])
     if config.get("data") is None:
         return _audit_alone(config, run)
@@ -144,7 +145,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     stage, export = config["stage"], config["export"]
-    legal = {"stage": ("all", *STAGES), "export": (*EXPORTS, None), "precision": PRECISIONS}
+    legal = {"stage": ("all", *STAGES), "export": (*EXPORTS, None), "precision": CHOICES["trainer.precision"]}
     for key, choices in legal.items():
         if config[key] not in choices:
             words = [str(choice) for choice in choices if choice is not None]
