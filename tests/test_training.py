@@ -14,12 +14,14 @@ from PIL import Image
 
 import secseg
 import secseg.module
+import secseg.training
 from secseg import losses
 from secseg.config import config_dir
 from secseg.data.shapes import draw_shapes
 from secseg.errors import UserError
 from secseg.export import export_checkpoint
-from secseg.training import train
+from secseg.training import compile_in_place, train
+from tests.tiny_network import tiny_network
 
 TINY = [
     "backbone=timm",
@@ -155,6 +157,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_images_and_term(
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["global_step"] == 2
     assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+
+
+def test_compiling_in_place_changes_neither_scores_nor_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seen = tiny_network(), []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        seen.extend(node.name for node in graph.graph.nodes)
+        return graph.forward
+
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend=backend))
+    names = list(network.state_dict())
+    levels = [torch.rand(2, channels, 9, 9) for channels in network.trunk.channels]
+    with torch.no_grad():
+        before = network.classify(levels)
+        compile_in_place(network)
+        torch.testing.assert_close(network.classify(levels), before)
+    assert any("conv" in name for name in seen), "nothing was compiled"
+    assert list(network.state_dict()) == names
+    monkeypatch.setattr(secseg.training.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"compile=true needs a C\+\+ compiler"):
+        compile_in_place(network)
 
 
 def test_a_checkpoint_of_another_network_is_refused_naming_the_tensors(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +24,7 @@ from secseg.errors import UserError
 from secseg.loading import read_checkpoint
 from secseg.losses import SECLoss
 from secseg.module import SECModule
-from secseg.networks import build_network
+from secseg.networks import SegmentationNet, build_network
 from secseg.networks.weights import check_state_dict
 from secseg.pooling import resolve_decay
 from secseg.precision import resolve_precision
@@ -131,6 +133,8 @@ def build_module(config: Mapping[str, Any], datamodule: ImageDataModule) -> SECM
     crf = build_stage_crf(config["crf"]["train"]) if config["loss"]["constrain"] else None
     loss = SECLoss(config["loss"], resolve_decay(**config["decay"], n=height * width), crf)
     datamodule.connect(network, backbone["input_size"])
+    if config["compile"]:
+        compile_in_place(network)
     shown = config["evaluation"]["pictures"]
     return SECModule(
         network,
@@ -144,6 +148,18 @@ def build_module(config: Mapping[str, Any], datamodule: ImageDataModule) -> SECM
         gallery_samples=datamodule.gallery_samples(shown // 2),
         record={"config": dict(config), "class_names": list(datamodule.class_names)},
     )
+
+
+def compile_in_place(network: SegmentationNet) -> None:
+    """Have trunk and head compiled when they are first called; the names of their tensors stay as they are.
+
+    Raises:
+        UserError: where there is no C++ compiler, which torch's own calls.
+    """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")):
+        raise UserError("compile=true needs a C++ compiler (g++ or clang++), and there is none: give compile=false.")
+    network.trunk.compile()
+    network.head.compile()
 
 
 def check_checkpoint(path: Path, module: SECModule) -> None:
