@@ -55,11 +55,11 @@ class Step:
         crf = build_stage_crf({**config["crf"]["train"], "backend": backend})
         weights = {**config["loss"], "constrain": config["loss"]["constrain"] if crf else 0}
         loss = SECLoss(weights, resolve_decay(**config["decay"], n=height * width), crf)
-        self.module = SECModule(copy.deepcopy(network), loss, config["optim"], VOCDataModule.palette)
+        self.device = next(network.parameters()).device.type
+        self.module = SECModule(copy.deepcopy(network), loss, config["optim"], VOCDataModule.palette).to(self.device)
         self.optimizer, self.schedule = build_optimizer(
             self.module.network, self.module.network.head.classifier, config["optim"], config["trainer"]["max_steps"]
         )
-        self.device = next(network.parameters()).device.type
         self.mixed = config["trainer"]["precision"] == "bf16-mixed"
         self.batches: Iterator[dict[str, Any]] = itertools.cycle(batches)
 
