@@ -8,13 +8,16 @@ is checked: an index out of range reads or overwrites other memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, register_model
 
+#: A compiled function is called without the first argument, Numba's typing context.
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
 WIDTH = 8
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)

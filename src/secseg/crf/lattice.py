@@ -38,7 +38,7 @@ from secseg.crf.lanes import (
     sub,
     total,
 )
-from secseg.crf.permutohedral import Lattice, build_lattice
+from secseg.crf.permutohedral import Lattice, build_lattice, filtered
 
 #: Locations whose scores are worked on together: few enough for the first cache.
 TILE = 32
@@ -77,33 +77,38 @@ class Backend:
     def _solve(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int = 1) -> None:
         """Write the probabilities (C, H, W) for scores (C, H, W) float32 and a photograph (3, H, W) uint8."""
         p, (height, width) = self.params, scores.shape[1:]
-        bilateral = build_lattice(height, width, p.bilateral_xy, photo, p.bilateral_rgb)
-        gaussian = _gaussian_lattice(height, width, p.gaussian_xy)
+        bilateral = build_lattice(height, width, p.bilateral_weight, p.bilateral_xy, photo, p.bilateral_rgb)
+        gaussian = gaussian_lattice(height, width, p.gaussian_weight, p.gaussian_xy)
         flat = scores.reshape(len(scores), -1), probs.reshape(len(scores), -1)
-        mean_field(*flat, (bilateral, gaussian), (p.bilateral_weight, p.gaussian_weight), p.iterations, threads)
+        mean_field(*flat, (bilateral, gaussian), p.iterations, threads)
 
 
 @lru_cache(maxsize=8)
-def _gaussian_lattice(height: int, width: int, xy: float) -> Lattice:
-    """The lattice of the positions, the same for all images of a size; photographs have few sizes."""
-    return build_lattice(height, width, xy)
+def gaussian_lattice(height: int, width: int, weight: float, xy: float) -> Lattice:
+    """The kernel of the positions, which all images of a size share; photographs have few sizes.
+
+    At the training widths no location reaches another one on the lattice: the kernel is its weight times the identity.
+    It is then told with one point a location in place of three.
+    """
+    lattice = build_lattice(height, width, weight, xy)
+    rng = np.random.default_rng(0)
+    probe = rng.choice(np.array([-1, 1], np.float32), height * width)
+    if np.allclose(filtered(lattice, probe), weight * probe, rtol=0, atol=1e-5 * weight):
+        n, nothing = height * width, np.zeros(0, np.int32)
+        roots = np.full((n, 1), np.sqrt(weight), np.float32)
+        return Lattice(np.arange(1, n + 1, dtype=np.int32)[:, None], roots, n, nothing, nothing, np.zeros(1, np.int64))
+    return lattice
 
 
 def mean_field(
-    scores: np.ndarray,
-    probs: np.ndarray,
-    lattices: tuple[Lattice, Lattice],
-    weights: tuple[float, float],
-    iterations: int,
-    threads: int = 1,
+    scores: np.ndarray, probs: np.ndarray, kernels: tuple[Lattice, Lattice], iterations: int, threads: int = 1
 ) -> None:
-    """``Q <- softmax(scores + sum_m w_m K_m Q)``, from ``softmax(scores)``.
+    """``Q <- softmax(scores + sum_m K_m Q)``, from ``softmax(scores)``.
 
     Args:
         scores: (C, n) float32.
         probs: (C, n) float32, is overwritten with the result.
-        lattices: of the bilateral and of the Gaussian kernel.
-        weights: of both kernels.
+        kernels: the bilateral and the Gaussian one.
         iterations: at least 1.
         threads: that share the parts of a large image.
     """
@@ -114,28 +119,23 @@ def mean_field(
     bounds = [n * part // parts for part in range(parts + 1)]
     unary = np.empty(n * width, np.float32)
     # Of each lattice two grids, a row of labels for each point: one is read from while the other is splatted to.
-    sources = [np.empty((parts, lattice.neighbours.shape[1] * width), np.float32) for lattice in lattices]
+    sources = [np.empty((parts, (kernel.points + 2) * width), np.float32) for kernel in kernels]
     targets = [np.empty_like(grid) for grid in sources]
-    bilateral, gaussian = lattices
-    # The gain of the blur: each step has taps of 1/2, 1, 1/2 that are not divided by their sum.
-    gains = [weight / (1 + 2.0 ** (1 - len(k.neighbours))) for weight, k in zip(weights, lattices, strict=True)]
+    corners_and_weights = [array for kernel in kernels for array in (kernel.corners, kernel.weights)]
 
     def update(part: int) -> None:
         start, stop = bounds[part], bounds[part + 1]
         if iteration == 0:
             _enter(scores, unary, width, start, stop)
-        _update(
-            *(unary, blocks, bilateral.corners, bilateral.weights, gaussian.corners, gaussian.weights),
-            *(sources[0][0], sources[1][0], targets[0][part], targets[1][part]),
-            *(start, stop, iteration > 0, iteration < iterations),
-        )
+        grids = sources[0][0], sources[1][0], targets[0][part], targets[1][part]
+        _update(unary, blocks, *corners_and_weights, *grids, start, stop, iteration > 0, iteration < iterations)
         if iteration == iterations:
             _leave(unary, probs, width, start, stop)
 
     def blur(unit: tuple[int, int]) -> None:
-        kernel, block = unit
-        neighbours = lattices[kernel].neighbours
-        _blur(targets[kernel], sources[kernel][0], neighbours, width, 8 * block, np.float32(gains[kernel]))
+        number, block = unit
+        kernel = kernels[number]
+        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width, 8 * block)
 
     units = [(kernel, block) for kernel in (0, 1) for block in range(blocks)]
     threads = min(threads, parts)
@@ -144,10 +144,8 @@ def mean_field(
         for iteration in range(iterations + 1):
             list(run(update, range(parts)))
             if iteration < iterations:
+                sources, targets = targets, sources
                 list(run(blur, units))
-                for kernel, lattice in enumerate(lattices):
-                    if len(lattice.neighbours) % 2 == 0:  # the last step of the blur wrote to the grid of the splat
-                        sources[kernel], targets[kernel] = targets[kernel], sources[kernel]
 
 
 @njit
@@ -208,14 +206,14 @@ def _update(
             i = first + at
             for label in range(0, width, 8):
                 score = load(unary, i * width + label)
-                if read:  # two sums, which do not wait for each other; the numbers of corners are those of d = 5 and 2
+                if read:  # two sums, which do not wait for each other
                     other = spread(np.float32(0))
                     for j in range(3):
                         row = load(bilateral, bilateral_corners[i, j] * width + label)
                         score = muladd(spread(bilateral_weights[i, j]), row, score)
                         row = load(bilateral, bilateral_corners[i, j + 3] * width + label)
                         other = muladd(spread(bilateral_weights[i, j + 3]), row, other)
-                    for j in range(3):
+                    for j in range(gaussian_corners.shape[1]):
                         row = load(gaussian, gaussian_corners[i, j] * width + label)
                         other = muladd(spread(gaussian_weights[i, j]), row, other)
                     score = add(score, other)
@@ -233,7 +231,7 @@ def _update(
                     row = bilateral_corners[i, j] * width + label
                     sum_there = muladd(spread(bilateral_weights[i, j]), prob, load(bilateral_target, row))
                     store(bilateral_target, row, sum_there)
-                for j in range(3):
+                for j in range(gaussian_corners.shape[1]):
                     row = gaussian_corners[i, j] * width + label
                     sum_there = muladd(spread(gaussian_weights[i, j]), prob, load(gaussian_target, row))
                     store(gaussian_target, row, sum_there)
@@ -257,24 +255,16 @@ def _softmax(rows: np.ndarray, start: int, stop: int) -> None:
 
 
 @njit
-def _blur(grids: np.ndarray, other: np.ndarray, neighbours: np.ndarray, width: int, label: int, gain: float) -> None:
-    """Add up the parts' grids (parts, rows * width) and blur labels label..label+8 along each direction, in turns
-    between the first grid and ``other``: the result is in the first where the directions are even, else in ``other``.
-    """
-    directions, rows = neighbours.shape[:2]
-    first, nothing = grids[0], spread(np.float32(0))
+def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int, label: int) -> None:
+    """Add the parts' grids (parts, rows * width) up in the first, and blur labels label..label+8 of it in place."""
+    grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
     for part in range(1, len(grids)):
-        grid = grids[part]
-        for at in range(width + label, rows * width, width):
-            store(first, at, add(load(first, at), load(grid, at)))
-    store(first, label, nothing)  # the missing neighbour
-    store(other, label, nothing)
-    half = spread(np.float32(0.5))
-    for j in range(directions):
-        source, target = (first, other) if j % 2 == 0 else (other, first)
-        factor = spread(gain if j == directions - 1 else np.float32(1))
-        for point in range(1, rows):
-            before, after = neighbours[j, point, 0] * width + label, neighbours[j, point, 1] * width + label
-            pulled = add(load(source, before), load(source, after))
-            at = point * width + label
-            store(target, at, mul(factor, muladd(half, pulled, load(source, at))))
+        other = grids[part]
+        for at in range(label, len(grid), width):
+            store(grid, at, add(load(grid, at), load(other, at)))
+    for j in range(len(bounds) - 1):
+        before, here = nothing, nothing
+        for k in range(bounds[j], bounds[j + 1] - 1):
+            after = load(grid, reads[k + 1] * width + label)
+            store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
+            before, here = here, after

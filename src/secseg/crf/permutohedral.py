@@ -28,24 +28,37 @@ MOST = 2.0**18
 
 
 class Lattice(NamedTuple):
-    """A lattice of d dimensions for n locations, with m points, numbered from 1: point 0 is a missing neighbour.
+    """A kernel of d dimensions for n locations, with m lattice points, numbered from 1.
+
+    A row of zeros, 0, stands for what is not there; row m + 1 is written to and never read.
 
     Attributes:
-        corners: (n, d + 1) int32, the points of each location's simplex.
-        weights: (n, d + 1) float32, barycentric weights times ``D^-1/2``, the symmetric normalisation.
-        neighbours: (d + 1, m + 1, 2) int32, of each point along each direction; 0 where there is none.
+        corners: (n, k) int32, the points of each location's simplex; k = d + 1.
+        weights: (n, k) float32, barycentric weights times the root of the kernel's weight over ``D``, the symmetric
+            normalisation: ``weights (blur (weights^T Q))`` is the whole kernel.
+        points: m.
+        reads, writes: int32, the rows of all chains of neighbours along direction 0, then 1, up to k - 1. Before each
+            chain and at the end of a direction the row is 0 for reading and m + 1 for writing. Points without a
+            neighbour are left out.
+        bounds: (k + 1,) int64, where the directions start in these.
     """
 
     corners: np.ndarray
     weights: np.ndarray
-    neighbours: np.ndarray
+    points: int
+    reads: np.ndarray
+    writes: np.ndarray
+    bounds: np.ndarray
 
 
-def build_lattice(height: int, width: int, xy: float, image: np.ndarray | None = None, rgb: float = 1.0) -> Lattice:
-    """Build the lattice of the positions (d = 2), or of positions and colours (d = 5) of an image.
+def build_lattice(
+    height: int, width: int, weight: float, xy: float, image: np.ndarray | None = None, rgb: float = 1.0
+) -> Lattice:
+    """Build the kernel of the positions (d = 2), or of positions and colours (d = 5) of an image.
 
     Args:
         height, width: of the grid; location ``y * width + x``.
+        weight: of the kernel, at least 0.
         xy: standard deviation of the kernel in locations.
         image: (3, H, W) uint8, or None for the positions alone.
         rgb: standard deviation of the kernel in byte values.
@@ -65,18 +78,26 @@ def build_lattice(height: int, width: int, xy: float, image: np.ndarray | None =
             f"{farthest:.3g} standard deviations away from each other, and {most:.3g} is the most. Choose larger "
             "widths (bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
         )
-    corners, weights, neighbours, mass = _connect(
-        height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits)
-    )
-    _normalise(corners, weights, neighbours, mass)
-    return Lattice(corners, weights, neighbours)
+    corners, weights, chains, mass = _connect(height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits))
+    kernel = Lattice(corners, weights, len(mass) - 2, *chains)
+    _normalise(corners, weights, mass, *chains, np.float32(weight))
+    return kernel
+
+
+def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
+    """Return the kernel times ``values`` (n,), float32: splat, blur, slice."""
+    corners, weights, points, *chains = kernel
+    splat = (weights * values[:, None]).ravel()
+    grid = np.bincount(corners.ravel(), splat, minlength=points + 2).astype(np.float32)
+    _blur(grid, *chains)
+    return (weights * grid[corners]).sum(1)
 
 
 @njit
 def _connect(
     height: int, width: int, colours: np.ndarray, xy: float, rgb: float, bits: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find the simplex of each location and the neighbours of each point; also what all weights sum to in each."""
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Find corners and weights, chains (reads, writes, bounds), and the sum of all weights in each row (m + 2,)."""
     n, d = height * width, 2 + len(colours)
     # The reference works on blocks of four locations and fills the last with zeros: these have no value, but their
     # lattice points exist and pass on what is blurred.
@@ -130,7 +151,8 @@ def _connect(
             *(first, there, valued, quotients, differences, ranks),
             *(units, origin, table, shift, count, keys, mass, corners, weights),
         )
-    return corners, weights, _neighbours(keys, count, table, shift, units), mass[: count + 1]
+    mass[0], mass[count + 1] = 0, 0
+    return corners, weights, _chains(keys, count, table, shift, units), mass[: count + 2]
 
 
 @njit
@@ -244,39 +266,73 @@ def _longer(values: np.ndarray, size: int) -> np.ndarray:
 
 
 @njit
-def _neighbours(keys: np.ndarray, count: int, table: np.ndarray, shift: int, units: np.ndarray) -> np.ndarray:
-    d = len(units) - 1
-    all_units = units.sum()
-    neighbours = np.zeros((d + 1, count + 1, 2), np.int32)
-    for j in range(d + 1):
+def _chains(
+    keys: np.ndarray, count: int, table: np.ndarray, shift: int, units: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow the neighbours along each direction; ``reads``, ``writes`` and ``bounds`` of ``Lattice``."""
+    directions, all_units, trash = len(units), units.sum(), count + 1
+    # A chain of two or more points has a row before it.
+    reads = np.empty(directions * (count + count // 2 + 1), np.int32)
+    writes = np.empty_like(reads)
+    bounds = np.zeros(directions + 1, np.int64)
+    size = 0
+    for j in range(directions):
+        onward, inner = np.zeros(count + 1, np.int32), np.zeros(count + 1, np.bool_)
         for point in range(1, count + 1):
             key = keys[point]  # coordinate j up by d, all others down by one
-            key += -1 if key & ((1 << REMAINDER_BITS) - 1) else d - all_units
+            key += -1 if key & ((1 << REMAINDER_BITS) - 1) else directions - 1 - all_units
             other = table[_slot(key + units[j], table, shift) + 1]
-            if other > 0:  # a step along j is the other point's step back
-                neighbours[j, point, 0] = other
-                neighbours[j, other, 1] = point
-    return neighbours
+            onward[point] = other
+            inner[other] = True
+        for head in range(1, count + 1):
+            if inner[head] or onward[head] == 0:
+                continue
+            reads[size], writes[size] = 0, trash
+            size += 1
+            point = head
+            while point != 0:
+                reads[size], writes[size] = point, point
+                size += 1
+                point = onward[point]
+        reads[size], writes[size] = 0, trash
+        size += 1
+        bounds[j + 1] = size
+    return reads[:size].copy(), writes[:size].copy(), bounds
 
 
 @njit
-def _normalise(corners: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, mass: np.ndarray) -> None:
-    """Multiply the weights by ``D^-1/2``; ``D`` is what the kernel makes of ones, of which the points got ``mass``."""
-    directions, rows = neighbours.shape[:2]
-    mass[0] = 0
-    blurred, half = np.zeros_like(mass), np.float32(0.5)
-    for j in range(directions):
-        for point in range(1, rows):
-            before, after = neighbours[j, point, 0], neighbours[j, point, 1]
-            blurred[point] = mass[point] + half * (mass[before] + mass[after])
-        mass, blurred = blurred, mass
-    # The gain of the blur: each step has taps of 1/2, 1, 1/2 that are not divided by their sum.
-    gain = np.float32(1 / (1 + 2.0 ** (1 - directions)))
+def _normalise(
+    corners: np.ndarray,
+    weights: np.ndarray,
+    mass: np.ndarray,
+    reads: np.ndarray,
+    writes: np.ndarray,
+    bounds: np.ndarray,
+    weight: float,
+) -> None:
+    """Multiply the weights by the root of ``weight / D``; ``D`` is what the kernel makes of ones, of which the points
+    got ``mass``."""
+    directions = corners.shape[1]
+    _blur(mass, reads, writes, bounds)
     for location in range(len(corners)):
         norm = np.float32(0)
         for j in range(directions):
             norm += weights[location, j] * mass[corners[location, j]]
-        # 1e-20 as in the reference implementation: nothing to float32, but no division by zero.
-        root = np.float32(1) / np.sqrt(gain * norm + np.float32(1e-20))
+        # The gain of the blur, whose taps of 1/2, 1, 1/2 are not divided by their sum, is in D and in the kernel: it
+        # matters to the tiny number only, which is that of the reference implementation.
+        gain = np.float32(1 / (1 + 2.0 ** (1 - directions)))
+        root = np.sqrt(weight * gain / (gain * norm + np.float32(1e-20)))
         for j in range(directions):
             weights[location, j] *= root
+
+
+@njit
+def _blur(grid: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray) -> None:
+    """Blur a grid (m + 2,) in place with taps of 1/2, 1, 1/2 along each direction."""
+    half = np.float32(0.5)
+    for j in range(len(bounds) - 1):
+        before, here = np.float32(0), np.float32(0)
+        for k in range(bounds[j], bounds[j + 1] - 1):
+            after = grid[reads[k + 1]]
+            grid[writes[k]] = here + half * (before + after)
+            before, here = here, after
