@@ -245,7 +245,7 @@ def _slot(key: int, table: np.ndarray, shift: int) -> int:
     slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift))
     while table[2 * slot + 1] != 0 and table[2 * slot] != key:
         slot = (slot + 1) & last
-    return 2 * slot
+    return 2 * int(slot)
 
 
 @njit
