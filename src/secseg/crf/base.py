@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,6 +95,25 @@ def _describe(x: Tensor) -> str:
 def working_dtype(logits: Tensor) -> torch.dtype:
     """float64 for float64 logits, float32 for all others, half precision included."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+#: ``(scores (C, H, W) float32, photo (3, H, W) uint8, probs (C, H, W) float32, threads) -> None``: writes ``probs``.
+Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
+
+
+def image_by_image(solve: Solve, logits: Tensor, images: Tensor) -> Tensor:
+    """Return what ``solve`` makes of each image on the processor, float32: images of a batch side by side, on as many
+    threads as torch has; a single one gets them all."""
+    scores = logits.detach().float().cpu().contiguous().numpy()
+    photos = images.cpu().contiguous().numpy()
+    probs = np.empty_like(scores)
+    threads = torch.get_num_threads()
+    if len(scores) == 1:
+        solve(scores[0], photos[0], probs[0], threads)
+    else:
+        with ThreadPoolExecutor(min(len(scores), threads)) as pool:
+            list(pool.map(solve, scores, photos, probs, repeat(1)))
+    return torch.from_numpy(probs)
 
 
 def with_diagonal_gradient(probs: Tensor, logits: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ training widths): which one a run used is part of its protocol.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
 from secseg.errors import UserError
 
 #: Up to here a kernel is held: 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
@@ -47,8 +48,11 @@ class Backend:
                 f"The exact gradient through the CRF holds the kernel, and a grid of {height} x {width} is too large "
                 f"for that (at most {MOST_HELD} locations, as 81 x 81). Choose the gradient stop or a smaller input."
             )
+        on_host = logits.device.type == "cpu" and working_dtype(logits) == torch.float32 and self.gradient != "exact"
         with torch.autocast(logits.device.type, enabled=False):
-            if height * width > MOST_HELD:
+            if on_host and height * width <= MOST_HELD:
+                probs = image_by_image(self._in_compiled_code, logits, images)
+            elif height * width > MOST_HELD:
                 probs = torch.cat([self._in_blocks(*one) for one in zip(logits, images, strict=True)])
             elif logits.device.type == "cpu":  # one kernel stays in the cache where a batch of them does not
                 parts = [self._solve(*one) for one in zip(logits.split(1), images.split(1), strict=True)]
@@ -56,6 +60,11 @@ class Backend:
             else:
                 probs = self._solve(logits, images)
         return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+
+    def _in_compiled_code(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int) -> None:
+        from secseg.crf.blocks import solve  # compiles, which a GPU does not need
+
+        solve(scores, photo, probs, self.params)
 
     def _solve(self, logits: Tensor, images: Tensor) -> Tensor:
         with torch.no_grad():

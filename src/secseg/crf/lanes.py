@@ -197,3 +197,13 @@ def below(typing: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", *arguments), _constant(1.0), _constant(0.0))
 
     return _lanes(a, b), code
+
+
+@intrinsic
+def first_lane(typing: Any, value: Any) -> Any:
+    """The first lane as a number."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(value), code

@@ -19,29 +19,14 @@ from contextlib import nullcontext
 from functools import lru_cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
 from secseg.crf.compiled import njit
-from secseg.crf.lanes import (
-    add,
-    divide,
-    exp_falling,
-    highest,
-    larger,
-    load,
-    mul,
-    muladd,
-    spread,
-    store,
-    sub,
-    total,
-)
+from secseg.crf.lanes import add, load, muladd, spread, store
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
+from secseg.crf.rows import TILE, enter, leave, row_width, softmax
 
-#: Locations whose scores are worked on together: few enough for the first cache.
-TILE = 32
 #: From so many locations on an image is worked on in 2, 4 or 8 parts, which threads can share. The parts do not depend
 #: on the number of threads, so neither does the result.
 PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
@@ -61,20 +46,10 @@ class Backend:
 
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         check_input(logits, images)
-        scores = logits.detach().float().cpu().contiguous().numpy()
-        photos = images.cpu().contiguous().numpy()
-        probs = np.empty_like(scores)
-        threads = torch.get_num_threads()
-        if len(scores) == 1 or threads == 1:
-            for one in zip(scores, photos, probs, strict=True):
-                self._solve(*one, threads)
-        else:
-            with ThreadPoolExecutor(min(len(scores), threads)) as pool:
-                list(pool.map(self._solve, scores, photos, probs))
-        result = torch.from_numpy(probs).to(logits.device, working_dtype(logits))
+        result = image_by_image(self._solve, logits, images).to(logits.device, working_dtype(logits))
         return with_diagonal_gradient(result, logits) if self.gradient == "diagonal" else result
 
-    def _solve(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int = 1) -> None:
+    def _solve(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int) -> None:
         """Write the probabilities (C, H, W) for scores (C, H, W) float32 and a photograph (3, H, W) uint8."""
         p, (height, width) = self.params, scores.shape[1:]
         bilateral = build_lattice(height, width, p.bilateral_weight, p.bilateral_xy, photo, p.bilateral_rgb)
@@ -113,8 +88,7 @@ def mean_field(
         threads: that share the parts of a large image.
     """
     labels, n = scores.shape
-    blocks = -(-labels // 8)
-    width = 8 * blocks
+    width = row_width(labels)
     parts = next((parts for least, parts in PARTS if n >= least), 1)
     bounds = [n * part // parts for part in range(parts + 1)]
     unary = np.empty(n * width, np.float32)
@@ -126,18 +100,18 @@ def mean_field(
     def update(part: int) -> None:
         start, stop = bounds[part], bounds[part + 1]
         if iteration == 0:
-            _enter(scores, unary, width, start, stop)
+            enter(scores, unary, width, start, stop)
         grids = sources[0][0], sources[1][0], targets[0][part], targets[1][part]
-        _update(unary, blocks, *corners_and_weights, *grids, start, stop, iteration > 0, iteration < iterations)
+        _update(unary, width, *corners_and_weights, *grids, start, stop, iteration > 0, iteration < iterations)
         if iteration == iterations:
-            _leave(unary, probs, width, start, stop)
+            leave(unary, probs, width, start, stop)
 
     def blur(unit: tuple[int, int]) -> None:
         number, block = unit
         kernel = kernels[number]
         _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width, 8 * block)
 
-    units = [(kernel, block) for kernel in (0, 1) for block in range(blocks)]
+    units = [(kernel, block) for kernel in (0, 1) for block in range(width // 8)]
     threads = min(threads, parts)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         run = map if pool is None else pool.map
@@ -149,31 +123,9 @@ def mean_field(
 
 
 @njit
-def _enter(scores: np.ndarray, unary: np.ndarray, width: int, start: int, stop: int) -> None:
-    """Transpose scores (C, n) into rows of ``width`` labels; those that fill a row up can get no probability."""
-    labels = len(scores)
-    for first in range(start, stop, TILE):
-        last = min(first + TILE, stop)
-        for label in range(labels):
-            for i in range(first, last):
-                unary[i * width + label] = scores[label, i]
-        for i in range(first, last):
-            unary[i * width + labels : (i + 1) * width] = np.float32(-1e30)
-
-
-@njit
-def _leave(unary: np.ndarray, probs: np.ndarray, width: int, start: int, stop: int) -> None:
-    """The way back of ``_enter``."""
-    for first in range(start, stop, TILE):
-        for label in range(len(probs)):
-            for i in range(first, min(first + TILE, stop)):
-                probs[label, i] = unary[i * width + label]
-
-
-@njit
 def _update(
     unary: np.ndarray,
-    blocks: int,
+    width: int,
     bilateral_corners: np.ndarray,
     bilateral_weights: np.ndarray,
     gaussian_corners: np.ndarray,
@@ -190,12 +142,11 @@ def _update(
     """For locations start..stop: scores with what is read from the grids, softmax, and the splat to the targets.
 
     Args:
-        unary: (n * 8 blocks,), rows of scores; the last iteration, which does not splat, writes the result there.
-        blocks: of eight labels in a row.
+        unary: (n * width,), rows of scores; the last iteration, which does not splat, writes the result there.
+        width: of a row.
         bilateral, gaussian: blurred grids, whose rows the corners number, read from unless it is the first time.
         bilateral_target, gaussian_target: grids of these locations alone, overwritten.
     """
-    width = 8 * blocks
     rows = np.empty(TILE * width, np.float32)
     if splat:
         bilateral_target[:] = 0
@@ -219,7 +170,7 @@ def _update(
                     score = add(score, other)
                 store(rows, at * width + label, score)
         for at in range(0, there * width, width):
-            _softmax(rows, at, at + width)
+            softmax(rows, at, at + width)
         for at in range(there):
             i = first + at
             for label in range(0, width, 8):
@@ -235,23 +186,6 @@ def _update(
                     row = gaussian_corners[i, j] * width + label
                     sum_there = muladd(spread(gaussian_weights[i, j]), prob, load(gaussian_target, row))
                     store(gaussian_target, row, sum_there)
-
-
-@njit
-def _softmax(rows: np.ndarray, start: int, stop: int) -> None:
-    """Softmax of ``rows[start:stop]`` in place."""
-    top = load(rows, start)
-    for at in range(start + 8, stop, 8):
-        top = larger(top, load(rows, at))
-    top = highest(top)
-    sum_of_all = spread(np.float32(0))
-    for at in range(start, stop, 8):
-        part = exp_falling(sub(load(rows, at), top))
-        store(rows, at, part)
-        sum_of_all = add(sum_of_all, part)
-    scale = divide(spread(np.float32(1)), total(sum_of_all))
-    for at in range(start, stop, 8):
-        store(rows, at, mul(load(rows, at), scale))
 
 
 @njit
