@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from secseg.crf import CRF, CRFParams, build_crf, lattice_torch, permutohedral
 from secseg.crf.lattice_torch import mean_field
+from secseg.crf.permutohedral import build_lattice
 from secseg.errors import UserError
 from tests.crf import TRAINING, photographs, scores, textured
 
@@ -50,7 +51,7 @@ def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> 
         ((1, 3, 45, 61), CRFParams(3, 30, 5, 1, 2, iterations=3)),
         ((2, 3, 1, 1), TRAINING),
         ((2, 3, 1, 30), TRAINING),
-        ((2, 3, 31, 1), CRFParams()),
+        ((2, 3, 60, 4), TRAINING),
         ((1, 4, 20, 21), CRFParams(bilateral_weight=0).scaled(12)),
         ((1, 4, 20, 21), CRFParams(gaussian_weight=0).scaled(12)),
         ((1, 2, 20, 30), CRFParams(bilateral_xy=2, bilateral_rgb=0.4, gaussian_xy=0.01)),  # nearly too small
@@ -89,6 +90,17 @@ def test_images_of_a_batch_do_not_feel_each_other() -> None:
     images[2] = images[0]
     alone = [mean_field(*one, TRAINING) for one in zip(logits.split(1), images.split(1), strict=True)]
     torch.testing.assert_close(mean_field(logits, images, TRAINING), torch.cat(alone), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("d", [2, 5])
+@pytest.mark.parametrize("farthest", [0.0, 0.1, 0.6, 1.0, 3.0])
+def test_no_two_lattice_points_share_a_number(farthest: float, d: int) -> None:
+    """More numbers than are needed change nothing."""
+    features = torch.rand(2, d, 400, generator=torch.Generator().manual_seed(0))
+    features[..., 200:] = features[..., 200:].round()  # the outermost
+    needed, spared = (build_lattice(farthest * features, reach) for reach in (farthest, farthest + 20))
+    assert torch.equal(needed.slicing.columns, spared.slicing.columns)
+    assert all(torch.equal(a.columns, b.columns) for a, b in zip(needed.blurs, spared.blurs, strict=True))
 
 
 @pytest.mark.parametrize("limit", ["TOGETHER", "NUMBERS"])
@@ -136,7 +148,7 @@ def test_the_kept_lattice_follows_size_width_and_batch() -> None:
     [
         {"bilateral_xy": 1e-9},
         {"bilateral_rgb": 1e-9},
-        {"gaussian_xy": 1e-9},
+        {"gaussian_xy": 1e-5},
         {"gaussian_xy": 1e-320},
         {"bilateral_rgb": 0.2},  # the coordinates would do, but not their numbers
     ],
@@ -174,7 +186,7 @@ def test_nothing_but_the_number_of_points_is_read_back(monkeypatch: pytest.Monke
         for lattices in (2, 1):  # the Gaussian one is kept
             points.clear()
             with _Operations() as seen:
-                assert mean_field(logits, images, TRAINING).device.type == "cuda"
+                assert mean_field(logits, images, CRFParams(iterations=2)).device.type == "cuda"
             assert len(points) == lattices
             assert {torch.device(d).type for d in seen.devices if d is not None} == {"cuda"}
 

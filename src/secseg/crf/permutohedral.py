@@ -110,9 +110,9 @@ def build_lattice(features: Tensor, farthest: float) -> Lattice:
     count, d, n = features.shape
     image, side = numbers(d, farthest), _side(farthest)
     # Coordinates of a lattice point are congruent modulo d + 1: its number is made of their remainder and their
-    # quotients, but for the last, which follows from their sum of 0.
+    # quotients, of either sign and at most side // 2, but for the last, which follows from their sum of 0.
     strides = pad((d + 1) * side ** torch.arange(d, device=features.device), (0, 1))
-    corners, weights = _simplices(features, strides, side // 2)
+    corners, weights = _simplices(features, strides)
     corners += image * torch.arange(count, device=features.device)[:, None]
     points, rows = torch.unique(corners, return_inverse=True)
     rows, weights = (x[..., :n].permute(1, 2, 0).reshape(-1, d + 1) for x in (rows + 1, weights))
@@ -122,7 +122,7 @@ def build_lattice(features: Tensor, farthest: float) -> Lattice:
     return replace(lattice, slicing=Rows.of(rows, weights * norm.rsqrt()))
 
 
-def _simplices(features: Tensor, strides: Tensor, middle: int) -> tuple[Tensor, Tensor]:
+def _simplices(features: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
     """Find the enclosing simplex of each location: the numbers of its corners and their barycentric weights.
 
     Arithmetic is float32 in a fixed order, one operation at a time: a location on the face of two simplices must fall
@@ -131,7 +131,6 @@ def _simplices(features: Tensor, strides: Tensor, middle: int) -> tuple[Tensor, 
     Args:
         features: (B, d, n).
         strides: (d + 1,) int64, what each coordinate's quotient counts in a number.
-        middle: what is added to the quotients, so that none is negative.
 
     Returns:
         (d + 1, B, n or n + 1), int64 and float32; the numbers are those within an image.
@@ -167,7 +166,7 @@ def _simplices(features: Tensor, strides: Tensor, middle: int) -> tuple[Tensor, 
     column = strides.view(-1, 1, 1)
     steps = torch.empty_like(order).scatter_(0, order, column.expand_as(order))
     remainder = torch.arange(d + 1, device=features.device).view(-1, 1, 1)
-    first = ((quotient.long() + middle) * column).sum(0)
+    first = (quotient.long() * column).sum(0)
     return first + remainder - (steps.cumsum(0) - steps), weights
 
 
