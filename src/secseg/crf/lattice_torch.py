@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from secseg.crf.base import CRFParams, working_dtype
-from secseg.crf.permutohedral import NUMBERS, Lattice, build_lattice, numbers
+from secseg.crf.permutohedral_torch import NUMBERS, Lattice, build_lattice, numbers
 
 #: Locations times (classes + 20) that are worked on together: building the lattices takes about what 20 classes take,
 #: and both 80 bytes each, up to 110 where each location has lattice points of its own. So 1.3 to 1.8 GB.
