@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from secseg.crf import CRF, CRFParams, build_crf, lattice_torch, permutohedral
+from secseg.crf import CRF, CRFParams, build_crf, lattice_torch, permutohedral_torch
 from secseg.crf.lattice_torch import mean_field
 from secseg.crf.permutohedral_torch import build_lattice
 from secseg.errors import UserError

@@ -97,6 +97,19 @@ def working_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
+#: Largest coordinate on a permutohedral lattice: float32 places a location in a simplex to 1/64 of a step up to here.
+MOST_COORDINATE = 2.0**18
+
+
+def too_narrow(farthest: float) -> UserError:
+    """What to say of widths too small for a lattice: its coordinates leave the range that it can hold."""
+    return UserError(
+        "The CRF's widths are too small for the lattice: locations of an image can be "
+        f"{farthest:.3g} standard deviations away from each other. Choose larger widths "
+        "(bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
+    )
+
+
 #: ``(scores (C, H, W) float32, photo (3, H, W) uint8, probs (C, H, W) float32, threads) -> None``: writes ``probs``.
 Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
 

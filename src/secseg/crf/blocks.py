@@ -28,8 +28,8 @@ from secseg.crf.lanes import (
 )
 from secseg.crf.rows import enter, leave, row_width, softmax
 
-#: Numbers of a kernel below this, its largest being 1, are left out where they fill a block, and at the ends of an axis:
-#: that moves probabilities by about 1e-6, where float32's rounding moves them by 1e-5.
+#: Entries of a kernel below this, the largest being 1, are left out where they fill a block, and far along an axis.
+#: That moves probabilities by about 1e-6, where float32's rounding moves them by 1e-5.
 CUT = 1e-6
 
 

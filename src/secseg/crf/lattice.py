@@ -35,7 +35,8 @@ PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
 class Backend:
     """Lattice mean field; see :func:`secseg.crf.build_crf`. Computed in float32.
 
-    Images of a batch run side by side on torch's number of threads, and parts of a large image do.
+    Images of a batch run side by side on torch's number of threads, and parts of a large image do. On a CUDA device all
+    is done there (see :mod:`secseg.crf.lattice_torch`); other devices hand their input to the processor.
 
     Raises:
         UserError: on a call with input that does not fit together, or with widths too small for a lattice.
@@ -46,7 +47,12 @@ class Backend:
 
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         check_input(logits, images)
-        result = image_by_image(self._solve, logits, images).to(logits.device, working_dtype(logits))
+        if logits.device.type == "cuda":
+            from secseg.crf.lattice_torch import mean_field as on_device
+
+            result = on_device(logits, images, self.params)
+        else:
+            result = image_by_image(self._solve, logits, images).to(logits.device, working_dtype(logits))
         return with_diagonal_gradient(result, logits) if self.gradient == "diagonal" else result
 
     def _solve(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int) -> None:

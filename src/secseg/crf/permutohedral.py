@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from secseg.crf.base import MOST_COORDINATE, too_narrow
 from secseg.crf.compiled import njit
 from secseg.crf.lanes import add, below, load, mul, rint, spread, store, sub
-from secseg.errors import UserError
 
 #: Locations that are worked on together; a multiple of the lanes.
 TILE = 64
@@ -23,8 +23,6 @@ TILE = 64
 TABLE_BITS = 14
 #: Bits of a key: the remainder of its point, then each coordinate's quotient.
 REMAINDER_BITS, KEY_BITS = 3, 63
-#: Largest coordinate on the lattice: up to here float32 places a location in a simplex to 1/64 of a step.
-MOST = 2.0**18
 
 
 class Lattice(NamedTuple):
@@ -71,13 +69,9 @@ def build_lattice(
     bits = (KEY_BITS - REMAINDER_BITS) // dimensions
     farthest = max((width - 1) / xy, (height - 1) / xy, 255 / rgb if len(colours) else 0.0)
     # No quotient of an elevated coordinate exceeds twice the largest feature; one more for a step to a neighbour.
-    most = min(MOST / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
+    most = min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
     if not farthest <= most:
-        raise UserError(
-            f"The CRF's widths are too small for the lattice: locations of a {height} x {width} image can be "
-            f"{farthest:.3g} standard deviations away from each other, and {most:.3g} is the most. Choose larger "
-            "widths (bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
-        )
+        raise too_narrow(farthest)
     corners, weights, chains, mass = _connect(height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits))
     kernel = Lattice(corners, weights, len(mass) - 2, *chains)
     _normalise(corners, weights, mass, *chains, np.float32(weight))

@@ -21,10 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
-from secseg.errors import UserError
+from secseg.crf.base import MOST_COORDINATE, too_narrow
 
-#: Largest coordinate on the lattice: up to here float32 places a location in a simplex to 1/64 of a step.
-MOST = 2.0**18
 #: Points of a batch of lattices that an int64 can tell apart.
 NUMBERS = 2**63
 
@@ -79,18 +77,14 @@ def numbers(d: int, farthest: float) -> int:
     """How many numbers the lattice points of one image can have, with ``d`` features from 0 to ``farthest``.
 
     Raises:
-        UserError: for coordinates above ``MOST``, where rounding would lead out of the simplex, and for more than
-            ``NUMBERS``.
+        UserError: for coordinates above ``MOST_COORDINATE``, where rounding would lead out of the simplex, and for more
+            than ``NUMBERS``.
     """
-    if 2 * (d + 1) * farthest <= MOST:  # no elevated coordinate is larger
+    if 2 * (d + 1) * farthest <= MOST_COORDINATE:  # no elevated coordinate is larger
         count = _side(farthest) ** d * (d + 1)
         if count <= NUMBERS:
             return count
-    raise UserError(
-        "The CRF's widths are too small for the lattice: locations of an image can be "
-        f"{farthest:.3g} standard deviations away from each other. Choose larger widths "
-        "(bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
-    )
+    raise too_narrow(farthest)
 
 
 def _side(farthest: float) -> int:
