@@ -1,8 +1,9 @@
-"""Exact mean field of one image on a CPU: the bilateral kernel in blocks of 8 x 8 locations, where it is not zero.
+"""Exact mean field of one image on a CPU, without the products that change nothing.
 
-Sorted by brightness, locations that feel each other lie close together: more than half of the blocks of a photograph
-hold nothing but numbers below rounding, and are left out. The kernel is symmetric, so one triangle is kept; the
-Gaussian kernel is a product of one over rows and one over columns.
+Two things are left out. Sorted by brightness, locations that feel each other lie close together: more than half of the
+kernel's blocks of 8 x 8 locations hold nothing but numbers below rounding. And in an iteration only those locations
+send anew whose probabilities have moved since they last did: after three iterations most have not.
+The Gaussian kernel is a product of one over rows and one over columns.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ from secseg.crf.rows import enter, leave, row_width, softmax
 #: Entries of a kernel below this, the largest being 1, are left out where they fill a block, and far along an axis.
 #: That moves probabilities by about 1e-6, where float32's rounding moves them by 1e-5.
 CUT = 1e-6
+#: A location sends anew when one of its probabilities differs by more than this from what it sent: so the sums are
+#: wrong by no more than this times the weight of the kernel and its largest row sum, which is about 1.2.
+MOVED = 1e-6
+#: Locations whose moves are added up at a time.
+PART = 128
 
 
 def solve(scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, params: CRFParams) -> None:
@@ -44,17 +50,16 @@ def solve(scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, params: CRFP
     labels, height, width = scores.shape
     n = height * width
     order = np.argsort(photo.reshape(3, -1).sum(0), kind="stable").astype(np.int32)
-    place = np.empty(n, np.int32)
-    place[order] = np.arange(n, dtype=np.int32)
     y, x = np.divmod(order, width)
     colours = photo.reshape(3, -1)[:, order] / params.bilateral_rgb
     features = np.concatenate([np.stack([y, x]) / params.bilateral_xy, colours]).astype(np.float32)
     # What fills the last eight up is far from all others.
     features = np.pad(features, ((0, 0), (0, -n % 8)), constant_values=features.max() + 100)
-    blocks, pairs = _kernel(features, np.float32(params.bilateral_weight), np.float32(np.log(CUT)))
+    kernel = _kernel(features, np.float32(np.log(CUT)))
     axes = [_axis(size, params.gaussian_xy) for size in (height, width)]
     flat = scores.reshape(labels, -1), probs.reshape(labels, -1)
-    _mean_field(*flat, row_width(labels), place, blocks, pairs, *axes, float(params.gaussian_weight), params.iterations)
+    weights = np.float32(params.bilateral_weight), np.float32(params.gaussian_weight)
+    _mean_field(*flat, row_width(labels), order, *kernel, *axes, *weights, params.iterations)
 
 
 @lru_cache(maxsize=64)
@@ -69,46 +74,48 @@ def _axis(size: int, xy: float) -> np.ndarray:
 
 
 @njit
-def _kernel(features: np.ndarray, weight: float, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """The upper triangle of the normalised kernel: blocks (N, 64), and the groups of eight that each joins, (N, 2)."""
-    groups = features.shape[1] // 8
-    most = groups * (groups + 1) // 2  # memory that is not written to is not taken
-    blocks, pairs = np.empty((most, 64), np.float32), np.empty((most, 2), np.int32)
-    flat, places = blocks.reshape(-1), features.reshape(-1)
+def _kernel(features: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The kernel of sorted locations with features (5, size), in panels: eight locations against all, and so on.
+
+    Returns:
+        panels: (groups, size, 8) float32, entry (8 i + k, j) of the kernel at [i, j, k]; undefined in blocks of zeros.
+        held: (groups, groups) bool, the blocks that are not.
+        roots: (size,) float32, ``D^-1/2``.
+    """
     size = features.shape[1]
-    sums = np.zeros(size, np.float32)
-    minus_half, count = spread(np.float32(-0.5)), 0
+    groups = size // 8
+    panels = np.empty((groups, size, 8), np.float32)  # memory that is not written to is not taken
+    held = np.zeros((groups, groups), np.bool_)
+    roots = np.zeros(size, np.float32)
+    flat, places, block = panels.reshape(-1), features.reshape(-1), np.empty(64, np.float32)
+    minus_half = spread(np.float32(-0.5))
     for one in range(groups):
         for other in range(one, groups):
             nearest = spread(np.float32(-1e30))
             for i in range(8):
-                exponent = spread(np.float32(0))
+                distance = spread(np.float32(0))
                 for d in range(5):
                     apart = sub(spread(places[d * size + 8 * one + i]), load(places, d * size + 8 * other))
-                    exponent = muladd(apart, apart, exponent)
-                exponent = mul(exponent, minus_half)
+                    distance = muladd(apart, apart, distance)
+                exponent = mul(distance, minus_half)
                 nearest = larger(nearest, exponent)
-                store(flat, 64 * count + 8 * i, exponent)
+                store(block, 8 * i, exponent)
             if first_lane(highest(nearest)) < least:
                 continue
+            held[one, other] = held[other, one] = True
             for i in range(8):
-                values = exp_falling(load(flat, 64 * count + 8 * i))
-                store(flat, 64 * count + 8 * i, values)
-                store(sums, 8 * other, add(load(sums, 8 * other), values))
+                values = exp_falling(load(block, 8 * i))
+                store(block, 8 * i, values)
+                store(flat, (other * size + 8 * one + i) * 8, values)
+                store(roots, 8 * other, add(load(roots, 8 * other), values))
             if one != other:
                 for j in range(8):
                     for i in range(8):
-                        sums[8 * one + i] += blocks[count, 8 * i + j]
-            pairs[count, 0], pairs[count, 1] = one, other
-            count += 1
+                        panels[one, 8 * other + j, i] = block[8 * i + j]
+                        roots[8 * one + i] += block[8 * i + j]
     for i in range(size):
-        sums[i] = np.float32(1) / np.sqrt(sums[i])
-    for k in range(count):
-        for i in range(8):
-            scale = spread(sums[8 * pairs[k, 0] + i] * weight)
-            values = mul(load(flat, 64 * k + 8 * i), mul(scale, load(sums, 8 * pairs[k, 1])))
-            store(flat, 64 * k + 8 * i, values)
-    return blocks[:count], pairs[:count]
+        roots[i] = np.float32(1) / np.sqrt(roots[i])
+    return panels, held, roots
 
 
 @njit
@@ -116,23 +123,23 @@ def _mean_field(
     scores: np.ndarray,
     probs: np.ndarray,
     width: int,
-    place: np.ndarray,
-    blocks: np.ndarray,
-    pairs: np.ndarray,
+    order: np.ndarray,
+    panels: np.ndarray,
+    held: np.ndarray,
+    roots: np.ndarray,
     vertical: np.ndarray,
     horizontal: np.ndarray,
+    bilateral_weight: float,
     gaussian_weight: float,
     iterations: int,
 ) -> None:
-    """Rows of labels lie in the order of the image, but for those that the blocks work on, which lie in theirs."""
-    n = scores.shape[1]
-    sorted_rows = -(-n // 8) * 8 * width
-    unary, rows, between = (
-        np.empty(n * width, np.float32),
-        np.empty(n * width, np.float32),
-        np.empty(n * width, np.float32),
-    )
-    inputs, outputs = np.zeros(sorted_rows, np.float32), np.empty(sorted_rows, np.float32)
+    """``order``: the location at each place of the sorting. What has to do with ``panels`` lies in that order."""
+    n, size = scores.shape[1], len(roots)
+    unary = np.empty(n * width, np.float32)
+    rows, between = np.empty_like(unary), np.empty_like(unary)
+    sent = np.zeros(size * width, np.float32)
+    sums, moves = np.zeros_like(sent), np.empty_like(sent)
+    movers = np.empty(size, np.int64)
     enter(scores, unary, width, 0, n)
     rows[:] = unary
     for iteration in range(iterations + 1):
@@ -140,20 +147,85 @@ def _mean_field(
             softmax(rows, i * width, (i + 1) * width)
         if iteration == iterations:
             break
-        for i in range(n):
-            for label in range(0, width, 8):
-                store(inputs, place[i] * width + label, load(rows, i * width + label))
-        outputs[:] = 0
-        _multiply(blocks, pairs, inputs, outputs, width)
+        count = _find_movers(rows, order, roots, sent, moves, movers, width)
+        _send(panels, held, moves, movers[:count], sums, width)
         _along(rows, between, horizontal, 1, width)
         _along(between, rows, vertical, len(horizontal), width)
-        factor = spread(np.float32(gaussian_weight))
-        for i in range(n):
+        factor = spread(gaussian_weight)
+        for place in range(n):
+            i, own = order[place], spread(bilateral_weight * roots[place])
             for label in range(0, width, 8):
-                at = i * width + label
-                score = muladd(factor, load(rows, at), load(unary, at))
-                store(rows, at, add(score, load(outputs, place[i] * width + label)))
+                score = muladd(factor, load(rows, i * width + label), load(unary, i * width + label))
+                store(rows, i * width + label, muladd(own, load(sums, place * width + label), score))
     leave(rows, probs, width, 0, n)
+
+
+@njit
+def _find_movers(
+    rows: np.ndarray,
+    order: np.ndarray,
+    roots: np.ndarray,
+    sent: np.ndarray,
+    moves: np.ndarray,
+    movers: np.ndarray,
+    width: int,
+) -> int:
+    """List the places that have moved since they sent, and their moves times ``D^-1/2``; return how many they are."""
+    count, zero = 0, spread(np.float32(0))
+    for place in range(len(order)):
+        i = order[place]
+        largest = zero
+        for label in range(0, width, 8):
+            move = sub(load(rows, i * width + label), load(sent, place * width + label))
+            largest = larger(largest, larger(move, sub(zero, move)))
+        if first_lane(highest(largest)) > MOVED:
+            root = spread(roots[place])
+            for label in range(0, width, 8):
+                now = load(rows, i * width + label)
+                store(moves, count * width + label, mul(root, sub(now, load(sent, place * width + label))))
+                store(sent, place * width + label, now)
+            movers[count] = place
+            count += 1
+    return count
+
+
+@njit
+def _send(
+    panels: np.ndarray,
+    held: np.ndarray,
+    moves: np.ndarray,
+    movers: np.ndarray,
+    sums: np.ndarray,
+    width: int,
+) -> None:
+    """Add the kernel times the moves to the sums, in parts: long sums in float32 lose digits, which iterations enlarge."""
+    size, groups = panels.shape[1], len(panels)
+    flat, zero = panels.reshape(-1), spread(np.float32(0))
+    felt = np.empty(len(movers) + 1, np.int64)
+    for group in range(groups):
+        some = 0
+        for k in range(len(movers)):  # without a branch that nobody can predict
+            felt[some] = k
+            some += held[group, movers[k] // 8]
+        for label in range(0, width, 8):
+            for first in range(0, some, PART):
+                # Names in place of an array: they stay in registers.
+                sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7 = zero, zero, zero, zero, zero, zero, zero, zero
+                for k in felt[first : min(first + PART, some)]:
+                    move = load(moves, k * width + label)
+                    here = (group * size + movers[k]) * 8
+                    sum_0 = muladd(spread(flat[here]), move, sum_0)
+                    sum_1 = muladd(spread(flat[here + 1]), move, sum_1)
+                    sum_2 = muladd(spread(flat[here + 2]), move, sum_2)
+                    sum_3 = muladd(spread(flat[here + 3]), move, sum_3)
+                    sum_4 = muladd(spread(flat[here + 4]), move, sum_4)
+                    sum_5 = muladd(spread(flat[here + 5]), move, sum_5)
+                    sum_6 = muladd(spread(flat[here + 6]), move, sum_6)
+                    sum_7 = muladd(spread(flat[here + 7]), move, sum_7)
+                at = 8 * group * width + label
+                for part in (sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7):
+                    store(sums, at, add(load(sums, at), part))
+                    at += width
 
 
 @njit
@@ -169,46 +241,3 @@ def _along(rows: np.ndarray, out: np.ndarray, kernel: np.ndarray, stride: int, w
                 row = load(rows, (i + (other - at) * stride) * width + label)
                 sum_there = muladd(spread(kernel[at, other - at + reach]), row, sum_there)
             store(out, i * width + label, sum_there)
-
-
-@njit
-def _multiply(blocks: np.ndarray, pairs: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, width: int) -> None:
-    """Add the symmetric kernel times ``inputs`` to ``outputs``, both rows of labels in the order of the blocks."""
-    flat = blocks.reshape(-1)
-    for k in range(len(pairs)):
-        one, other = 8 * pairs[k, 0] * width, 8 * pairs[k, 1] * width
-        for label in range(0, width, 8):
-            _block(flat, 64 * k, 8, 1, inputs, other + label, outputs, one + label, width)
-            if one != other:
-                _block(flat, 64 * k, 1, 8, inputs, one + label, outputs, other + label, width)
-
-
-@njit
-def _block(
-    blocks: np.ndarray,
-    entry: int,
-    down: int,
-    across: int,
-    inputs: np.ndarray,
-    start: int,
-    outputs: np.ndarray,
-    at: int,
-    width: int,
-) -> None:
-    """Add the block whose first entry is ``entry``, or its transpose, times eight rows to eight rows, for one group of
-    labels. Names in place of an array: they stay in registers."""
-    row_0, row_1 = load(inputs, start), load(inputs, start + width)
-    row_2, row_3 = load(inputs, start + 2 * width), load(inputs, start + 3 * width)
-    row_4, row_5 = load(inputs, start + 4 * width), load(inputs, start + 5 * width)
-    row_6, row_7 = load(inputs, start + 6 * width), load(inputs, start + 7 * width)
-    for i in range(8):
-        here = entry + i * down
-        even = muladd(spread(blocks[here]), row_0, load(outputs, at + i * width))
-        odd = mul(spread(blocks[here + across]), row_1)
-        even = muladd(spread(blocks[here + 2 * across]), row_2, even)
-        odd = muladd(spread(blocks[here + 3 * across]), row_3, odd)
-        even = muladd(spread(blocks[here + 4 * across]), row_4, even)
-        odd = muladd(spread(blocks[here + 5 * across]), row_5, odd)
-        even = muladd(spread(blocks[here + 6 * across]), row_6, even)
-        odd = muladd(spread(blocks[here + 7 * across]), row_7, odd)
-        store(outputs, at + i * width, add(even, odd))
