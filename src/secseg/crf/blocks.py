@@ -198,7 +198,7 @@ def _send(
     sums: np.ndarray,
     width: int,
 ) -> None:
-    """Add the kernel times the moves to the sums, in parts: long sums in float32 lose digits, which iterations enlarge."""
+    """Add the kernel times the moves to the sums, a part at a time: long sums in float32 lose digits."""
     size, groups = panels.shape[1], len(panels)
     flat, zero = panels.reshape(-1), spread(np.float32(0))
     felt = np.empty(len(movers) + 1, np.int64)
