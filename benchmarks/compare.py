@@ -51,8 +51,13 @@ def timing_table(seconds: Mapping[str, Sequence[float]], against: str, per: int 
     rows = [f"| way | median, {unit} | least - most | times faster |", "| --- | ---: | ---: | ---: |"]
     for name, values in seconds.items():
         low, middle, high = (factor * f(values) for f in (min, statistics.median, max))
-        rows.append(f"| {name} | {middle:.3g} | {low:.3g} - {high:.3g} | {faster[name]:.2f} |")
+        rows.append(f"| {name} | {digits(middle)} | {digits(low)} - {digits(high)} | {faster[name]:.2f} |")
     return "\n".join(rows)
+
+
+def digits(number: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def machine() -> str:

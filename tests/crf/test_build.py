@@ -204,7 +204,7 @@ def test_the_config_group_holds_the_paper_s_widths(name: str, train: str, test: 
 
 def test_numba_s_cache_goes_to_the_user_s_cache_folder_even_where_numba_is_loaded(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"SECSEG_CACHE": str(tmp_path)}
-    code = "import numba, secseg.crf.lattice as l; print(l._softmax._cache.cache_path)"
+    code = "import numba, secseg.crf.rows as l; print(l.softmax._cache.cache_path)"
     source = str(REPOSITORY / "src")
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, env=environment | {"PYTHONPATH": source}, capture_output=True, text=True, check=True)
@@ -213,6 +213,6 @@ def test_numba_s_cache_goes_to_the_user_s_cache_folder_even_where_numba_is_loade
 
 def test_a_numba_cache_that_the_user_chose_is_kept(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY / "src")}
-    command = [sys.executable, "-c", "import secseg.crf.lattice as l; print(l._softmax._cache.cache_path)"]
+    command = [sys.executable, "-c", "import secseg.crf.rows as l; print(l.softmax._cache.cache_path)"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.startswith(str(tmp_path))

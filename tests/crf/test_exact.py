@@ -39,6 +39,16 @@ def test_float32_holds_on_the_training_grid() -> None:
     torch.testing.assert_close(single.argmax(1), double.argmax(1))
 
 
+def test_compiled_float32_equals_the_dense_kernels_on_any_grid_and_width() -> None:
+    """Blocks that are left out, rows that fill up the last eight, a Gaussian kernel wider than an axis."""
+    wide = CRFParams(bilateral_xy=4, bilateral_rgb=3, gaussian_xy=5, iterations=5)
+    for params in (wide, CRFParams(bilateral_xy=0.01, bilateral_rgb=0.1), TRAINING):
+        for size in ((1, 9, 33, 31), (2, 21, 7, 1), (1, 2, 1, 9)):
+            logits, images = textured(size, dtype=torch.float64)
+            crf = build_crf("exact", params)
+            assert (crf(logits.float(), images) - crf(logits, images)).abs().max() < 1e-4
+
+
 def test_exact_gradient_passes_gradcheck() -> None:
     logits, images = textured((2, 2, 3, 3), dtype=torch.float64)
     crf = build_crf("exact", SMALL, "exact")

@@ -84,12 +84,30 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def test_whole_numbers_as_weights_are_not_compiled_once_more() -> None:
-    from secseg.crf import lattice
+    from secseg.crf import lattice, permutohedral
 
     logits, images = textured((1, 2, 6, 5))
     for one in (1, 1.0):
         build_crf("lattice", CRFParams(one, 3 * one, 13 * one, one, one, iterations=1))(logits, images)
-    assert len(lattice._mean_field.signatures) == 1
+    for function in (lattice._update, lattice._blur, permutohedral._connect, permutohedral._normalise):
+        assert len(function.signatures) == 1
+
+
+def test_a_large_image_in_parts_gives_the_same_on_one_thread_and_on_two(official: Official) -> None:
+    logits, images = textured((1, 9, 256, 260))  # two parts, and two groups of labels
+    crf, threads = build_crf("lattice", CRFParams()), torch.get_num_threads()
+    try:
+        results = [(torch.set_num_threads(n), crf(logits, images))[1] for n in (1, 2)]
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
+    assert_equal(results[0], official(CRFParams())(logits, images), AMPLIFIED)
+
+
+def test_scores_that_are_not_finite_do_not_turn_into_probabilities() -> None:
+    logits, images = textured((1, 3, 9, 8))
+    logits[0, 1, 4, 4] = torch.nan
+    assert build_crf("lattice", TRAINING)(logits, images).isnan().any()
 
 
 @pytest.mark.parametrize("width", ["bilateral_xy", "bilateral_rgb", "gaussian_xy"])
@@ -102,7 +120,7 @@ def test_widths_too_small_for_the_lattice_are_refused(width: str) -> None:
 def test_narrow_widths_still_give_probabilities() -> None:
     """At the largest coordinates that are let through no location falls out of its simplex."""
     logits, images = textured((1, 3, 40, 60))
-    probs = build_crf("lattice", CRFParams(bilateral_xy=0.003, bilateral_rgb=0.012, gaussian_xy=0.0015))(logits, images)
+    probs = build_crf("lattice", CRFParams(bilateral_xy=0.06, bilateral_rgb=0.26, gaussian_xy=0.0015))(logits, images)
     torch.testing.assert_close(probs.sum(1), torch.ones(1, 40, 60))
 
 

@@ -27,7 +27,7 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
 
     Args:
         backend: ``exact`` (the dense kernels themselves: small grids, any device), ``lattice`` (the official
-            approximation on a permutohedral lattice: any image size, on the CPU), ``pydensecrf`` (the official
+            approximation on a permutohedral lattice: any image size and device), ``pydensecrf`` (the official
             implementation of the lattice). Exact and lattice differ: see each module.
         params: kernels and iterations, in locations of the grid that the CRF runs on (see ``CRFParams.scaled``).
         gradient: ``stop`` (Q is a constant: official code since 2018), ``diagonal`` (official code before),

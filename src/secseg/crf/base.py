@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,6 +95,38 @@ def _describe(x: Tensor) -> str:
 def working_dtype(logits: Tensor) -> torch.dtype:
     """float64 for float64 logits, float32 for all others, half precision included."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+#: Largest coordinate on a permutohedral lattice: float32 places a location in a simplex to 1/64 of a step up to here.
+MOST_COORDINATE = 2.0**18
+
+
+def too_narrow(farthest: float) -> UserError:
+    """What to say of widths too small for a lattice: its coordinates leave the range that it can hold."""
+    return UserError(
+        "The CRF's widths are too small for the lattice: locations of an image can be "
+        f"{farthest:.3g} standard deviations away from each other. Choose larger widths "
+        "(bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
+    )
+
+
+#: ``(scores (C, H, W) float32, photo (3, H, W) uint8, probs (C, H, W) float32, threads) -> None``: writes ``probs``.
+Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
+
+
+def image_by_image(solve: Solve, logits: Tensor, images: Tensor) -> Tensor:
+    """Return what ``solve`` makes of each image on the processor, float32: images of a batch side by side, on as many
+    threads as torch has; a single one gets them all."""
+    scores = logits.detach().float().cpu().contiguous().numpy()
+    photos = images.cpu().contiguous().numpy()
+    probs = np.empty_like(scores)
+    threads = torch.get_num_threads()
+    if len(scores) == 1:
+        solve(scores[0], photos[0], probs[0], threads)
+    else:
+        with ThreadPoolExecutor(min(len(scores), threads)) as pool:
+            list(pool.map(solve, scores, photos, probs, repeat(1)))
+    return torch.from_numpy(probs)
 
 
 def with_diagonal_gradient(probs: Tensor, logits: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numba
 
@@ -27,4 +28,4 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 numba.config.reload_config()  # it read the environment when it was imported
 
 #: Compiled once a machine, without the GIL, so that threads work on several images.
-njit = numba.njit(cache=True, nogil=True)
+njit: Any = numba.njit(cache=True, nogil=True)

@@ -3,14 +3,18 @@
 On a training grid of 41 x 41 the kernel is a matrix of 1681 x 1681, small enough to be held. The lattice that the
 official code uses instead approximates it, and the two do not agree everywhere (95 to 98 % of the labels at the
 training widths): which one a run used is part of its protocol.
+
+In float32 on a CPU the work is done in compiled code that leaves out products which change nothing (see
+:mod:`secseg.crf.blocks`); elsewhere, and for the exact gradient, as one batched product an iteration.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
 from secseg.errors import UserError
 
 #: Up to here a kernel is held: 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
@@ -19,6 +23,8 @@ MOST_HELD = 81 * 81
 MOST_LOCATIONS = 160 * 160
 #: Entries of a block: 64 MB in float32.
 BLOCK = 2**24
+#: Entries of all kernels that a GPU works on at a time: 1 GB in float32, 95 images of 41 x 41.
+TOGETHER = 2**28
 #: Least exponent of a kernel: smaller ones change nothing, but as denormal numbers they slow a CPU down several times.
 LEAST = -70.0
 
@@ -47,15 +53,23 @@ class Backend:
                 f"The exact gradient through the CRF holds the kernel, and a grid of {height} x {width} is too large "
                 f"for that (at most {MOST_HELD} locations, as 81 x 81). Choose the gradient stop or a smaller input."
             )
+        on_host = logits.device.type == "cpu" and working_dtype(logits) == torch.float32 and self.gradient != "exact"
         with torch.autocast(logits.device.type, enabled=False):
-            if height * width > MOST_HELD:
+            if on_host and height * width <= MOST_HELD:
+                probs = image_by_image(self._in_compiled_code, logits, images)
+            elif height * width > MOST_HELD:
                 probs = torch.cat([self._in_blocks(*one) for one in zip(logits, images, strict=True)])
-            elif logits.device.type == "cpu":  # one kernel stays in the cache where a batch of them does not
-                parts = [self._solve(*one) for one in zip(logits.split(1), images.split(1), strict=True)]
-                probs = torch.cat(parts)
-            else:
-                probs = self._solve(logits, images)
+            else:  # on a CPU one kernel stays in the cache where several do not
+                size = 1 if logits.device.type == "cpu" else max(1, TOGETHER // (height * width) ** 2)
+                probs = torch.cat(
+                    [self._solve(*part) for part in zip(logits.split(size), images.split(size), strict=True)]
+                )
         return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+
+    def _in_compiled_code(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int) -> None:
+        from secseg.crf.blocks import solve  # compiles, which a GPU does not need
+
+        solve(scores, photo, probs, self.params)
 
     def _solve(self, logits: Tensor, images: Tensor) -> Tensor:
         with torch.no_grad():

@@ -1,0 +1,211 @@
+"""The CRF, ours and pydensecrf's: on the training grid, on one photograph, on many, by size and labels; its memory.
+
+    python -m benchmarks.crf --root <VOC2012> --ckpt <run folder>     photographs with a network's predictions
+    python -m benchmarks.crf --only training,photograph               some of the questions; without --root: drawn ones
+
+All start from probabilities and end with probabilities (on the training grid) or labels (at full size), with the
+parameters of the paper and 10 iterations. pydensecrf is called as its authors show, on float32, an image at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.compare import alternate, digits, report, timing_table
+from benchmarks.scenes import Scene, add_arguments, find_scenes
+from secseg.crf import CRFParams, build_crf
+from secseg.data.classes import VOC_CLASSES
+from secseg.inference import FLOOR, Predictor, Protocol, apply_crf, labels
+from secseg.metrics import SegmentationScore
+from secseg.parallel import results_of
+
+PEERS = "pydensecrf"
+PAPER, TRAINING = CRFParams(), CRFParams().scaled(12)
+SIZE, GRID, BATCH = (375, 500), (41, 41), 15
+POOL = f"{PEERS}, pool of 2 processes"
+SCORED = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
+
+
+def refined(backend: str, params: CRFParams, probs: torch.Tensor, photo: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a call that gives the labels of the CRF for probabilities (C, H, W)."""
+    crf = build_crf(backend, params)
+    return lambda: labels(apply_crf(probs, photo, crf))
+
+
+def training(scenes: list[Scene], rounds: int) -> str:
+    """A batch on the training grid."""
+    logits = torch.stack([scene.scores for scene in scenes[:BATCH]])
+    images = torch.stack([torch.from_numpy(scene.resized(GRID).transpose(2, 0, 1).copy()) for scene in scenes[:BATCH]])
+    crfs = {backend: build_crf(backend, TRAINING) for backend in (PEERS, "lattice", "exact")}
+    ways = {backend: lambda crf=crf: crf(logits, images) for backend, crf in crfs.items()}
+    ways = {f"{PEERS}, loop" if name == PEERS else name: way for name, way in ways.items()}
+    return timing_table(alternate(ways, 3 * rounds), f"{PEERS}, loop")
+
+
+def photograph(scenes: list[Scene], rounds: int) -> str:
+    """Three photographs with all labels, each by itself."""
+    tables = []
+    for scene in scenes[:3]:
+        probs, photo = scene.probs(SIZE), scene.resized(SIZE)
+        ways = {f"{PEERS}, one core": refined(PEERS, PAPER, probs, photo)}
+        for threads in sorted({1, torch.get_num_threads()}):
+            ways[f"lattice, {threads} threads"] = with_threads(threads, refined("lattice", PAPER, probs, photo))
+        tables.append(timing_table(alternate(ways, rounds), f"{PEERS}, one core"))
+    return "\n\n".join(tables)
+
+
+def photographs(scenes: list[Scene], rounds: int) -> str:
+    """Many photographs at their own sizes, cores shared; with agreement of labels and of the mean IoU."""
+    global INHERITED
+    INHERITED = [(scene.probs(), scene.photo) for scene in scenes]
+    masks: dict[str, list[np.ndarray]] = {}
+
+    def ours(drop: float) -> list[np.ndarray]:
+        predictor = Predictor(
+            _NoNetwork(len(scenes[0].scores)), Protocol(drop_labels_below=drop), build_crf("lattice", PAPER)
+        )
+        return [mask for _, mask in results_of(lambda one: labels(predictor.refine(*one)), INHERITED)]
+
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        calls = {
+            POOL: lambda: pool.map(peer, range(len(scenes)), chunksize=1),
+            "lattice": lambda: ours(0.0),
+            "lattice, labels nowhere above 0.05 left out": lambda: ours(0.05),
+        }
+        ways = {name: lambda name=name, call=call: masks.update({name: call()}) for name, call in calls.items()}
+        table = timing_table(alternate(ways, rounds, warm=1), POOL, per=len(scenes))
+    rows = ["| way | labels that are pydensecrf's, % | mean IoU, % |", "| --- | ---: | ---: |"]
+    for name, found in masks.items():
+        same = sum((a == b).sum() for a, b in zip(found, masks[POOL], strict=True)) / sum(a.size for a in found)
+        rows.append(f"| {name} | {100 * same:.4f} | {mean_iou(scenes, found)} |")
+    return f"{len(scenes)} photographs, milliseconds an image.\n\n{table}\n\n" + "\n".join(rows)
+
+
+INHERITED: list[tuple[torch.Tensor, np.ndarray]] = []
+"""What the processes of the pool find when they are forked: nothing is sent to them but a number."""
+
+
+def peer(number: int) -> np.ndarray:
+    """Return pydensecrf's labels (H, W) of an inherited photograph."""
+    from pydensecrf.densecrf import CONST_KERNEL, NORMALIZE_SYMMETRIC, DenseCRF2D
+
+    probs, photo = INHERITED[number]
+    classes, height, width = probs.shape
+    crf = DenseCRF2D(width, height, classes)
+    crf.setUnaryEnergy(-np.log(np.maximum(probs.numpy(), FLOOR)).reshape(classes, -1))
+    kind = {"kernel": CONST_KERNEL, "normalization": NORMALIZE_SYMMETRIC}
+    crf.addPairwiseBilateral(PAPER.bilateral_xy, PAPER.bilateral_rgb, photo, compat=PAPER.bilateral_weight, **kind)
+    crf.addPairwiseGaussian(PAPER.gaussian_xy, compat=PAPER.gaussian_weight, **kind)
+    return np.argmax(crf.inference(PAPER.iterations), 0).astype(np.uint8).reshape(height, width)
+
+
+class _NoNetwork:
+    def __init__(self, classes: int) -> None:
+        self.class_names = tuple(map(str, range(classes)))
+
+
+def mean_iou(scenes: list[Scene], found: list[np.ndarray]) -> str:
+    if scenes[0].mask is None:
+        return "no masks"
+    score = SegmentationScore(VOC_CLASSES, scored=SCORED)
+    for scene, mask in zip(scenes, found, strict=True):
+        score.update(mask, scene.mask)
+    return f"{100 * score.compute()['miou']:.3f}"
+
+
+def scaling(scenes: list[Scene], rounds: int) -> str:
+    """By size and by labels."""
+    scene, rows = (
+        scenes[0],
+        ["| image, labels | pydensecrf, ms | lattice, ms | times faster |", "| --- | ---: | ---: | ---: |"],
+    )
+    cases = [(SIZE, count) for count in (2, 7, 21, 81)]
+    cases += [((side, side), 21) for side in (41, 161, 321, 641, 961)]
+    for size, count in cases:
+        probs, photo = scene.probs(size, count), scene.resized(size)
+        params = TRAINING if size == GRID else PAPER
+        seconds = alternate({name: refined(name, params, probs, photo) for name in (PEERS, "lattice")}, rounds)
+        middle = {name: 1000 * float(np.median(values)) for name, values in seconds.items()}
+        ratio = np.median(np.divide(*seconds.values()))
+        label = f"{size[0]} x {size[1]}, {count}"
+        rows.append(f"| {label} | {digits(middle[PEERS])} | {digits(middle['lattice'])} | {ratio:.2f} |")
+    return "\n".join(rows)
+
+
+def memory(scenes: list[Scene], rounds: int) -> str:
+    """The most that one photograph with 21 labels takes on top of its input, each way in a process of its own."""
+    probs, photo = scenes[0].probs(SIZE).numpy(), scenes[0].resized(SIZE)
+    rows = ["| way | MB |", "| --- | ---: |"]
+    for backend in (PEERS, "lattice"):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            rows.append(f"| {backend} | {pool.submit(peak, backend, probs, photo).result() / 1e6:.0f} |")
+    return "\n".join(rows)
+
+
+def peak(backend: str, probs: np.ndarray, photo: np.ndarray) -> int:
+    """Return by how many bytes this process grew at most in a call."""
+    logits = torch.from_numpy(np.log(np.maximum(probs, FLOOR)))[None]
+    image = torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None]
+    crf = build_crf(backend, PAPER)
+    crf(logits[..., :40, :40].contiguous(), image[..., :40, :40].contiguous())  # compiled and imported
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _status("VmRSS")
+    crf(logits, image)
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return 1024 * int(line.split()[1])
+
+
+def with_threads(threads: int, way: Callable[[], Any]) -> Callable[[], Any]:
+    def call() -> Any:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return way()
+        finally:
+            torch.set_num_threads(before)
+
+    return call
+
+
+QUESTIONS = {
+    "training": (f"A batch of {BATCH} on the training grid: {GRID[0]} x {GRID[1]}, 21 labels", training),
+    "photograph": (f"One photograph: {SIZE[1]} x {SIZE[0]}, 21 labels; three of them", photograph),
+    "photographs": ("Many photographs, 21 labels, all cores", photographs),
+    "scaling": ("By image size and number of labels, one image", scaling),
+    "memory": (f"Memory: {SIZE[1]} x {SIZE[0]}, 21 labels", memory),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--only", default=",".join(QUESTIONS), help=f"of {', '.join(QUESTIONS)}")
+    parser.add_argument("--images", type=int, default=100, help="of 'photographs' (100)")
+    arguments = parser.parse_args()
+    scenes, what = find_scenes(arguments, max(BATCH, arguments.images))
+    sections = {}
+    for name in arguments.only.split(","):
+        heading, answer = QUESTIONS[name]
+        sections[heading] = answer(scenes, arguments.rounds)
+        print(heading, sections[heading], sep="\n", flush=True)
+    report("crf", f"The fully connected CRF: {what}", sections)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Eight float32 numbers in one vector register, as a type for compiled functions.
+
+Numba vectorises simple loops, but neither an exponential nor a sum of rows that are picked by their index. Written with
+these functions, the inner loops of the lattice CRF are vector instructions, on any processor that LLVM knows. Nothing
+is checked: an index out of range reads or overwrites other memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, register_model
+
+#: A compiled function is called without the first argument, Numba's typing context.
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
+WIDTH = 8
+_FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+_INTS = ir.VectorType(ir.IntType(32), WIDTH)
+
+
+class _Lanes(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="float32x8")
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _FLOATS)
+
+
+_lanes = _Lanes()
+
+
+def _constant(number: float) -> ir.Constant:
+    """``number`` in each lane."""
+    return ir.Constant(_FLOATS, [number] * WIDTH)
+
+
+def _call(builder: Any, name: str, arguments: Sequence[Any], result: Any = _FLOATS) -> Any:
+    signature = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
+
+
+def _muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return _call(builder, "llvm.fmuladd.v8f32", [a, b, c])
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
+
+
+@intrinsic
+def load(typing: Any, array: Any, index: Any) -> Any:
+    """``array[index : index + 8]`` of a contiguous float32 array of one dimension."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        return builder.load(_address(context, builder, signature.args[0], arguments[0], at), align=4)
+
+    return _lanes(array, index), code
+
+
+@intrinsic
+def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """``array[index : index + 8] = value``, for an array as ``load`` takes."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        builder.store(arguments[2], _address(context, builder, signature.args[0], arguments[0], at), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), code
+
+
+@intrinsic
+def spread(typing: Any, number: Any) -> Any:
+    """``number`` in each lane."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        single = context.cast(builder, arguments[0], signature.args[0], types.float32)
+        one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), single, ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(one, ir.Constant(_FLOATS, ir.Undefined), ir.Constant(_INTS, [0] * WIDTH))
+
+    return _lanes(number), code
+
+
+@intrinsic
+def muladd(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, in one instruction where the processor has it."""
+    return _lanes(a, b, c), lambda context, builder, signature, arguments: _muladd(builder, *arguments)
+
+
+@intrinsic
+def add(typing: Any, a: Any, b: Any) -> Any:
+    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fadd(*arguments)
+
+
+@intrinsic
+def sub(typing: Any, a: Any, b: Any) -> Any:
+    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fsub(*arguments)
+
+
+@intrinsic
+def mul(typing: Any, a: Any, b: Any) -> Any:
+    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fmul(*arguments)
+
+
+@intrinsic
+def larger(typing: Any, a: Any, b: Any) -> Any:
+    """The larger of both, lane by lane."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+
+    return _lanes(a, b), code
+
+
+def _halved(builder: Any, value: Any, join: Any) -> Any:
+    """Join the lanes of ``value`` in a tree; the result is in each lane."""
+    for distance in (4, 2, 1):
+        order = ir.Constant(_INTS, [lane ^ distance for lane in range(WIDTH)])
+        value = join(value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), order))
+    return value
+
+
+@intrinsic
+def highest(typing: Any, value: Any) -> Any:
+    """The largest lane, in each lane."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _halved(builder, arguments[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+
+    return _lanes(value), code
+
+
+@intrinsic
+def total(typing: Any, value: Any) -> Any:
+    """The sum of the lanes, in each lane."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _halved(builder, arguments[0], builder.fadd)
+
+    return _lanes(value), code
+
+
+@intrinsic
+def divide(typing: Any, a: Any, b: Any) -> Any:
+    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
+
+
+#: Taylor's series of exp up to 1/6!: for |x| <= ln(2) / 2 the rest is below 2e-7 of the sum.
+_SERIES = [1 / math.factorial(k) for k in range(6, -1, -1)]
+
+
+@intrinsic
+def exp_falling(typing: Any, value: Any) -> Any:
+    """``exp(value)`` for values of at most 0, to 3 roundings of float32; 0 for values below -60: smaller results
+    change no sum, but as denormal numbers they would slow it down."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (x,) = arguments
+        power = _call(builder, "llvm.nearbyint.v8f32", [builder.fmul(x, _constant(1 / math.log(2)))])
+        # ln(2) in two parts, so that the remainder is exact.
+        rest = _muladd(builder, power, _constant(-0.693359375), x)
+        rest = _muladd(builder, power, _constant(2.12194440e-4), rest)
+        series = _constant(_SERIES[0])
+        for factor in _SERIES[1:]:
+            series = _muladd(builder, series, rest, _constant(factor))
+        exponent = builder.add(builder.fptosi(power, _INTS), ir.Constant(_INTS, [127] * WIDTH))
+        scale = builder.bitcast(builder.shl(exponent, ir.Constant(_INTS, [23] * WIDTH)), _FLOATS)
+        tiny = builder.fcmp_ordered("<", x, _constant(-60.0))  # not so for NaN, which stays
+        return builder.select(tiny, _constant(0.0), builder.fmul(series, scale))
+
+    return _lanes(value), code
+
+
+@intrinsic
+def rint(typing: Any, value: Any) -> Any:
+    """Each lane rounded to a whole number, halves to even."""
+    return _lanes(value), lambda context, builder, signature, arguments: _call(
+        builder, "llvm.nearbyint.v8f32", arguments
+    )
+
+
+@intrinsic
+def below(typing: Any, a: Any, b: Any) -> Any:
+    """1 in lanes where ``a < b``, else 0."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", *arguments), _constant(1.0), _constant(0.0))
+
+    return _lanes(a, b), code
+
+
+@intrinsic
+def first_lane(typing: Any, value: Any) -> Any:
+    """The first lane as a number."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(value), code

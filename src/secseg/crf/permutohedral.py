@@ -1,0 +1,332 @@
+"""The permutohedral lattice of an image: which points of it each location is splatted to, and which are neighbours.
+
+All arithmetic that decides where a location falls is float32 in a fixed order: on the face of two simplices it must
+fall into the same one as in the reference implementation.
+
+Reference:
+    Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice, Eurographics 2010.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from secseg.crf.base import MOST_COORDINATE, too_narrow
+from secseg.crf.compiled import njit
+from secseg.crf.lanes import add, below, load, mul, rint, spread, store, sub
+
+#: Locations that are worked on together; a multiple of the lanes.
+TILE = 64
+#: Least and first size of the hash table; a power of two.
+TABLE_BITS = 14
+#: Bits of a key: the remainder of its point, then each coordinate's quotient.
+REMAINDER_BITS, KEY_BITS = 3, 63
+
+
+class Lattice(NamedTuple):
+    """A kernel of d dimensions for n locations, with m lattice points, numbered from 1.
+
+    A row of zeros, 0, stands for what is not there; row m + 1 is written to and never read.
+
+    Attributes:
+        corners: (n, k) int32, the points of each location's simplex; k = d + 1.
+        weights: (n, k) float32, barycentric weights times the root of the kernel's weight over ``D``, the symmetric
+            normalisation: ``weights (blur (weights^T Q))`` is the whole kernel.
+        points: m.
+        reads, writes: int32, the rows of all chains of neighbours along direction 0, then 1, up to k - 1. Before each
+            chain and at the end of a direction the row is 0 for reading and m + 1 for writing. Points without a
+            neighbour are left out.
+        bounds: (k + 1,) int64, where the directions start in these.
+    """
+
+    corners: np.ndarray
+    weights: np.ndarray
+    points: int
+    reads: np.ndarray
+    writes: np.ndarray
+    bounds: np.ndarray
+
+
+def build_lattice(
+    height: int, width: int, weight: float, xy: float, image: np.ndarray | None = None, rgb: float = 1.0
+) -> Lattice:
+    """Build the kernel of the positions (d = 2), or of positions and colours (d = 5) of an image.
+
+    Args:
+        height, width: of the grid; location ``y * width + x``.
+        weight: of the kernel, at least 0.
+        xy: standard deviation of the kernel in locations.
+        image: (3, H, W) uint8, or None for the positions alone.
+        rgb: standard deviation of the kernel in byte values.
+
+    Raises:
+        UserError: for widths so small that coordinates leave the range that the lattice can hold.
+    """
+    colours = np.empty((0, height * width), np.uint8) if image is None else image.reshape(3, -1)
+    dimensions = 2 + len(colours)
+    bits = (KEY_BITS - REMAINDER_BITS) // dimensions
+    farthest = max((width - 1) / xy, (height - 1) / xy, 255 / rgb if len(colours) else 0.0)
+    # No quotient of an elevated coordinate exceeds twice the largest feature; one more for a step to a neighbour.
+    most = min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
+    if not farthest <= most:
+        raise too_narrow(farthest)
+    corners, weights, chains, mass = _connect(height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits))
+    kernel = Lattice(corners, weights, len(mass) - 2, *chains)
+    _normalise(corners, weights, mass, *chains, np.float32(weight))
+    return kernel
+
+
+def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
+    """Return the kernel times ``values`` (n,), float32: splat, blur, slice."""
+    corners, weights, points, *chains = kernel
+    splat = (weights * values[:, None]).ravel()
+    grid = np.bincount(corners.ravel(), splat, minlength=points + 2).astype(np.float32)
+    _blur(grid, *chains)
+    return (weights * grid[corners]).sum(1)
+
+
+@njit
+def _connect(
+    height: int, width: int, colours: np.ndarray, xy: float, rgb: float, bits: int
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Find corners and weights, chains (reads, writes, bounds), and the sum of all weights in each row (m + 2,)."""
+    n, d = height * width, 2 + len(colours)
+    # The reference works on blocks of four locations and fills the last with zeros: these have no value, but their
+    # lattice points exist and pass on what is blurred.
+    points = n if n % 4 == 0 else n + 1
+    corners, weights = np.empty((n, d + 1), np.int32), np.empty((n, d + 1), np.float32)
+
+    scale = np.empty(d, np.float32)
+    for i in range(d):  # p. 5 and 6: the elevation's diagonal, and the standard deviation of the blur
+        scale[i] = np.float32(1 / np.sqrt((i + 2.0) * (i + 1.0)) * np.float32(np.sqrt(2 / 3) * (d + 1)))
+    # A key holds the quotients of a point's coordinates by d + 1, raised above 0, and their common remainder. The last
+    # coordinate follows from the sum, which is 0.
+    units = np.zeros(d + 1, np.int64)
+    origin = np.int64(0)
+    for i in range(d):
+        units[i] = np.int64(1) << (REMAINDER_BITS + i * bits)
+        origin += units[i] << (bits - 1)
+
+    shift = 64 - TABLE_BITS
+    room = 1 << (TABLE_BITS - 1)  # half of the table
+    table = np.zeros(4 * room, np.int64)
+    keys, mass = np.empty(room, np.int64), np.empty(room, np.float32)
+    count = 0
+    features = np.zeros(d * TILE, np.float32)
+    quotients, differences, ranks = (
+        np.empty((d + 1) * TILE, np.float32),
+        np.empty((d + 1) * TILE, np.float32),
+        np.empty((d + 1) * TILE, np.float32),
+    )
+    for first in range(0, points, TILE):
+        valued = min(TILE, n - first)
+        y, x = first // width, first % width
+        for at in range(valued):
+            features[at] = np.float32(x) / xy
+            features[TILE + at] = np.float32(y) / xy
+            x += 1
+            if x == width:
+                x, y = 0, y + 1
+        for i in range(2, d):
+            for at in range(valued):
+                features[i * TILE + at] = np.float32(colours[i - 2, first + at]) / rgb
+        for i in range(d):
+            features[i * TILE + valued : (i + 1) * TILE] = 0
+        _place(features, scale, quotients, differences, ranks)
+        if count + (d + 1) * TILE >= room:
+            room *= 2
+            shift -= 1
+            keys, mass = _longer(keys, room), _longer(mass, room)
+            table = _table(keys, count, shift, 4 * room)
+        there = min(TILE, points - first)
+        count = _insert(
+            *(first, there, valued, quotients, differences, ranks),
+            *(units, origin, table, shift, count, keys, mass, corners, weights),
+        )
+    mass[0], mass[count + 1] = 0, 0
+    return corners, weights, _chains(keys, count, table, shift, units), mass[: count + 2]
+
+
+@njit
+def _place(
+    features: np.ndarray, scale: np.ndarray, quotients: np.ndarray, differences: np.ndarray, ranks: np.ndarray
+) -> None:
+    """For a tile of features (d, TILE): the nearest lattice point of remainder 0 (quotients of its coordinates by
+    d + 1), the differences to it over d + 1, and their order (p. 5); (d + 1, TILE) each, flat."""
+    d = len(scale)
+    step, part, one = spread(np.float32(d + 1)), spread(np.float32(1) / np.float32(d + 1)), spread(np.float32(1))
+    for lane in range(0, TILE, 8):
+        total, excess = spread(np.float32(0)), spread(np.float32(0))
+        for j in range(d, -1, -1):
+            elevated = total
+            if j > 0:
+                value = mul(load(features, (j - 1) * TILE + lane), spread(scale[j - 1]))
+                elevated = sub(total, mul(spread(np.float32(j)), value))
+                total = add(total, value)
+            rounded = rint(mul(elevated, part))
+            excess = add(excess, rounded)
+            store(quotients, j * TILE + lane, rounded)
+            store(differences, j * TILE + lane, sub(elevated, mul(rounded, step)))
+        for j in range(d + 1):
+            store(ranks, j * TILE + lane, excess)
+        for i in range(d + 1):
+            own, rank = load(differences, i * TILE + lane), load(ranks, i * TILE + lane)
+            for j in range(i + 1, d + 1):
+                less = below(own, load(differences, j * TILE + lane))
+                rank = add(rank, less)
+                store(ranks, j * TILE + lane, add(load(ranks, j * TILE + lane), sub(one, less)))
+            # Off the plane of coordinates that sum to 0: step back onto it.
+            back = sub(below(rank, spread(np.float32(0))), below(spread(np.float32(d)), rank))
+            store(ranks, i * TILE + lane, add(rank, mul(back, step)))
+            store(quotients, i * TILE + lane, add(load(quotients, i * TILE + lane), back))
+            store(differences, i * TILE + lane, mul(sub(own, mul(back, step)), part))
+
+
+@njit
+def _insert(
+    first: int,
+    there: int,
+    valued: int,
+    quotients: np.ndarray,
+    differences: np.ndarray,
+    ranks: np.ndarray,
+    units: np.ndarray,
+    origin: int,
+    table: np.ndarray,
+    shift: int,
+    count: int,
+    keys: np.ndarray,
+    mass: np.ndarray,
+    corners: np.ndarray,
+    weights: np.ndarray,
+) -> int:
+    """Look up the corners of a tile's locations, with new points where there are none yet; return their count."""
+    d = len(units) - 1
+    order, ranked = np.empty(d + 1, np.int64), np.empty(d + 1, np.float32)
+    for at in range(there):
+        key = origin
+        for i in range(d + 1):
+            rank = np.int64(ranks[i * TILE + at])
+            order[rank] = i
+            ranked[rank] = differences[i * TILE + at]
+            key += np.int64(quotients[i * TILE + at]) * units[i]
+        for remainder in range(d + 1):
+            if remainder == 0:
+                weight = ranked[d] + (np.float32(1) - ranked[0])
+            else:  # all coordinates up by one, but for the next one in order, which steps down by d
+                key += 1 - units[order[d + 1 - remainder]]
+                weight = ranked[d - remainder] - ranked[d + 1 - remainder]
+            slot = _slot(key, table, shift)
+            point = table[slot + 1]
+            if point == 0:
+                count += 1
+                point = count
+                table[slot], table[slot + 1] = key, point
+                keys[point], mass[point] = key, 0
+            if at < valued:
+                corners[first + at, remainder] = point
+                weights[first + at, remainder] = weight
+                mass[point] += weight
+    return count
+
+
+@njit
+def _slot(key: int, table: np.ndarray, shift: int) -> int:
+    """The place of ``key`` in the hash table of (key, point) pairs, or the empty one (point 0) where it belongs."""
+    last = len(table) // 2 - 1
+    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift))
+    while table[2 * slot + 1] != 0 and table[2 * slot] != key:
+        slot = (slot + 1) & last
+    return 2 * int(slot)
+
+
+@njit
+def _table(keys: np.ndarray, count: int, shift: int, size: int) -> np.ndarray:
+    """A hash table of the points 1..count."""
+    table = np.zeros(size, np.int64)
+    for point in range(1, count + 1):
+        slot = _slot(keys[point], table, shift)
+        table[slot], table[slot + 1] = keys[point], point
+    return table
+
+
+@njit
+def _longer(values: np.ndarray, size: int) -> np.ndarray:
+    longer = np.empty(size, values.dtype)
+    longer[: len(values)] = values
+    return longer
+
+
+@njit
+def _chains(
+    keys: np.ndarray, count: int, table: np.ndarray, shift: int, units: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow the neighbours along each direction; ``reads``, ``writes`` and ``bounds`` of ``Lattice``."""
+    directions, all_units, trash = len(units), units.sum(), count + 1
+    # A chain of two or more points has a row before it.
+    reads = np.empty(directions * (count + count // 2 + 1), np.int32)
+    writes = np.empty_like(reads)
+    bounds = np.zeros(directions + 1, np.int64)
+    size = 0
+    for j in range(directions):
+        onward, inner = np.zeros(count + 1, np.int32), np.zeros(count + 1, np.bool_)
+        for point in range(1, count + 1):
+            key = keys[point]  # coordinate j up by d, all others down by one
+            key += -1 if key & ((1 << REMAINDER_BITS) - 1) else directions - 1 - all_units
+            other = table[_slot(key + units[j], table, shift) + 1]
+            onward[point] = other
+            inner[other] = True
+        for head in range(1, count + 1):
+            if inner[head] or onward[head] == 0:
+                continue
+            reads[size], writes[size] = 0, trash
+            size += 1
+            point = head
+            while point != 0:
+                reads[size], writes[size] = point, point
+                size += 1
+                point = onward[point]
+        reads[size], writes[size] = 0, trash
+        size += 1
+        bounds[j + 1] = size
+    return reads[:size].copy(), writes[:size].copy(), bounds
+
+
+@njit
+def _normalise(
+    corners: np.ndarray,
+    weights: np.ndarray,
+    mass: np.ndarray,
+    reads: np.ndarray,
+    writes: np.ndarray,
+    bounds: np.ndarray,
+    weight: float,
+) -> None:
+    """Multiply the weights by the root of ``weight / D``; ``D`` is what the kernel makes of ones, of which the points
+    got ``mass``."""
+    directions = corners.shape[1]
+    _blur(mass, reads, writes, bounds)
+    for location in range(len(corners)):
+        norm = np.float32(0)
+        for j in range(directions):
+            norm += weights[location, j] * mass[corners[location, j]]
+        # The gain of the blur, whose taps of 1/2, 1, 1/2 are not divided by their sum, is in D and in the kernel: it
+        # matters to the tiny number only, which is that of the reference implementation.
+        gain = np.float32(1 / (1 + 2.0 ** (1 - directions)))
+        root = np.sqrt(weight * gain / (gain * norm + np.float32(1e-20)))
+        for j in range(directions):
+            weights[location, j] *= root
+
+
+@njit
+def _blur(grid: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray) -> None:
+    """Blur a grid (m + 2,) in place with taps of 1/2, 1, 1/2 along each direction."""
+    half = np.float32(0.5)
+    for j in range(len(bounds) - 1):
+        before, here = np.float32(0), np.float32(0)
+        for k in range(bounds[j], bounds[j + 1] - 1):
+            after = grid[reads[k + 1]]
+            grid[writes[k]] = here + half * (before + after)
+            before, here = here, after
