@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from secseg import losses
 from secseg.errors import UserError
 from secseg.losses import SECLoss, constrain_loss, expand_loss, floor_softmax, seed_loss, supervised_loss
-from secseg.pooling import Decay
+from secseg.pooling import Decay, global_weighted_rank_pooling
 from tests.reference import losses as reference
 
 PAPER = Decay(pos=0.996, neg=0.0, bg=0.999)
@@ -135,6 +136,22 @@ def test_the_background_column_of_the_labels_is_not_read() -> None:
     with_background, without = labels.clone(), labels.clone()
     with_background[:, 0], without[:, 0] = 1, 0
     assert expand_loss(probs, with_background, *PAPER) == expand_loss(probs, without, *PAPER)
+
+
+def test_on_a_cpu_only_the_images_own_classes_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, _, labels, _ = example()
+    rows: list[tuple[float, int]] = []
+
+    def counted(scores: torch.Tensor, decay: float) -> torch.Tensor:
+        rows.append((decay, scores[..., 0].numel()))
+        return global_weighted_rank_pooling(scores, decay)
+
+    monkeypatch.setattr(losses.expand, "global_weighted_rank_pooling", counted)
+    picked = expand_loss(floor_softmax(scores), labels, 0.9, 0.5, 0.99)
+    present = int(labels[:, 1:].sum())
+    assert sorted(rows) == [(0.5, labels[:, 1:].numel() - present), (0.9, present), (0.99, len(labels))]
+    monkeypatch.setattr(losses.expand, "_pool", lambda scores, _, decay: global_weighted_rank_pooling(scores, decay))
+    torch.testing.assert_close(expand_loss(floor_softmax(scores), labels, 0.9, 0.5, 0.99), picked)
 
 
 def test_a_crf_that_changes_nothing_costs_nothing() -> None:
