@@ -24,6 +24,9 @@ import torch
 from benchmarks.compare import alternate, digits, report, timing_table
 from benchmarks.scenes import Scene, add_arguments, find_scenes
 from secseg.crf import CRFParams, build_crf
+from secseg.crf.lattice import gaussian_lattice
+from secseg.crf.permutohedral import build_lattice
+from secseg.crf.rows import row_width
 from secseg.data.classes import VOC_CLASSES
 from secseg.inference import FLOOR, Predictor, Protocol, apply_crf, labels
 from secseg.metrics import SegmentationScore
@@ -142,6 +145,41 @@ def scaling(scenes: list[Scene], rounds: int) -> str:
     return "\n".join(rows)
 
 
+def limit(scenes: list[Scene], rounds: int) -> str:
+    """What the lattice moves in memory for one photograph, and how fast that is beside a plain copy."""
+    scene = scenes[0]
+    probs, photo = scene.probs(SIZE), scene.resized(SIZE)
+    kernels = (
+        build_lattice(*SIZE, PAPER.bilateral_weight, PAPER.bilateral_xy, photo.transpose(2, 0, 1).copy(), 13.0),
+        gaussian_lattice(*SIZE, PAPER.gaussian_weight, PAPER.gaussian_xy),
+    )
+    row, n, passes = 4 * row_width(len(probs)), SIZE[0] * SIZE[1], PAPER.iterations + 1
+    # A location reads its scores and the points of its simplices, and reads and writes them again in the splat; a step
+    # of the blur reads one row and writes one.
+    moved = passes * n * row * (1 + 3 * sum(kernel.corners.shape[1] for kernel in kernels))
+    moved += PAPER.iterations * 2 * row * sum(len(kernel.reads) for kernel in kernels)
+    grids = np.ones(sum(kernel.points + 2 for kernel in kernels) * row // 4, np.float32)
+    copy = np.empty_like(grids)
+    crf = with_threads(1, refined("lattice", PAPER, probs, photo))
+    build = with_threads(1, lambda: build_lattice(*SIZE, 10, 80, photo.transpose(2, 0, 1).copy(), 13))
+    ways = {
+        "all": crf,
+        "the bilateral lattice built": build,
+        "copy": lambda: [np.copyto(copy, grids) for _ in range(20)],
+    }
+    middle = {name: float(np.median(values)) for name, values in alternate(ways, rounds).items()}
+    rows = [
+        ("points of the bilateral lattice and of the Gaussian", ", ".join(f"{kernel.points:,}" for kernel in kernels)),
+        ("their values, MB", digits(grids.nbytes / 1e6)),
+        ("moved in 10 iterations, GB", digits(moved / 1e9)),
+        ("milliseconds, one thread", digits(1000 * middle["all"])),
+        ("of these, the lattice's construction", digits(1000 * middle["the bilateral lattice built"])),
+        ("GB/s of the rest", digits(moved / 1e9 / (middle["all"] - middle["the bilateral lattice built"]))),
+        ("GB/s of a plain copy of an array as large as these values", digits(40 * grids.nbytes / 1e9 / middle["copy"])),
+    ]
+    return "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows)])
+
+
 def memory(scenes: list[Scene], rounds: int) -> str:
     """The most that one photograph with 21 labels takes on top of its input, each way in a process of its own."""
     probs, photo = scenes[0].probs(SIZE).numpy(), scenes[0].resized(SIZE)
@@ -188,6 +226,7 @@ QUESTIONS = {
     "photograph": (f"One photograph: {SIZE[1]} x {SIZE[0]}, 21 labels; three of them", photograph),
     "photographs": ("Many photographs, 21 labels, all cores", photographs),
     "scaling": ("By image size and number of labels, one image", scaling),
+    "limit": (f"The limit: {SIZE[1]} x {SIZE[0]}, 21 labels, one thread", limit),
     "memory": (f"Memory: {SIZE[1]} x {SIZE[0]}, 21 labels", memory),
 }
 
