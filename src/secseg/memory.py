@@ -12,13 +12,12 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 def keep_freed_memory() -> bool:
     """Have this process keep the memory that it frees, for what it allocates next; to be called before it has threads.
 
-    glibc takes blocks of more than 32 MiB from the kernel one by one and gives them back when they are freed, and does
-    so with the end of its heap, too. A convolutional network allocates such blocks in each pass, and the kernel clears
-    their pages each time they are touched anew. Here no block is taken by itself (a threshold above 32 MiB would be
-    refused), the heap is not trimmed, and all threads share the one heap that can grow without bounds: the heaps of
-    others end at 64 MiB. The process stays as large as it has been.
+    glibc takes large blocks from the kernel one by one and gives them back when they are freed, and does so with the
+    end of its heap, too. A convolutional network allocates such blocks in each pass, and the kernel clears their pages
+    each time they are touched anew. Here no block is taken by itself, the heap is not trimmed, and all threads share
+    one heap. The process stays as large as it has been.
 
-    Source: mallopt(3); ``do_set_mmap_threshold`` and ``sysmalloc`` in glibc's malloc.c.
+    Source: mallopt(3); that the settings work, for blocks of 48 MiB and in a further thread, is tested.
 
     Returns:
         Whether it is so now. It is not where the C library is another, or where the user has chosen, by
