@@ -26,7 +26,7 @@ from secseg.losses import SECLoss
 from secseg.networks import build_network
 from secseg.optim import build_optimizer
 from secseg.pooling import resolve_decay
-from secseg.runtime import build_loggers, finish_loggers
+from secseg.runtime.loggers import build_loggers, finish_loggers
 from tests.conftest import REPOSITORY
 
 CONF = config_dir()

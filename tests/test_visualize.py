@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, curves, overlay, panel, save_figure
+from secseg.panels import curves, panel, save_figure
+from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, overlay
 
 PALETTE = voc_palette()
 NAMES = ("background", "aeroplane", "bicycle", "bird")

@@ -19,7 +19,7 @@ from secseg.model_card import model_card
 from secseg.model_file import NAME, StoredNetwork, write_model
 from secseg.networks import SegmentationNet, build_network
 from secseg.networks.caffe import import_caffe, read_caffe
-from secseg.runtime import versions
+from secseg.runtime.records import versions
 
 CARD = "README.md"
 

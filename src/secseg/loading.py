@@ -13,10 +13,10 @@ from secseg.config import find
 from secseg.errors import UserError
 from secseg.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
 from secseg.networks import LargeFOVHead, SegmentationNet, TrunkNet, build_network
+from secseg.networks.base import Trunk
 from secseg.networks.caffe import SUFFIX
-from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict
-from secseg.runtime import CheckpointFiles
+from secseg.runtime.saved import read_saved
 
 _PREFIX = "network."
 
@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is a Caffe model. Turn it into a network with: python src/export.py caffe={path}")
     if path.is_file() and is_safetensors(path):
         raise UserError(f"{path} is a safetensors file, which no training can go on from. Give a checkpoint of a run.")
-    checkpoint: Any = CheckpointFiles().load_checkpoint(path)
+    checkpoint: Any = read_saved(path)
     if not isinstance(checkpoint, dict) or not {"state_dict", "secseg"} <= checkpoint.keys():
         raise UserError(
             f"{path} is not a training checkpoint of secseg{_kind(checkpoint)}. Give one from a run's checkpoints "

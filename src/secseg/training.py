@@ -28,18 +28,10 @@ from secseg.networks import SegmentationNet, build_network
 from secseg.networks.weights import check_state_dict
 from secseg.pooling import resolve_decay
 from secseg.precision import resolve_precision
-from secseg.runtime import (
-    CheckpointFiles,
-    Checkpoints,
-    RandomStates,
-    build_loggers,
-    finish_loggers,
-    open_run_folder,
-    save_config,
-    versions,
-    write_results,
-    write_versions,
-)
+from secseg.runtime.checkpoints import CheckpointFiles, Checkpoints, RandomStates
+from secseg.runtime.folder import first_process, open_run_folder
+from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime.records import save_config, versions, write_results, write_versions
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +58,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
     if checkpoint is not None:
         check_checkpoint(checkpoint, module)
-    save_config(run.path, config)
-    write_versions(run.path)
+    if first_process():
+        save_config(run.path, config)
+        write_versions(run.path)
     try:
         callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"], run.path)]
         loggers = build_loggers(config["logger"], run.path, config, run.path.name)

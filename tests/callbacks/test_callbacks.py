@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 
 from secseg.callbacks import Progress, ScoreTable, SpeedMonitor, build_callbacks
 from secseg.errors import UserError
-from secseg.runtime import build_loggers
+from secseg.runtime.loggers import build_loggers
 from tests.tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
 
 

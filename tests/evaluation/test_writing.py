@@ -11,7 +11,7 @@ from PIL import Image
 
 from secseg.errors import UserError
 from secseg.evaluation import Evaluation, write_evaluation
-from secseg.runtime import write_results
+from secseg.runtime.records import write_results
 from tests.evaluation import random_pair
 
 NAMES = ("background", "cat", "dog", "bird")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from secseg.errors import UserError
 from secseg.localization.heads import ActivationMapHead
 from secseg.localization.networks import LocalizationNet, build_localization_net
+from secseg.networks.base import Trunk
 from secseg.networks.normalization import Normalization
-from secseg.networks.trunk import Trunk
 from tests.localization.conftest import localization
 from tests.localization.toy import NETWORK
 from tests.reference.localization import activation_map, log_mean_exp, saliency

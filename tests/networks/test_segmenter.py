@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from secseg.config import config_dir
 from secseg.errors import UserError
 from secseg.networks import LargeFOVHead, Normalization, SegmentationNet, build_network, trunk_fingerprint
-from secseg.networks.trunk import TimmTrunk, Trunk
+from secseg.networks.base import Trunk
+from secseg.networks.trunk import TimmTrunk
 
 CLASSES = ("background", "cat", "dog")
 BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))

@@ -63,6 +63,10 @@ def test_trunk_has_the_layers_of_the_prototxt_in_order() -> None:
     assert kinds["pool5a"] is nn.AvgPool2d
 
 
+def test_features_are_told_by_the_digest_in_torchvisions_name_for_them() -> None:
+    assert VGG16_Weights.IMAGENET1K_FEATURES.url.endswith(f"-{vgg.FEATURES_DIGEST}.pth")
+
+
 def test_each_convolution_of_the_trunk_is_followed_by_relu() -> None:
     kinds = [type(m) for m in VGG16LargeFOV(None).layers]
     after = [kinds[at + 1] for at, kind in enumerate(kinds) if kind is nn.Conv2d]

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from secseg.errors import UserError
-from secseg.runtime import CheckpointFiles, build_loggers
+from secseg.runtime.checkpoints import CheckpointFiles
+from secseg.runtime.loggers import build_loggers
 from tests.tiny_training import EVERY, STEPS, TinyModule, fit
 
 

@@ -10,8 +10,7 @@ import wandb
 
 from secseg.callbacks import Pictures
 from secseg.errors import UserError
-from secseg.runtime import build_loggers, finish_loggers
-from secseg.runtime.loggers import MetricsFile
+from secseg.runtime.loggers import MetricsFile, build_loggers, finish_loggers
 from tests.tiny_training import TinyModule, fit
 
 

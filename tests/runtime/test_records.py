@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import secseg
-from secseg.runtime import save_config, versions, write_results, write_versions
+from secseg.runtime.records import save_config, versions, write_results, write_versions
 
 
 def test_results_are_plain_and_sorted_and_what_is_not_finite_is_null(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from secseg.errors import UserError
-from secseg.runtime import open_run_folder
+from secseg.runtime.folder import open_run_folder
 
 
 def _checkpoint(run: Path, name: str = "last.ckpt", time: int = 1_000_000) -> Path:

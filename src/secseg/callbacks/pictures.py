@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
+from secseg.panels import curves, panel, save_figure
 from secseg.resizing import resize_mask
-from secseg.visualize import GalleryItem, curves, panel, save_figure
+from secseg.visualize import GalleryItem
 
 
 class Pictures(Callback):

@@ -23,7 +23,9 @@ def task(cfg: DictConfig) -> Path:
 
     config = to_plain(cfg)
     from secseg.evaluation.run import evaluate
+    from secseg.memory import keep_freed_memory
 
+    keep_freed_memory()
     evaluate(config)
     return Path(config["run_dir"])
 

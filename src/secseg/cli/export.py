@@ -25,7 +25,7 @@ def task(cfg: DictConfig) -> Path:
     if (config["ckpt"] is None) == (config["caffe"] is None):
         raise UserError("Give one of ckpt=<run folder or checkpoint> and caffe=<.caffemodel or state dict>.")
     from secseg.export import export_caffe, export_checkpoint
-    from secseg.runtime import save_config, versions, write_results
+    from secseg.runtime.records import save_config, versions, write_results
 
     run = Path(config["run_dir"])
     out = run / "model" if config["out"] is None else config["out"]

@@ -26,7 +26,9 @@ def task(cfg: DictConfig) -> Path:
 
     config = to_plain(cfg)
     from secseg.localization.run import make_cues  # torch only now: errors in the command line answer at once
+    from secseg.memory import keep_freed_memory
 
+    keep_freed_memory()
     results = make_cues(config)
     cues = results["protocol"]["cues"]
     if config["cue_file"] is None and cues is not None:

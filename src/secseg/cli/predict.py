@@ -23,8 +23,10 @@ def task(cfg: DictConfig) -> Path:
     from secseg.config import to_plain
 
     config = to_plain(cfg)
+    from secseg.memory import keep_freed_memory
     from secseg.prediction.run import predict
 
+    keep_freed_memory()
     problem = predict(config)
     run = Path(config["run_dir"])
     if problem is not None:

@@ -23,7 +23,7 @@ def task(cfg: DictConfig) -> Path:
     config = to_plain(cfg)
     from secseg.data.prepare_voc import prepare
     from secseg.data.voc import open_split
-    from secseg.runtime import save_config, write_results
+    from secseg.runtime.records import save_config, write_results
 
     run = Path(config["run_dir"])
     save_config(run, config)

@@ -24,8 +24,10 @@ def task(cfg: DictConfig) -> Path:
     from secseg.config import validate
 
     validate(cfg)
+    from secseg.memory import keep_freed_memory
     from secseg.training import train  # torch and Lightning only now: errors in the command line answer at once
 
+    keep_freed_memory()
     run = train(cfg)["run"]
     assert isinstance(run, Path)
     return run

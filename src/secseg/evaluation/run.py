@@ -22,10 +22,12 @@ from secseg.files import sha256
 from secseg.inference import open_predictor
 from secseg.loading import find_network, read_checkpoint
 from secseg.model_file import is_safetensors
+from secseg.panels import panel, save_figure
 from secseg.parallel import results_of
 from secseg.progress import ImageMeter
-from secseg.runtime import build_loggers, finish_loggers, save_config, versions, write_results
-from secseg.visualize import GalleryItem, panel, save_figure
+from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime.records import save_config, versions, write_results
+from secseg.visualize import GalleryItem
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from secseg.evaluation.figures import boundary_figure, confusion_figure, iou_fig
 from secseg.evaluation.scores import Evaluation
 from secseg.evaluation.tables import confusion_csv, per_class_csv, per_image_csv
 from secseg.files import write_text
-from secseg.visualize import save_figure
+from secseg.panels import save_figure
 
 WORST = 10
 """How many of the worst images the figures name."""

@@ -35,7 +35,7 @@ from secseg.localization.stages import Stage, WorkFolder
 from secseg.localization.training import NAME, open_cache, train_classifier
 from secseg.parallel import results_of
 from secseg.progress import ImageMeter
-from secseg.runtime import build_loggers, finish_loggers
+from secseg.runtime.loggers import build_loggers, finish_loggers
 
 MAP_KEYS = ("scales", "mirror", "grid")
 """Keys of ``conf/cues`` that are about the maps; the others are ``CueSettings``."""

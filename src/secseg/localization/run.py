@@ -20,7 +20,7 @@ from secseg.localization.heads import ScoreHead
 from secseg.localization.pipeline import Pipeline, cue_settings
 from secseg.localization.products import EXPORTS, audit_alone, audit_file, export_file
 from secseg.precision import resolve_precision
-from secseg.runtime import save_config, versions, write_results
+from secseg.runtime.records import save_config, versions, write_results
 
 log = logging.getLogger(__name__)
 

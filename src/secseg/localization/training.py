@@ -19,7 +19,7 @@ from secseg.localization.files import save_localization
 from secseg.localization.module import ClassificationModule
 from secseg.localization.networks import LocalizationNet
 from secseg.networks import trunk_fingerprint
-from secseg.runtime import CheckpointFiles, Checkpoints, RandomStates
+from secseg.runtime.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training import build_trainer
 
 NAME = "network.safetensors"

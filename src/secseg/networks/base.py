@@ -1,4 +1,4 @@
-"""A trunk with a head on it: what networks for masks and networks for image-level scores have in common."""
+"""What every trunk has, and a trunk with a head on it: what networks for masks and for image-level scores share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,47 @@ import torch
 from torch import Tensor, nn
 
 from secseg.errors import UserError
-from secseg.networks.trunk import Trunk, finest_level
+from secseg.networks.normalization import Normalization
 from secseg.resizing import resize_aligned
+
+
+class Trunk(nn.Module):
+    """What every trunk has.
+
+    Attributes:
+        channels: channels of each feature level.
+        strides: stride of each feature level; the mask has the finest.
+        normalization: what its weights want to see.
+        trained_size: side of the images that its weights were made with, in pixels; said where another does not fit.
+        architecture: what tells it from other trunks whose tensors have the same shapes.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    normalization: Normalization
+    trained_size: int
+    architecture: str
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the feature levels (B, c, h, w) of normalised images (B, 3, H, W)."""
+        raise NotImplementedError
+
+    def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the units (B, c, h, w) whose gradient tells which locations are salient, and the levels.
+
+        Here the finest level, of which the deeper ones are computed where the model is a chain of stages.
+        """
+        levels = self(images)
+        return finest_level(levels), levels
+
+    def head_weights(self) -> dict[str, Tensor] | None:
+        """Return initial weights for a LargeFOVHead, where the trunk's source has some."""
+        return None
+
+
+def finest_level(levels: Sequence[Tensor]) -> Tensor:
+    """Return the level (B, c, h, w) of the most locations, the first where several have as many."""
+    return max(levels, key=lambda level: level.shape[-2] * level.shape[-1])
 
 
 class TrunkNet(nn.Module):

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG16_Weights
 
 from secseg.errors import UserError, nearest
 from secseg.files import sha256
+from secseg.networks.base import Trunk
 from secseg.networks.caffe import SUFFIX, import_caffe, read_caffe
 from secseg.networks.normalization import CAFFE, CAFFE_RGB, TORCHVISION, Normalization
-from secseg.networks.trunk import Trunk
 from secseg.networks.weights import check_state_dict, download, read_weights
 
 log = logging.getLogger(__name__)
 
+# The start of the SHA-256 of IMAGENET1K_FEATURES, with which torchvision ends the file's name.
+FEATURES_DIGEST = "88682ab5"
 NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
-# torchvision ends the file's name with the start of its SHA-256.
-FEATURES_DIGEST = VGG16_Weights.IMAGENET1K_FEATURES.url.rpartition("-")[2].removesuffix(".pth")
 # Stages of VGG-16: output channels of the convolutions, and torchvision's index of each.
 STAGES = (
     ((64, 64), (0, 2)),
@@ -117,6 +116,8 @@ class VGG16(Trunk):
         return units, [self.layers[behind:](units.clone())]  # the ReLU would overwrite them
 
     def _state(self, weights: str) -> dict[str, Tensor]:
+        from torchvision.models import VGG16_Weights  # takes seconds, and a checkpoint's weights need it not
+
         sources = {"imagenet": VGG16_Weights.IMAGENET1K_V1, "imagenet_features": VGG16_Weights.IMAGENET1K_FEATURES}
         if weights in sources:
             source = sources[weights]

@@ -25,7 +25,7 @@ from secseg.prediction.folder import MaskFolder
 from secseg.prediction.outputs import save_overlay, save_probabilities
 from secseg.prediction.sources import Photograph, Photographs, find_photographs
 from secseg.progress import ImageMeter
-from secseg.runtime import save_config, versions, write_results
+from secseg.runtime.records import save_config, versions, write_results
 from secseg.voc_server import write_archive
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from secseg.errors import UserError
 from secseg.files import atomic_write
+from secseg.runtime.saved import read_saved
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +45,7 @@ class CheckpointFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        if not Path(path).is_file():
-            raise UserError(f"There is no checkpoint {path}. Check ckpt_path.")
-        try:
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except Exception as error:  # torch raises whatever the damaged bytes lead to
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"The checkpoint {path} cannot be read: {reason}. It is damaged, or not a checkpoint; take another one."
-            ) from error
+        return read_saved(Path(path), map_location)
 
 
 class RandomStates(Callback):

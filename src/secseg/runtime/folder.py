@@ -56,7 +56,7 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
         log.info("Continuing the run in %s from %s.", found, checkpoint.name)
         return RunFolder(found, checkpoint)
     # The further processes of a distributed run enter the folder that the first one has opened.
-    if run_dir.is_dir() and _first_process() and (contents := _contents(run_dir)):
+    if run_dir.is_dir() and first_process() and (contents := _contents(run_dir)):
         raise UserError(
             f"The run folder {run_dir} exists and is not empty:\n{listing(contents)}\n"
             "Choose another run_dir= or name=, or continue that run with resume=auto."
@@ -70,7 +70,8 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
     return RunFolder(run_dir)
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
+    """Return whether this is the first of the processes that a run is spread over, or the only one."""
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 

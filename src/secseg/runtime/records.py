@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 import secseg
 from secseg.errors import listing
@@ -89,13 +88,11 @@ def _run_git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
-@rank_zero_only
 def write_versions(folder: Path) -> None:
     """Write ``versions.json`` into ``folder``."""
     _write_json(folder / "versions.json", versions())
 
 
-@rank_zero_only
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write ``results.json`` into ``folder``, whole or not at all.
 
@@ -126,7 +123,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"results hold a {type(value).__name__}, which has no plain form: {value!r}")
 
 
-@rank_zero_only
 def save_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them."""
     path = folder / "config.yaml"

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from secseg.data.imageset import ImageSet
 from secseg.localization.audit.examples import Section, encoded
-from secseg.visualize import GalleryItem, colorize, cues_over_grey, panel
+from secseg.panels import panel
+from secseg.visualize import GalleryItem, colorize, cues_over_grey
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: white; margin: 2rem auto; max-width: 76rem;

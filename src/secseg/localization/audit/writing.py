@@ -20,8 +20,9 @@ from secseg.localization.audit.summary import summarize
 from secseg.localization.audit.tables import audit_table, classes_csv, images_csv
 from secseg.localization.compare import match, summarize_comparison
 from secseg.localization.compare_tables import comparison_csv, comparison_table
+from secseg.panels import save_figure
 from secseg.parallel import side_by_side
-from secseg.visualize import GalleryItem, save_figure
+from secseg.visualize import GalleryItem
 
 log = logging.getLogger(__name__)
 
