@@ -25,7 +25,8 @@ from benchmarks.compare import alternate, digits, report, timing_table
 from benchmarks.scenes import Scene, add_arguments, find_scenes
 from secseg.crf import CRFParams, build_crf
 from secseg.data.classes import VOC_CLASSES
-from secseg.inference import FLOOR, Predictor, Protocol, apply_crf, labels
+from secseg.full_size import FLOOR, apply_crf, labels
+from secseg.inference import Predictor, Protocol
 from secseg.metrics import SegmentationScore
 from secseg.parallel import results_of
 
@@ -109,8 +110,9 @@ def peer(number: int) -> np.ndarray:
     return np.argmax(crf.inference(PAPER.iterations), 0).astype(np.uint8).reshape(height, width)
 
 
-class _NoNetwork:
+class _NoNetwork(torch.nn.Module):
     def __init__(self, classes: int) -> None:
+        super().__init__()
         self.class_names = tuple(map(str, range(classes)))
 
 

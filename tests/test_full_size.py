@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import zoom
 from scipy.special import softmax
 
-from secseg.inference import FLOOR, apply_crf, full_size_probs, predict_masks
+from secseg.full_size import FLOOR, apply_crf, full_size_probs, predict_masks
 
 
 def test_probabilities_not_scores_are_enlarged_with_aligned_corners() -> None:
