@@ -1,4 +1,4 @@
-"""From the network's scores to masks at the photograph's own size: enlarging, the labels that have a chance, the CRF."""
+"""From scores to masks at the photograph's own size: enlarging, the labels that have a chance, the CRF."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 BAR = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 STAGES = ("reading", "network", "CRF", "output")
-"""What a photograph goes through on its way to a mask; output is what is done with the mask: it is scored or written."""
+"""What a photograph goes through; output is what is done with its mask, which is scored or written."""
 
 
 class Stopwatch:
@@ -36,9 +36,15 @@ class ImageMeter:
         what: what is done with them, in a word.
         total: images to come.
         every_seconds: where the output is no terminal, a line is printed about so often.
+
+    Attributes:
+        done: images so far.
+        stages: seconds of each stage, added up over images that ran side by side.
+        seconds: wall time from the start to the end of the ``with`` block, 0 before that.
     """
 
     def __init__(self, what: str, total: int, every_seconds: float = 10.0) -> None:
+        self.seconds = 0.0
         self.total, self.every_seconds = total, every_seconds
         self.done = 0
         self.stages: dict[str, float] = {}
@@ -53,6 +59,7 @@ class ImageMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._started
         if self._bar is not None:
             self._bar.close()
 
@@ -84,7 +91,10 @@ class ImageMeter:
         return ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in ordered if share >= 0.01)
 
     def time(self) -> dict[str, Any]:
-        """Return what ``results.json`` states of the time since the start: ``seconds``, ``images_per_second`` and
-        ``shares``."""
-        seconds = time.monotonic() - self._started
-        return {"seconds": seconds, "images_per_second": self.done / max(seconds, 1e-9), "shares": self.shares()}
+        """Return what ``results.json`` states of the time that it took, once it is over: ``seconds``,
+        ``images_per_second`` and ``shares``."""
+        return {
+            "seconds": self.seconds,
+            "images_per_second": self.done / max(self.seconds, 1e-9),
+            "shares": self.shares(),
+        }

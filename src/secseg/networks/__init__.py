@@ -6,4 +6,12 @@ from secseg.networks.head import LargeFOVHead
 from secseg.networks.normalization import Normalization
 from secseg.networks.segmenter import SegmentationNet, build_network
 
-__all__ = ["LargeFOVHead", "Normalization", "SegmentationNet", "TrunkNet", "build_network", "fast_copy", "trunk_fingerprint"]
+__all__ = [
+    "LargeFOVHead",
+    "Normalization",
+    "SegmentationNet",
+    "TrunkNet",
+    "build_network",
+    "fast_copy",
+    "trunk_fingerprint",
+]

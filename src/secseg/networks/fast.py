@@ -42,7 +42,12 @@ class FusedConv(nn.Module):
         self.weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
         self.bias = nn.Parameter(bias.detach(), requires_grad=False)
         self.same, self.groups = isinstance(conv, Conv2dSame), conv.groups
-        self.kernel, self.padding, self.stride, self.dilation = conv.kernel_size, conv.padding, conv.stride, conv.dilation
+        self.kernel, self.padding, self.stride, self.dilation = (
+            conv.kernel_size,
+            conv.padding,
+            conv.stride,
+            conv.dilation,
+        )
         self.act: nn.Module = getattr(norm, "act", nn.Identity())
         self.fused = ACTIVATIONS.get(type(self.act)) if torch.backends.mkldnn.is_available() else None
 
