@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from secseg.networks.base import TrunkNet
+from secseg.networks.depthwise import PhasedDepthwise
 
 Network = TypeVar("Network", bound=TrunkNet)
 
@@ -37,10 +38,7 @@ class FusedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
-        self.weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
-        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        self.weight, self.bias = _folded(conv, norm)
         self.same, self.groups = isinstance(conv, Conv2dSame), conv.groups
         self.kernel, self.padding, self.stride, self.dilation = (
             conv.kernel_size,
@@ -66,6 +64,7 @@ class FusedConv(nn.Module):
         return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *settings, *self.fused, "")
 
 
+@torch.inference_mode(False)  # whose tensors do not tell that they were changed in place
 @torch.no_grad()
 def fast_copy(network: Network) -> Network:
     """Return a copy of ``network`` for inference, whose trunk's convolutions do the work of their normalisations.
@@ -77,7 +76,17 @@ def fast_copy(network: Network) -> Network:
         if type(conv) in (nn.Conv2d, Conv2dSame):
             _replace(fast, conv, FusedConv(conv, norm))
             _replace(fast, norm, nn.Identity())
+        elif type(conv) is PhasedDepthwise:
+            conv.weight, conv.bias = _folded(conv, norm)
+            _replace(fast, norm, getattr(norm, "act", nn.Identity()))
     return fast
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
+    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
+    weight = weight.detach().contiguous(memory_format=torch.channels_last)
+    return nn.Parameter(weight, requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
 
 
 def _followed(network: TrunkNet) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
