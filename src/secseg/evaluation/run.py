@@ -49,7 +49,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     save_config(run, config)
     try:
         loggers = build_loggers(config["logger"], run, config, run.name)
-        score = _score_masks if config["masks"] is not None else _score_network
+        score = _score_masks if config["masks"] is not None else score_network
         evaluations, protocol, time, show = score(config, data)
         figures = write_evaluation(run, evaluations)
         main = evaluations.get("with_crf", evaluations["without_crf"])
@@ -100,9 +100,18 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
     return data
 
 
-def _score_network(
+def score_network(
     config: Mapping[str, Any], data: ImageDataModule
 ) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, Any], Show]:
+    """Score the network of ``config`` on the split that is open in ``data``.
+
+    Returns:
+        The scores ``without_crf`` and, where there is a CRF, ``with_crf``; the protocol; the time (see ``ImageMeter``);
+        and what makes a picture of an image.
+
+    Raises:
+        UserError: for a network or settings that cannot be used, or a network of other classes than the data.
+    """
     predictor, stated = open_predictor(config)
     network = predictor.network
     if network.class_names != data.class_names:

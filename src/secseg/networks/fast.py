@@ -85,8 +85,8 @@ def fast_copy(network: Network) -> Network:
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
     statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
-    weight = weight.detach().contiguous(memory_format=torch.channels_last)
-    return nn.Parameter(weight, requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
+    laid_out = weight.detach().contiguous(memory_format=torch.channels_last)
+    return nn.Parameter(laid_out, requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
 
 
 def _followed(network: TrunkNet) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
