@@ -105,17 +105,13 @@ def main() -> None:
     seconds = alternate(ways, options.rounds, warm=0)
     rows = ["| way | mean IoU, % | with CRF, % |", "| --- | ---: | ---: |"]
     for name, found in figures.items():
-        both = [
-            f"{100 * found[kind].compute()['miou']:.3f}" if kind in found else "-"
-            for kind in ("without_crf", "with_crf")
-        ]
+        kinds = ("without_crf", "with_crf")
+        both = [f"{100 * found[kind].compute()['miou']:.3f}" if kind in found else "-" for kind in kinds]
         rows.append(f"| {name} | {both[0]} | {both[1]} |")
     table = timing_table(seconds, PEERS, per=count)
-    report(
-        "evaluate",
-        f"Evaluation end to end: {count} photographs of VOC 2012, 21 labels, input of side {load_network(options.ckpt).input_size}",
-        {"Milliseconds an image": table, "Figures": "\n".join(rows)},
-    )
+    side = load_network(options.ckpt).input_size
+    title = f"Evaluation end to end: {count} photographs of VOC 2012, 21 labels, input of side {side}"
+    report("evaluate", title, {"Milliseconds an image": table, "Figures": "\n".join(rows)})
 
 
 if __name__ == "__main__":
