@@ -28,7 +28,8 @@ from secseg.crf.lattice import gaussian_lattice
 from secseg.crf.permutohedral import build_lattice
 from secseg.crf.rows import row_width
 from secseg.data.classes import VOC_CLASSES
-from secseg.inference import FLOOR, Predictor, Protocol, apply_crf, labels
+from secseg.full_size import FLOOR, apply_crf, labels
+from secseg.inference import Predictor, Protocol
 from secseg.metrics import SegmentationScore
 from secseg.parallel import results_of
 
@@ -112,8 +113,9 @@ def peer(number: int) -> np.ndarray:
     return np.argmax(crf.inference(PAPER.iterations), 0).astype(np.uint8).reshape(height, width)
 
 
-class _NoNetwork:
+class _NoNetwork(torch.nn.Module):
     def __init__(self, classes: int) -> None:
+        super().__init__()
         self.class_names = tuple(map(str, range(classes)))
 
 

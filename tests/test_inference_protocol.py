@@ -11,9 +11,11 @@ from PIL import Image
 from scipy.ndimage import zoom
 from torch import Tensor, nn
 
+from secseg.batching import Batched
 from secseg.errors import UserError
 from secseg.inference import Predictor, Protocol, pick_device
 from secseg.parallel import side_by_side
+from tests.tiny_network import tiny_network
 
 CLASSES = ("background", "left", "bright")
 
@@ -126,11 +128,35 @@ def test_photographs_of_one_pixel_or_row_have_masks(size: tuple[int, int]) -> No
         ({"scales": [0]}, "scales="),
         ({"most_pixels": 0}, "most_pixels=0"),
         ({"drop_labels_below": 1}, "drop_labels_below=1"),
+        ({"precision": "bf61"}, "precision=bf61: give one of 32-true, bf16. Did you mean 'bf16'?"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         predictor(**settings)
+
+
+def test_half_precision_is_that_of_the_network_alone() -> None:
+    image, network = photo(40, 50), tiny_network()
+    plain = Predictor(network, Protocol(input_size=65)).probabilities(image)
+    half = Predictor(network, Protocol(input_size=65, precision="bf16")).probabilities(image)
+    assert half.dtype == torch.float32
+    assert 1e-4 < float((half - plain).abs().max()) < 0.1
+    torch.testing.assert_close(half.sum(0), torch.ones(40, 50))
+
+
+def test_batches_of_several_threads_give_the_masks_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network()
+    photos = [photo(30 + number, 50, number) for number in range(12)]
+    one = Predictor(network, Protocol(input_size=65, mirror=True))
+    joined = Predictor(network, Protocol(input_size=65, mirror=True))
+    joined._scores = batched = Batched(joined._pass)
+    sizes = []
+    monkeypatch.setattr(batched, "function", lambda images: (sizes.append(len(images)), joined._pass(images))[1])
+    for image, (_, prediction) in zip(photos, side_by_side(joined, photos, workers=4), strict=True):
+        assert not isinstance(prediction, Exception)
+        torch.testing.assert_close(prediction.probs, one(image).probs, rtol=0, atol=1e-5)
+    assert sum(sizes) == 2 * len(photos)
 
 
 def test_a_device_that_is_not_there_is_told() -> None:

@@ -7,10 +7,9 @@ softmax, probabilities enlarged with aligned corners, floored at 1e-5, CRF on th
 from __future__ import annotations
 
 import math
-import os
-import time
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,17 +18,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from secseg.batching import Batched
 from secseg.crf import CRF, build_stage_crf
 from secseg.data.transforms import evaluation_input
 from secseg.errors import UserError, nearest
+from secseg.full_size import contenders, full_size_probs, labels, refine_contenders
 from secseg.loading import load_network
-from secseg.networks import SegmentationNet
-from secseg.resizing import resize_aligned, resize_mask
+from secseg.networks import SegmentationNet, TrunkNet, fast_copy
+from secseg.progress import Stopwatch
+from secseg.resizing import resize_mask
 
-FLOOR = 1e-5
-"""Floor of the probabilities before the CRF's logarithm (official test code)."""
 STEP = 8
 """Input sides other than the network's own are multiples of this plus 1, as 321 is: image and mask corners meet."""
+PRECISIONS = ("32-true", "bf16")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Protocol:
         drop_labels_below: labels whose probability is nowhere in the image as high are left out of the CRF, which makes
             it faster; 0 leaves none out, as the official code does. Other labels gain what these would have got, so
             single pixels can change.
+        precision: of the network's pass: ``32-true``, or ``bf16``, which devices with instructions for it do faster and
+            others slower. All else is float32.
 
     Raises:
         UserError: for values out of range.
@@ -57,6 +60,7 @@ class Protocol:
     keep_ratio: bool = False
     most_pixels: int = 2_000_000
     drop_labels_below: float = 0.0
+    precision: str = "32-true"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(self.scales))
@@ -68,6 +72,11 @@ class Protocol:
             )
         if not 0 <= self.drop_labels_below < 1:
             raise UserError(f"drop_labels_below={self.drop_labels_below}: give a probability from 0 to below 1.")
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"inference.precision={self.precision}: give one of {', '.join(PRECISIONS)}."
+                f"{nearest(str(self.precision), PRECISIONS)}"
+            )
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as a plain dict, for ``results.json``."""
@@ -83,18 +92,20 @@ class Prediction:
         mask_crf: the same with CRF; None where there is none.
         probs: (C, h, w) float32, after the CRF where there is one; at the photograph's size, or at that of
             ``Protocol.most_pixels`` for a larger one.
-        network_seconds, crf_seconds: wall time of each stage.
+        seconds: wall time of the stages ``network`` and ``CRF``.
     """
 
     mask: np.ndarray
     mask_crf: np.ndarray | None
     probs: Tensor
-    network_seconds: float
-    crf_seconds: float
+    seconds: dict[str, float]
 
 
 class Predictor:
     """A network with a protocol and a CRF: photographs to masks. Calls from several threads do not disturb each other.
+
+    On a CPU a faster copy of the network computes the same but for rounding; on a GPU the photographs of several
+    threads go through the network as a batch, and through the CRF one after the other, which bounds the memory.
 
     Args:
         network: in evaluation mode.
@@ -105,6 +116,12 @@ class Predictor:
     def __init__(self, network: SegmentationNet, protocol: Protocol, crf: CRF | None = None) -> None:
         self.network, self.protocol, self.crf = network, protocol, crf
         self.num_classes = len(network.class_names)
+        self.device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        fast = self.device.type == "cpu" and isinstance(network, TrunkNet) and not network.training
+        self._fastest = fast_copy(network) if fast else network
+        batches = self.device.type == "cuda"
+        self._scores: Callable[[Tensor], Tensor] = Batched(self._pass) if batches else self._pass
+        self._crf_turn: AbstractContextManager[Any] = threading.Lock() if batches else nullcontext()
 
     def __call__(self, photo: np.ndarray, allowed: Collection[int] | None = None) -> Prediction:
         """Predict one photograph (H, W, 3) uint8 RGB, of any size.
@@ -117,16 +134,17 @@ class Predictor:
             UserError: for an allowed class that the network does not have.
         """
         size = (photo.shape[0], photo.shape[1])
-        photo = self.working_copy(photo)
-        started = time.perf_counter()
-        probs = self.probabilities(photo, allowed)
-        mask = resize_mask(labels(probs), size)
-        after_network = time.perf_counter()
+        watch = Stopwatch()
+        with watch("network"):
+            photo = self.working_copy(photo)
+            probs = self.probabilities(photo, allowed)
+            mask = resize_mask(labels(probs), size)
         mask_crf = None
-        if self.crf is not None:
-            probs = self.refine(probs, photo, allowed)
-            mask_crf = resize_mask(labels(probs), size)
-        return Prediction(mask, mask_crf, probs.cpu(), after_network - started, time.perf_counter() - after_network)
+        with watch("CRF"):
+            if self.crf is not None:
+                probs = self.refine(probs, photo, allowed)
+                mask_crf = resize_mask(labels(probs), size)
+        return Prediction(mask, mask_crf, probs.cpu(), watch.seconds)
 
     def working_copy(self, photo: np.ndarray) -> np.ndarray:
         """Return ``photo`` (H, W, 3) uint8 itself, or one of ``most_pixels`` pixels where it is larger."""
@@ -149,7 +167,7 @@ class Predictor:
             for side in self._input_sizes(size):
                 image = evaluation_input(photo, side)[None]
                 for mirrored in (False, True) if self.protocol.mirror else (False,):
-                    scores = self.network(image.flip(-1) if mirrored else image)[0]
+                    scores = self._scores(image.flip(-1) if mirrored else image)[0]
                     probs = full_size_probs(scores.flip(-1) if mirrored else scores, size)
                     total = probs if total is None else total.add_(probs)
                     passes += 1
@@ -163,18 +181,16 @@ class Predictor:
         Classes that are not allowed take no part, nor do those below ``drop_labels_below``: they have probability 0.
         """
         assert self.crf is not None
-        with torch.inference_mode():
-            keep = torch.ones(len(probs), dtype=torch.bool)
-            if allowed is not None:
-                keep = self._allowed(allowed)
-            if self.protocol.drop_labels_below > 0:
-                keep &= (probs.amax((1, 2)) >= self.protocol.drop_labels_below).cpu()
-            if bool(keep.all()):
-                return apply_crf(probs, photo, self.crf)
-            kept = keep.nonzero()[:, 0].to(probs.device)
-            out = torch.zeros_like(probs)
-            out[kept] = apply_crf(probs[kept], photo, self.crf).to(out.dtype) if len(kept) > 1 else 1.0
-            return out
+        with torch.inference_mode(), self._crf_turn:
+            permitted = None if allowed is None else self._allowed(allowed)
+            classes = contenders(probs, permitted, self.protocol.drop_labels_below)
+            return refine_contenders(probs, photo, self.crf, classes)
+
+    def _pass(self, images: Tensor) -> Tensor:
+        """Return the network's scores (B, C, h, w) of images (B, 3, S, S)."""
+        bf16 = self.protocol.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            return self._fastest(images)
 
     def _input_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         own = self.protocol.input_size
@@ -241,43 +257,3 @@ def pick_device(name: str) -> torch.device:
     if name not in there:
         raise UserError(f"device={name}: this machine has {', '.join(['auto', *there])}.{nearest(name, there)}")
     return torch.device(name)
-
-
-def full_size_probs(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Softmax of scores (C, h, w), then enlarged with aligned corners to (C, H, W); in that order, as the official test
-    code does."""
-    return resize_aligned(torch.softmax(logits.float(), 0)[None], size)[0]
-
-
-def apply_crf(probs: Tensor, photo: np.ndarray, crf: CRF) -> Tensor:
-    """Refine probabilities (C, H, W) of ``photo`` (H, W, 3) uint8 with a CRF on their logarithms, floored at 1e-5."""
-    image = torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None].to(probs.device)
-    return crf(probs.clamp(min=FLOOR).log()[None], image)[0]
-
-
-def predict_masks(
-    logits: Tensor, photos: Sequence[np.ndarray], crf: CRF | None = None
-) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Return, for each photograph, its mask (H, W) uint8 without CRF, and the one with, where a CRF is given.
-
-    Args:
-        logits: (B, C, h, w), the network's scores.
-        photos: B photographs, (H, W, 3) uint8 RGB, of any size.
-        crf: ``(logits (1, C, H, W), image (1, 3, H, W) uint8) -> probs``. Images run side by side on the CPU's cores.
-    """
-
-    def one(scores: Tensor, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        with torch.inference_mode():
-            probs = full_size_probs(scores, (photo.shape[0], photo.shape[1]))
-            refined = None if crf is None else labels(apply_crf(probs, photo, crf))
-            return labels(probs), refined
-
-    if crf is None or len(photos) == 1:
-        return [one(scores, photo) for scores, photo in zip(logits, photos, strict=True)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, logits, photos))
-
-
-def labels(probs: Tensor) -> np.ndarray:
-    """Return the most probable class (H, W) uint8 of probabilities (C, H, W)."""
-    return probs.argmax(0).to(torch.uint8).cpu().numpy()

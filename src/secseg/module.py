@@ -13,7 +13,7 @@ from torch import Tensor
 
 from secseg.crf import CRF
 from secseg.data.datasets import gather
-from secseg.inference import predict_masks
+from secseg.full_size import predict_masks
 from secseg.losses import SECLoss
 from secseg.metrics import SegmentationScore
 from secseg.networks import SegmentationNet

@@ -60,7 +60,7 @@ def test_results_state_protocol_counts_and_time_and_the_last_line_the_run(
     assert (protocol["inference"]["scales"], protocol["inference"]["mirror"]) == ([0.75, 1.0, 1.25], True)
     assert protocol["crf"] == CRF
     assert protocol["labels"] is None
-    assert results["time"]["shares"].keys() == {"network", "CRF", "reading and writing"}
+    assert results["time"]["shares"].keys() == {"reading", "network", "CRF", "output"}
     assert sum(results["time"]["shares"].values()) == pytest.approx(1)
     assert min(results["time"]["shares"].values()) > 0
     assert outcome.said.splitlines()[-1] == f"run: {tmp_path / 'run'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from secseg.data.classes import VOID
@@ -11,13 +12,20 @@ from secseg.data.imageset import ImageSet
 from secseg.errors import UserError, listing
 from secseg.evaluation.boundary import WIDTHS
 from secseg.evaluation.scores import Evaluation
+from secseg.parallel import results_of
+from secseg.progress import ImageMeter, Stopwatch
 
 CONVERT = "(rgb[..., None, :] == voc_palette()).all(-1).argmax(-1).astype('uint8')"
 """Class numbers (H, W) of an array ``rgb`` (H, W, 3) in VOC's colours."""
 
 
 def score_folder(
-    folder: str | Path, image_set: ImageSet, scored: Sequence[str] | None = None, widths: Sequence[float] = WIDTHS
+    folder: str | Path,
+    image_set: ImageSet,
+    scored: Sequence[str] | None = None,
+    widths: Sequence[float] = WIDTHS,
+    workers: int | None = None,
+    meter: ImageMeter | None = None,
 ) -> Evaluation:
     """Score ``<id>.png`` in a folder, for each image of a split, against its mask; other files are not looked at.
 
@@ -26,6 +34,8 @@ def score_folder(
         image_set: the split, with masks.
         scored: names of the classes that the means run over; all by default.
         widths: widths of the bands around boundaries, in pixels.
+        workers: images at once; None for one a core.
+        meter: counts the images.
 
     Raises:
         UserError: if the split has no masks, or there is no such folder; with all predictions that are missing, of
@@ -40,8 +50,21 @@ def score_folder(
     classes = len(image_set.class_names)
     pairs = [(name, folder / f"{name}.png", mask) for name, mask in zip(image_set.names, image_set.masks, strict=True)]
     _check(folder, pairs, classes)
-    for name, prediction, mask in pairs:
-        evaluation.update(name, read_mask(prediction, classes), read_mask(mask, classes))
+
+    def one(pair: tuple[str, Path, Path]) -> tuple[Evaluation, dict[str, float]]:
+        name, *paths = pair
+        part, watch = Evaluation(image_set.class_names, scored, widths), Stopwatch()
+        with watch("reading"):
+            prediction, mask = (read_mask(path, classes) for path in paths)
+        with watch("output"):
+            part.update(name, prediction, mask)
+        return part, watch.seconds
+
+    with closing(results_of(one, pairs, workers)) as results:
+        for _, (part, seconds) in results:
+            evaluation.merge(part)
+            if meter is not None:
+                meter.update(seconds)
     return evaluation
 
 

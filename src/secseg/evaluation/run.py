@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +23,7 @@ from secseg.loading import find_network, read_checkpoint
 from secseg.model_file import is_safetensors
 from secseg.panels import panel, save_figure
 from secseg.parallel import results_of
-from secseg.progress import ImageMeter
+from secseg.progress import ImageMeter, Stopwatch
 from secseg.runtime.loggers import build_loggers, finish_loggers
 from secseg.runtime.records import save_config, versions, write_results
 from secseg.visualize import GalleryItem
@@ -52,10 +51,8 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     save_config(run, config)
     try:
         loggers = build_loggers(config["logger"], run, config, run.name)
-        started = time.perf_counter()
-        score = _score_masks if config["masks"] is not None else _score_network
-        evaluations, protocol, seconds, show = score(config, data)
-        seconds["seconds"] = time.perf_counter() - started
+        score = _score_masks if config["masks"] is not None else score_network
+        evaluations, protocol, time, show = score(config, data)
         figures = write_evaluation(run, evaluations)
         main = evaluations.get("with_crf", evaluations["without_crf"])
         places = {name: number for number, name in enumerate(data.val_images.names)}
@@ -70,7 +67,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
         results = {
             "figures": figures,
             "protocol": {**_data_protocol(data), **protocol},
-            "time": {**seconds, "images_per_second": len(data.val_images.names) / seconds["seconds"]},
+            "time": time,
             "versions": versions(),
         }
         write_results(run, results)
@@ -105,9 +102,18 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
     return data
 
 
-def _score_network(
+def score_network(
     config: Mapping[str, Any], data: ImageDataModule
-) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
+) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, Any], Show]:
+    """Score the network of ``config`` on the split that is open in ``data``.
+
+    Returns:
+        The scores ``without_crf`` and, where there is a CRF, ``with_crf``; the protocol; the time (see ``ImageMeter``);
+        and what makes a picture of an image.
+
+    Raises:
+        UserError: for a network or settings that cannot be used, or a network of other classes than the data.
+    """
     predictor, stated = open_predictor(config)
     network = predictor.network
     if network.class_names != data.class_names:
@@ -121,27 +127,28 @@ def _score_network(
     images = data.val_images
     assert images.masks is not None
 
-    def one(item: tuple[str, Path, Path]) -> tuple[list[Evaluation], float, float]:
-        name, photo, truth = item
-        prediction = predictor(read_image(photo))
-        mask = read_mask(truth, len(data.class_names), prediction.mask.shape)
+    def one(item: tuple[str, Path, Path]) -> tuple[list[Evaluation], dict[str, float]]:
+        name, photo_path, truth = item
+        watch = Stopwatch()
+        with watch("reading"):
+            photo = read_image(photo_path)
+            mask = read_mask(truth, len(data.class_names), photo.shape[:2])
+        prediction = predictor(photo)
         parts = []
-        for predicted in (prediction.mask, prediction.mask_crf):
-            if predicted is not None:
-                part = Evaluation(data.class_names, data.scored)
-                part.update(name, predicted, mask)
-                parts.append(part)
-        return parts, prediction.network_seconds, prediction.crf_seconds
+        with watch("output"):
+            for predicted in (prediction.mask, prediction.mask_crf):
+                if predicted is not None:
+                    part = Evaluation(data.class_names, data.scored)
+                    part.update(name, predicted, mask)
+                    parts.append(part)
+        return parts, watch.seconds | prediction.seconds
 
-    seconds = {"network_seconds": 0.0, "crf_seconds": 0.0}
     items = list(zip(images.names, images.images, images.masks, strict=True))
     with ImageMeter("evaluate", len(items)) as meter, closing(results_of(one, items, config["workers"])) as results:
-        for _, (parts, network_seconds, crf_seconds) in results:
+        for _, (parts, seconds) in results:
             for evaluation, part in zip(evaluations.values(), parts, strict=True):
                 evaluation.merge(part)
-            seconds["network_seconds"] += network_seconds
-            seconds["crf_seconds"] += crf_seconds
-            meter.update()
+            meter.update(seconds)
 
     def show(name: str, photo_path: Path, truth: Path) -> GalleryItem:
         photo = read_image(photo_path)
@@ -152,23 +159,28 @@ def _score_network(
     file = find_network(config["ckpt"])
     stated |= {
         "checkpoint": {"file": file, "sha256": sha256(file)},
-        "device": str(next(network.parameters()).device),
-        "precision": str(next(network.parameters()).dtype).removeprefix("torch."),
+        "device": str(predictor.device),
     }
-    return evaluations, stated, seconds, show
+    return evaluations, stated, meter.time(), show
 
 
 def _score_masks(
     config: Mapping[str, Any], data: ImageDataModule
-) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, float], Show]:
+) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, Any], Show]:
     folder = Path(config["masks"]).expanduser()
-    evaluation = score_folder(folder, data.val_images, data.scored)
+    with ImageMeter("score", len(data.val_images.names)) as meter:
+        evaluation = score_folder(folder, data.val_images, data.scored, workers=config["workers"], meter=meter)
 
     def show(name: str, photo_path: Path, truth: Path) -> GalleryItem:
         predicted, mask = (read_mask(path, len(data.class_names)) for path in (folder / f"{name}.png", truth))
         return GalleryItem(name, read_image(photo_path), None, predicted, None, mask)
 
-    return {"without_crf": evaluation}, {"masks": folder, "crf": "not known: masks as they were found"}, {}, show
+    return (
+        {"without_crf": evaluation},
+        {"masks": folder, "crf": "not known: masks as they were found"},
+        meter.time(),
+        show,
+    )
 
 
 def _data_protocol(data: ImageDataModule) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from secseg.parallel import side_by_side
 from secseg.prediction.folder import MaskFolder
 from secseg.prediction.outputs import save_overlay, save_probabilities
 from secseg.prediction.sources import Photograph, Photographs, find_photographs
-from secseg.progress import ImageMeter
+from secseg.progress import ImageMeter, Stopwatch
 from secseg.runtime.records import save_config, versions, write_results
 from secseg.voc_server import write_archive
 
@@ -37,23 +36,12 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass
 class Tally:
-    """What came of the photographs of a run; times in seconds, added up over images that ran side by side."""
+    """What came of the photographs of a run."""
 
     total: int
     kept: int
     made: list[Photograph] = field(default_factory=list)
     failures: dict[Photograph, Exception] = field(default_factory=dict)
-    wall_seconds: float = 0.0
-    image_seconds: float = 0.0
-    network_seconds: float = 0.0
-    crf_seconds: float = 0.0
-
-    def shares(self) -> dict[str, float]:
-        """Return the parts of the time that went into network, CRF, and reading and writing."""
-        if not self.image_seconds:
-            return {}
-        network, crf = self.network_seconds / self.image_seconds, self.crf_seconds / self.image_seconds
-        return {"network": network, "CRF": crf, "reading and writing": 1 - network - crf}
 
 
 def predict(config: Mapping[str, Any]) -> UserError | None:
@@ -89,7 +77,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
         if tally.kept:
             log.info("%d of %d masks are in %s already and kept.", tally.kept, tally.total, folder.path)
         try:
-            _predict_all(predictor, folder, todo, labels, config["workers"], tally)
+            meter = _predict_all(predictor, folder, todo, labels, config["workers"], tally)
         except KeyboardInterrupt:
             log.warning(
                 "Stopped: %d of %d masks are in %s. To go on, give the same command with out=%s%s.",
@@ -117,17 +105,12 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
             "failures": {str(item.path): _reason(item, error) for item, error in tally.failures.items()},
             "archive": archive,
             "protocol": {**settings, **files, "images": str(config["images"])},
-            "time": {
-                "seconds": tally.wall_seconds,
-                "images_per_second": len(tally.made) / tally.wall_seconds,
-                "shares": tally.shares(),
-            },
+            "time": meter.time(),
             "versions": versions(),
         },
     )
     if tally.made:
-        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in tally.shares().items())
-        log.info("%d masks in %.1f s: %s of the time.", len(tally.made), tally.wall_seconds, shares)
+        log.info("%d masks in %.1f s: %s of the time.", len(tally.made), meter.seconds, meter.shares_text())
     log.info("Masks: %s", folder.path)
     if archive is not None:
         log.info("For the VOC server: %s", archive)
@@ -141,23 +124,25 @@ def _predict_all(
     labels: Mapping[str, tuple[int, ...]] | None,
     workers: int | None,
     tally: Tally,
-) -> None:
-    """Make the files of each photograph; failures are told as they come, and counted in ``tally``."""
+) -> ImageMeter:
+    """Make the files of each photograph; failures are told as they come, and counted in ``tally``. Return the meter of
+    the time that it took."""
 
-    def one(item: Photograph) -> tuple[float, float, float]:
-        started = time.perf_counter()
-        photo = read_image(item.path)
+    def one(item: Photograph) -> dict[str, float]:
+        watch = Stopwatch()
+        with watch("reading"):
+            photo = read_image(item.path)
         prediction = predictor(photo, None if labels is None else labels[item.name])
         mask = prediction.mask if prediction.mask_crf is None else prediction.mask_crf
-        if folder.overlays:
-            save_overlay(photo, mask, folder.overlay(item.name))
-        if folder.probabilities:
-            save_probabilities(prediction.probs, predictor.network.class_names, folder.probs(item.name))
-        save_mask(mask, folder.mask(item.name), voc_palette())
+        with watch("output"):
+            if folder.overlays:
+                save_overlay(photo, mask, folder.overlay(item.name))
+            if folder.probabilities:
+                save_probabilities(prediction.probs, predictor.network.class_names, folder.probs(item.name))
+            save_mask(mask, folder.mask(item.name), voc_palette())
         tally.made.append(item)  # here, since after Ctrl-C nobody takes the last results
-        return time.perf_counter() - started, prediction.network_seconds, prediction.crf_seconds
+        return watch.seconds | prediction.seconds
 
-    started = time.perf_counter()
     with ImageMeter("predict", len(todo)) as meter, closing(side_by_side(one, todo, workers)) as results:
         for item, result in results:
             if isinstance(result, Exception):
@@ -165,12 +150,10 @@ def _predict_all(
                 if isinstance(cause, OSError) and cause.errno in NO_ROOM:
                     raise result
                 tally.failures[item] = result
+                meter.update()
             else:
-                tally.image_seconds += result[0]
-                tally.network_seconds += result[1]
-                tally.crf_seconds += result[2]
-            meter.update()
-    tally.wall_seconds = time.perf_counter() - started
+                meter.update(result)
+    return meter
 
 
 def _check(config: Mapping[str, Any]) -> None:

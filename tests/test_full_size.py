@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import zoom
 from scipy.special import softmax
 
-from secseg.inference import FLOOR, apply_crf, full_size_probs, predict_masks
+from secseg.full_size import FLOOR, apply_crf, contenders, full_size_probs, labels, predict_masks
 
 
 def test_probabilities_not_scores_are_enlarged_with_aligned_corners() -> None:
@@ -44,3 +44,18 @@ def test_each_photograph_gets_masks_of_its_own_size_in_order() -> None:
         assert (first_crf is None) == (second_crf is None) == (crf is None)
         if crf is not None:
             assert set(np.unique(second_crf)) == {0}
+
+
+def test_labels_are_the_first_of_the_most_probable_classes() -> None:
+    probs = torch.randint(0, 4, (7, 40, 50), generator=torch.Generator().manual_seed(0)) / 4
+    np.testing.assert_array_equal(labels(probs), probs.numpy().argmax(0))
+
+
+def test_contenders_are_allowed_and_somewhere_probable() -> None:
+    probs = torch.zeros(4, 3, 3)
+    probs[0], probs[1, 0, 0], probs[2, 2, 2], probs[3, 1, 1] = 0.5, 0.3, 0.1, 0.3
+    allowed = torch.tensor([True, True, True, False])
+    assert contenders(probs).tolist() == [0, 1, 2, 3]
+    assert contenders(probs, allowed).tolist() == [0, 1, 2]
+    assert contenders(probs, None, 0.2).tolist() == [0, 1, 3]
+    assert contenders(probs, allowed, 0.2).tolist() == [0, 1]
