@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame, get_same_padding
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -39,7 +38,7 @@ class FusedConv(nn.Module):
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.weight, self.bias = _folded(conv, norm)
-        self.same, self.groups = isinstance(conv, Conv2dSame), conv.groups
+        self.same, self.groups = _pads_at_each_call(conv), conv.groups
         self.kernel, self.padding, self.stride, self.dilation = (
             conv.kernel_size,
             conv.padding,
@@ -53,7 +52,7 @@ class FusedConv(nn.Module):
         padding: Any = self.padding
         if self.same:
             sides = zip(x.shape[-2:], self.kernel, self.stride, self.dilation, strict=True)
-            rows, columns = (get_same_padding(*side) for side in sides)
+            rows, columns = (same_padding(*side) for side in sides)
             padding = (rows // 2, columns // 2)
             if rows % 2 or columns % 2:
                 x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
@@ -73,13 +72,23 @@ def fast_copy(network: Network) -> Network:
     """
     fast = copy.deepcopy(network)
     for conv, norm in _followed(fast):
-        if type(conv) in (nn.Conv2d, Conv2dSame):
+        if type(conv) is nn.Conv2d or _pads_at_each_call(conv):
             _replace(fast, conv, FusedConv(conv, norm))
             _replace(fast, norm, nn.Identity())
         elif type(conv) is PhasedDepthwise:
             conv.weight, conv.bias = _folded(conv, norm)
             _replace(fast, norm, getattr(norm, "act", nn.Identity()))
     return fast
+
+
+def same_padding(side: int, kernel: int, stride: int, dilation: int) -> int:
+    """Return the zeros that TensorFlow's SAME adds along a side: so many that ceil(side / stride) outputs come."""
+    return max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+
+
+def _pads_at_each_call(conv: nn.Conv2d) -> bool:
+    """Whether it is timm's kind that pads its input as TensorFlow's SAME does; timm need not be imported to know."""
+    return type(conv).__name__ == "Conv2dSame"
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
