@@ -30,6 +30,7 @@ from secseg.crf.rows import row_width
 from secseg.data.classes import VOC_CLASSES
 from secseg.full_size import FLOOR, apply_crf, labels
 from secseg.inference import Predictor, Protocol
+from secseg.memory import keep_freed_memory
 from secseg.metrics import SegmentationScore
 from secseg.parallel import results_of
 
@@ -234,6 +235,7 @@ QUESTIONS = {
 
 
 def main() -> None:
+    keep_freed_memory()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--only", default=",".join(QUESTIONS), help=f"of {', '.join(QUESTIONS)}")

@@ -29,6 +29,7 @@ from secseg.evaluation.run import open_data, score_network
 from secseg.evaluation.scores import Evaluation
 from secseg.full_size import full_size_probs, labels
 from secseg.loading import load_network
+from secseg.memory import keep_freed_memory
 from secseg.precision import multiplies_in_bfloat16
 
 PEERS = "plain torch, pydensecrf in a pool of 2 processes"
@@ -78,6 +79,7 @@ def refine_and_score(name: str, path: Path, mask: Path, scores: Any, classes: An
 
 
 def main() -> None:
+    keep_freed_memory()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="VOC2012")
     parser.add_argument("--ckpt", required=True, help="run folder or network of VOC's classes")

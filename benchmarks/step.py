@@ -30,6 +30,7 @@ from secseg.data.classes import VOC_CLASSES
 from secseg.data.datamodule import ShapesDataModule, VOCDataModule
 from secseg.data.datasets import gather
 from secseg.losses import SECLoss, composite
+from secseg.memory import keep_freed_memory
 from secseg.module import SECModule
 from secseg.networks import SegmentationNet, build_network
 from secseg.optim import build_optimizer
@@ -139,6 +140,7 @@ def load_batches(config: dict[str, Any], network: SegmentationNet, root: Path | 
 
 
 def main() -> None:
+    keep_freed_memory()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, help="VOC2012 with cues beside it; the built-in shapes without")
     parser.add_argument("--rounds", type=int, default=10, help="steps of each way that count")

@@ -27,7 +27,7 @@ from secseg.crf.lanes import (
     store,
     sub,
 )
-from secseg.crf.rows import enter, leave, row_width, softmax
+from secseg.crf.rows import TILE, enter, leave, row_width, softmax
 
 #: Entries of a kernel below this, the largest being 1, are left out where they fill a block, and far along an axis.
 #: That moves probabilities by about 1e-6, where float32's rounding moves them by 1e-5.
@@ -139,12 +139,12 @@ def _mean_field(
     rows, between = np.empty_like(unary), np.empty_like(unary)
     sent = np.zeros(size * width, np.float32)
     sums, moves = np.zeros_like(sent), np.empty_like(sent)
-    movers = np.empty(size, np.int64)
+    movers, tops = np.empty(size, np.int64), np.empty(TILE * 8, np.float32)
     enter(scores, unary, width, 0, n)
     rows[:] = unary
     for iteration in range(iterations + 1):
-        for i in range(n):
-            softmax(rows, i * width, (i + 1) * width)
+        for first in range(0, n, TILE):
+            softmax(rows, first * width, min(first + TILE, n) * width, width, tops)
         if iteration == iterations:
             break
         count = _find_movers(rows, order, roots, sent, moves, movers, width)

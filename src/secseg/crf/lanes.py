@@ -80,6 +80,21 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def fetch(typing: Any, array: Any, index: Any) -> Any:
+    """Have the processor bring ``array[index]`` and the rest of its cache line near, for a ``load`` that comes soon."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        address = _address(context, builder, signature.args[0], arguments[0], at)
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        settings = [number(0), number(3), number(1)]  # to read, into all caches, data
+        _call(builder, "llvm.prefetch.p0", [builder.bitcast(address, byte), *settings], ir.VoidType())
+        return context.get_dummy_value()
+
+    return types.void(array, index), code
+
+
+@intrinsic
 def spread(typing: Any, number: Any) -> Any:
     """``number`` in each lane."""
 

@@ -23,13 +23,16 @@ from torch import Tensor
 
 from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
 from secseg.crf.compiled import njit
-from secseg.crf.lanes import add, load, muladd, spread, store
+from secseg.crf.lanes import add, fetch, load, muladd, spread, store
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
-from secseg.crf.rows import TILE, enter, leave, row_width, softmax
+from secseg.crf.rows import TILE, empty_rows, enter, leave, row_width, softmax
 
 #: From so many locations on an image is worked on in 2, 4 or 8 parts, which threads can share. The parts do not depend
 #: on the number of threads, so neither does the result.
 PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
+
+#: The rows of so many locations ahead are asked for while one is worked on.
+AHEAD = 4
 
 
 class Backend:
@@ -97,10 +100,10 @@ def mean_field(
     width = row_width(labels)
     parts = next((parts for least, parts in PARTS if n >= least), 1)
     bounds = [n * part // parts for part in range(parts + 1)]
-    unary = np.empty(n * width, np.float32)
+    unary = empty_rows(n * width)
     # Of each lattice two grids, a row of labels for each point: one is read from while the other is splatted to.
-    sources = [np.empty((parts, (kernel.points + 2) * width), np.float32) for kernel in kernels]
-    targets = [np.empty_like(grid) for grid in sources]
+    sources, targets = ([empty_rows(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
+    blocks, simplex = (0,) * (width // 8), (0,) * kernels[1].corners.shape[1]
     corners_and_weights = [array for kernel in kernels for array in (kernel.corners, kernel.weights)]
 
     def update(part: int) -> None:
@@ -108,16 +111,15 @@ def mean_field(
         if iteration == 0:
             enter(scores, unary, width, start, stop)
         grids = sources[0][0], sources[1][0], targets[0][part], targets[1][part]
-        _update(unary, width, *corners_and_weights, *grids, start, stop, iteration > 0, iteration < iterations)
+        where = start, stop, iteration > 0, iteration < iterations
+        _update(unary, blocks, simplex, *corners_and_weights, *grids, *where)
         if iteration == iterations:
             leave(unary, probs, width, start, stop)
 
-    def blur(unit: tuple[int, int]) -> None:
-        number, block = unit
+    def blur(number: int) -> None:
         kernel = kernels[number]
-        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width, 8 * block)
+        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width)
 
-    units = [(kernel, block) for kernel in (0, 1) for block in range(width // 8)]
     threads = min(threads, parts)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         run = map if pool is None else pool.map
@@ -125,13 +127,14 @@ def mean_field(
             list(run(update, range(parts)))
             if iteration < iterations:
                 sources, targets = targets, sources
-                list(run(blur, units))
+                list(run(blur, range(2)))
 
 
 @njit
 def _update(
     unary: np.ndarray,
-    width: int,
+    blocks: tuple[int, ...],
+    simplex: tuple[int, ...],
     bilateral_corners: np.ndarray,
     bilateral_weights: np.ndarray,
     gaussian_corners: np.ndarray,
@@ -149,11 +152,13 @@ def _update(
 
     Args:
         unary: (n * width,), rows of scores; the last iteration, which does not splat, writes the result there.
-        width: of a row.
+        blocks, simplex: of lengths width / 8 and the corners of a Gaussian simplex. Only these lengths count: those of
+            tuples are known when this is compiled, so that the inner loops are unrolled.
         bilateral, gaussian: blurred grids, whose rows the corners number, read from unless it is the first time.
         bilateral_target, gaussian_target: grids of these locations alone, overwritten.
     """
-    rows = np.empty(TILE * width, np.float32)
+    width, sides = 8 * len(blocks), len(simplex)
+    rows, tops = np.empty(TILE * width, np.float32), np.empty(TILE * 8, np.float32)
     if splat:
         bilateral_target[:] = 0
         gaussian_target[:] = 0
@@ -161,6 +166,13 @@ def _update(
         there = min(TILE, stop - first)
         for at in range(there):
             i = first + at
+            if read:
+                soon = min(i + AHEAD, stop - 1)
+                for line in range(0, width, 16):
+                    for j in range(6):
+                        fetch(bilateral, bilateral_corners[soon, j] * width + line)
+                    for j in range(sides):
+                        fetch(gaussian, gaussian_corners[soon, j] * width + line)
             for label in range(0, width, 8):
                 score = load(unary, i * width + label)
                 if read:  # two sums, which do not wait for each other
@@ -170,41 +182,47 @@ def _update(
                         score = muladd(spread(bilateral_weights[i, j]), row, score)
                         row = load(bilateral, bilateral_corners[i, j + 3] * width + label)
                         other = muladd(spread(bilateral_weights[i, j + 3]), row, other)
-                    for j in range(gaussian_corners.shape[1]):
+                    for j in range(sides):
                         row = load(gaussian, gaussian_corners[i, j] * width + label)
                         other = muladd(spread(gaussian_weights[i, j]), row, other)
                     score = add(score, other)
                 store(rows, at * width + label, score)
-        for at in range(0, there * width, width):
-            softmax(rows, at, at + width)
+        softmax(rows, 0, there * width, width, tops)
+        if not splat:
+            unary[first * width : (first + there) * width] = rows[: there * width]
+            continue
         for at in range(there):
             i = first + at
-            for label in range(0, width, 8):
-                prob = load(rows, at * width + label)
-                if not splat:
-                    store(unary, i * width + label, prob)
-                    continue
+            soon = min(i + AHEAD, stop - 1)
+            for line in range(0, width, 16):
                 for j in range(6):
-                    row = bilateral_corners[i, j] * width + label
-                    sum_there = muladd(spread(bilateral_weights[i, j]), prob, load(bilateral_target, row))
-                    store(bilateral_target, row, sum_there)
-                for j in range(gaussian_corners.shape[1]):
-                    row = gaussian_corners[i, j] * width + label
-                    sum_there = muladd(spread(gaussian_weights[i, j]), prob, load(gaussian_target, row))
-                    store(gaussian_target, row, sum_there)
+                    fetch(bilateral_target, bilateral_corners[soon, j] * width + line)
+                for j in range(sides):
+                    fetch(gaussian_target, gaussian_corners[soon, j] * width + line)
+            for j in range(6):
+                row, weight = bilateral_corners[i, j] * width, spread(bilateral_weights[i, j])
+                for label in range(0, width, 8):
+                    sum_there = muladd(weight, load(rows, at * width + label), load(bilateral_target, row + label))
+                    store(bilateral_target, row + label, sum_there)
+            for j in range(sides):
+                row, weight = gaussian_corners[i, j] * width, spread(gaussian_weights[i, j])
+                for label in range(0, width, 8):
+                    sum_there = muladd(weight, load(rows, at * width + label), load(gaussian_target, row + label))
+                    store(gaussian_target, row + label, sum_there)
 
 
 @njit
-def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int, label: int) -> None:
-    """Add the parts' grids (parts, rows * width) up in the first, and blur labels label..label+8 of it in place."""
+def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
+    """Add the parts' grids (parts, rows * width) up in the first, and blur it in place."""
     grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
     for part in range(1, len(grids)):
         other = grids[part]
-        for at in range(label, len(grid), width):
+        for at in range(0, len(grid), 8):
             store(grid, at, add(load(grid, at), load(other, at)))
     for j in range(len(bounds) - 1):
-        before, here = nothing, nothing
-        for k in range(bounds[j], bounds[j + 1] - 1):
-            after = load(grid, reads[k + 1] * width + label)
-            store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
-            before, here = here, after
+        for label in range(0, width, 8):
+            before, here = nothing, nothing
+            for k in range(bounds[j], bounds[j + 1] - 1):
+                after = load(grid, reads[k + 1] * width + label)
+                store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
+                before, here = here, after

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from secseg.crf.compiled import njit
@@ -9,11 +11,22 @@ from secseg.crf.lanes import add, divide, exp_falling, highest, larger, load, mu
 
 #: Locations that are worked on together: few enough for the first cache.
 TILE = 32
+CACHE_LINE = 64
+"""Bytes."""
 
 
 def row_width(labels: int) -> int:
     """Return the length of a row of so many labels: the next multiple of 8."""
     return -(-labels // 8) * 8
+
+
+def empty_rows(*shape: int) -> np.ndarray:
+    """Return a float32 array of this shape, uninitialised, that begins with a cache line: rows then lie in as few lines
+    as can be."""
+    size = 4 * math.prod(shape)
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 @njit
@@ -42,17 +55,32 @@ def leave(rows: np.ndarray, probs: np.ndarray, width: int, start: int, stop: int
 
 
 @njit
-def softmax(rows: np.ndarray, start: int, stop: int) -> None:
-    """Replace the row ``rows[start:stop]`` by its softmax."""
-    top = load(rows, start)
-    for at in range(start + 8, stop, 8):
-        top = larger(top, load(rows, at))
-    top = highest(top)
-    sum_of_all = spread(np.float32(0))
-    for at in range(start, stop, 8):
-        part = exp_falling(sub(load(rows, at), top))
-        store(rows, at, part)
-        sum_of_all = add(sum_of_all, part)
-    scale = divide(spread(np.float32(1)), total(sum_of_all))
-    for at in range(start, stop, 8):
-        store(rows, at, mul(load(rows, at), scale))
+def softmax(rows: np.ndarray, start: int, stop: int, width: int, tops: np.ndarray) -> None:
+    """Replace each row of ``rows[start:stop]`` by its softmax: step by step for all of them, since within a row each
+    step waits for the one before.
+
+    Args:
+        rows: float32; start and stop are positions in it.
+        width: of a row.
+        tops: eight numbers a row, to work with.
+    """
+    k = 0
+    for row in range(start, stop, width):
+        top = load(rows, row)
+        for at in range(row + 8, row + width, 8):
+            top = larger(top, load(rows, at))
+        store(tops, k, highest(top))
+        k += 8
+    k = 0
+    for row in range(start, stop, width):
+        top = load(tops, k)
+        for at in range(row, row + width, 8):
+            store(rows, at, exp_falling(sub(load(rows, at), top)))
+        k += 8
+    for row in range(start, stop, width):
+        sum_of_all = load(rows, row)
+        for at in range(row + 8, row + width, 8):
+            sum_of_all = add(sum_of_all, load(rows, at))
+        scale = divide(spread(np.float32(1)), total(sum_of_all))
+        for at in range(row, row + width, 8):
+            store(rows, at, mul(load(rows, at), scale))
