@@ -15,20 +15,27 @@ python src/train.py                                             the built-in dat
 python src/train.py decay.pos=0.996 trainer.devices=1           the same, with two settings spelt out
 python src/train.py experiment=voc_animals data.root=<VOC2012>  a slice of VOC on a CPU
 python src/train.py experiment=paper data.root=<VOC2012>        the paper's recipe
-python src/train.py -m loss=seed,sec seed=0,1,2                 six runs
+python src/train.py -m loss=seed,sec seed=0,1,2                 six runs; those that are finished are not run again
+python src/train.py experiment=ablation_loss seeds=[0,1]        a study, as a sweep
 python src/train.py resume=auto                                 continue the newest run
 """
 
 
-def task(cfg: DictConfig) -> Path:
+def task(cfg: DictConfig) -> Path | None:
+    from secseg.cli.sweep import run_job, sweeping
+
+    return run_job(cfg, run) if sweeping() else run(cfg)
+
+
+def run(cfg: DictConfig) -> Path:
     from secseg.config import validate
 
     validate(cfg)
     from secseg.training import train  # torch and Lightning only now: errors in the command line answer at once
 
-    run = train(cfg)["run"]
-    assert isinstance(run, Path)
-    return run
+    folder = train(cfg)["run"]
+    assert isinstance(folder, Path)
+    return folder
 
 
 def main() -> None:
