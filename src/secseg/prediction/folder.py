@@ -12,7 +12,7 @@ from typing import Any
 from secseg.errors import UserError, listing
 from secseg.files import locked, remove_leftovers, write_text
 from secseg.prediction.sources import Photograph
-from secseg.runtime.records import flatten
+from secseg.config import flatten
 
 RECORD = "predict.json"
 LOCK = ".predict.lock"
