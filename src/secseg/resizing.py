@@ -25,6 +25,13 @@ def resize_half_pixel(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
+def reduce_photo(photo: np.ndarray, side: int) -> np.ndarray:
+    """Reduce a photograph (H, W, 3) uint8, for people to look at, to at most ``side`` pixels on its longer side."""
+    scale = min(1.0, side / max(photo.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
+    return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Bring a mask (h, w) uint8 to ``size`` (H, W) by the nearest pixel, which makes no new classes."""
     if mask.shape == size:

@@ -21,8 +21,8 @@ def build_callbacks(config: Mapping[str, Any], folder: Path) -> list[Callback]:
     """Return the callbacks of ``config``, a dict of options by name; a callback whose options are ``None``
     is left out.
 
-    ``progress: {every_seconds}``, ``scores: {}``, ``pictures: {}``, ``curves: {}``, ``predictions: {}``. The checkpoints are not
-    among them: a run is never without.
+    ``progress: {every_seconds}``, ``scores: {}``, ``pictures: {}``, ``curves: {}``, ``predictions: {}``. The
+    checkpoints are not among them: a run is never without.
 
     Raises:
         UserError: for an unknown callback or option.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -86,6 +87,13 @@ def run_command(name: str, task: Task, examples: str) -> None:
             raise cause from cause.__cause__
         print(message, file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def command_line(name: str) -> str:
+    """Return the command that this job is: its name and the settings that it was given."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return f"python src/{name}.py {shlex.join(HydraConfig.get().overrides.task)}".strip()
 
 
 def _sweeping() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secseg.cli.command import run_command
+from secseg.cli.command import command_line, run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,7 +25,7 @@ def task(cfg: DictConfig) -> Path:
     from secseg.report.run import check, report
 
     check(config)
-    return report(config)
+    return report(config, command_line("report"))
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secseg.cli.command import run_command
+from secseg.cli.command import command_line, run_command
+from secseg.files import write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,6 +37,8 @@ def run(cfg: DictConfig) -> Path:
 
     folder = train(cfg)["run"]
     assert isinstance(folder, Path)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        write_text(folder / "command.txt", command_line("train") + "\n")
     return folder
 
 

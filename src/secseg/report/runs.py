@@ -17,7 +17,7 @@ import yaml
 from secseg.errors import UserError, listing
 from secseg.evaluation.predictions import Counts, read_counts
 
-RESULTS, CONFIG, FAILURE = "results.json", "config.yaml", "failure.json"
+RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
 VARIANTS = ("without_crf", "with_crf")
 DEPTH = 3
 """Run folders lie at most so many levels below what is given."""

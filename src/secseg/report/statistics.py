@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from secseg.evaluation.bootstrap import Difference, bootstrap_difference
+from secseg.metrics import size_bias
 from secseg.report.runs import VARIANTS
 from secseg.report.study import Setting, Study
 
@@ -29,13 +30,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """What a setting came to: by variant, its mean IoU, that of each class, and the difference to the baseline; in
-    [0, 1]. A variant that was not scored is left out, and so is the difference where counts by image are missing."""
+    """What a setting came to, by variant; a variant that was not scored is left out.
+
+    Attributes:
+        setting: the setting.
+        miou: mean IoU, in [0, 1].
+        iou: IoU of each class; without classes that are in neither truth nor prediction.
+        difference: to the baseline, in [-1, 1]; left out where counts by image are missing.
+        bias: predicted over true area of each class, 1 is unbiased; left out where counts by image are missing.
+    """
 
     setting: Setting
     miou: Mapping[str, Spread]
     iou: Mapping[str, Mapping[str, Spread]]
     difference: Mapping[str, Difference]
+    bias: Mapping[str, Mapping[str, Spread]]
 
 
 def study_rows(study: Study) -> list[Row]:
@@ -43,14 +52,14 @@ def study_rows(study: Study) -> list[Row]:
     return [_row(study, setting) for setting in study.settings]
 
 
-def best(rows: list[Row], variant: str) -> Row | None:
+def best(rows: Sequence[Row], variant: str) -> Row | None:
     """Return the row of the highest mean IoU; None where no setting has the variant."""
     scored = [row for row in rows if variant in row.miou]
     return max(scored, key=lambda row: row.miou[variant].mean) if scored else None
 
 
 def _row(study: Study, setting: Setting) -> Row:
-    miou, iou, difference = {}, {}, {}
+    miou, iou, difference, bias = {}, {}, {}, {}
     for variant in VARIANTS:
         scores = [score for run in setting.runs if (score := run.scores(variant)) is not None]
         scores = [score for score in scores if score["miou"] is not None]
@@ -64,7 +73,21 @@ def _row(study: Study, setting: Setting) -> Row:
         }
         if setting is not study.baseline and (found := _difference(study, setting, variant)) is not None:
             difference[variant] = found
-    return Row(setting, miou, iou, difference)
+        if found_bias := _bias(study, setting, variant):
+            bias[variant] = found_bias
+    return Row(setting, miou, iou, difference, bias)
+
+
+def _bias(study: Study, setting: Setting, variant: str) -> dict[str, Spread]:
+    values: dict[str, list[float]] = {name: [] for name in study.scored}
+    for run in setting.runs:
+        counts = run.counts
+        if variant in counts.by_variant:
+            by_class = dict(zip(counts.class_names, size_bias(counts.by_variant[variant].sum(0)), strict=True))
+            for name in study.scored:
+                if np.isfinite(by_class[name]):
+                    values[name].append(float(by_class[name]))
+    return {name: Spread(tuple(found)) for name, found in values.items() if found}
 
 
 def _difference(study: Study, setting: Setting, variant: str) -> Difference | None:
