@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +95,7 @@ def read_counts(folder: Path) -> Counts:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         names, class_names = (tuple(map(str, arrays.pop(key))) for key in ("names", "class_names"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error
     return Counts(names, class_names, arrays)
 
@@ -117,5 +118,5 @@ def read_predicted(folder: Path, variant: str, names: Sequence[str]) -> dict[str
                 for name, file in files.items()
                 if file in there
             }
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error

@@ -112,7 +112,8 @@ def _read(folder: Path) -> Run | None:
         config = yaml.safe_load((folder / CONFIG).read_text("utf-8"))
         training = {"figures", "losses", "protocol"} <= set(results) and "seed" in config
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{folder} cannot be read ({error}): remove it, or leave it out of runs=.") from error
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{folder} cannot be read ({reason}): remove it, or leave it out of runs=.") from error
     return Run(folder, config, results) if training else None
 
 
