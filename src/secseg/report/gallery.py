@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -21,8 +22,10 @@ from secseg.evaluation.predictions import read_predicted
 from secseg.pages import mask_source, photo_source
 from secseg.report.runs import VARIANTS, Run
 from secseg.report.study import Setting, Study
-from secseg.resizing import reduce_photo, resize_mask
+from secseg.resizing import reduce_photo, reduced_size, resize_mask
 from secseg.visualize import cues_over_grey, hex_colour
+
+log = logging.getLogger(__name__)
 
 SIDE = 240
 """Longer side of the pictures, in pixels."""
@@ -153,39 +156,39 @@ class _Files:
 def _image(
     name: str, runs: Sequence[Run], variants: Sequence[str], scored: Sequence[int], files: _Files
 ) -> dict[str, Any]:
-    photo = truth = cues = None
-    size: tuple[int, ...] | None = None
-    if name in files.photos:
-        small = reduce_photo(read_image(files.photos[name]), SIDE)
-        size = small.shape[:2]
-        photo = photo_source(small)
-        mask = read_mask(files.truths[name], len(runs[0].counts.class_names))
-        truth = mask_source(resize_mask(mask, size), files.palette)
-        if files.cues is not None and name in files.cues.names:
-            cues = photo_source(cues_over_grey(small, files.cues[name].map, files.palette))
     row = runs[0].counts.names.index(name)
     counts = next(iter(runs[0].counts.by_variant.values()))[row]
     entry: dict[str, Any] = {
         "name": name,
-        "photo": photo,
-        "truth": truth,
-        "cues": cues,
+        **dict.fromkeys(("photo", "truth", "cues")),
         "classes": np.flatnonzero(counts.sum(1)).tolist(),
-        "masks": {},
-        "iou": {},
-        "differs": {},
+        **{key: {} for key in ("masks", "iou", "differs")},
     }
+    try:
+        entry |= _seen(name, files, len(runs[0].counts.class_names))
+    except UserError as error:
+        log.warning("%s is shown without photograph and truth: %s", name, error)
     for variant in variants:
         masks = [read_predicted(run.folder, variant, [name]).get(name) for run in runs]
-        entry["masks"][variant] = [None if mask is None else _small(mask, size, files.palette) for mask in masks]
+        entry["masks"][variant] = [None if mask is None else _reduced(mask, files.palette) for mask in masks]
         entry["iou"][variant] = [_iou(run, variant, name, scored) for run in runs]
         entry["differs"][variant] = [[_differs(first, second) for second in masks] for first in masks]
     return entry
 
 
-def _small(mask: np.ndarray, size: tuple[int, ...] | None, palette: np.ndarray) -> str:
-    scale = min(1.0, SIDE / max(mask.shape))
-    return mask_source(resize_mask(mask, size or tuple(max(1, round(scale * side)) for side in mask.shape)), palette)
+def _seen(name: str, files: _Files, classes: int) -> dict[str, str]:
+    """The pictures of an image that are no predictions."""
+    if name not in files.photos:
+        return {}
+    photo = reduce_photo(read_image(files.photos[name]), SIDE)
+    found = {"photo": photo_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
+    if files.cues is not None and name in files.cues.names:
+        found["cues"] = photo_source(cues_over_grey(photo, files.cues[name].map, files.palette))
+    return found
+
+
+def _reduced(mask: np.ndarray, palette: np.ndarray) -> str:
+    return mask_source(resize_mask(mask, reduced_size(mask.shape, SIDE)), palette)
 
 
 def _iou(run: Run, variant: str, name: str, scored: Sequence[int]) -> float | None:
