@@ -32,6 +32,11 @@ def config(*words: str) -> dict[str, Any]:
 def draw(root: Path) -> dict[str, np.ndarray]:
     """Draw the built-in data into ``root``; returns the masks of its validation images."""
     draw_shapes(root, train=1, val=IMAGES, seed=0)
+    return validation_masks(root)
+
+
+def validation_masks(root: Path) -> dict[str, np.ndarray]:
+    """The masks of the validation images of data in VOC's layout."""
     names = (root / "ImageSets" / "Segmentation" / "val.txt").read_text().split()
     return {name: read_mask(root / "SegmentationClassAug" / f"{name}.png", len(SHAPES_CLASSES)) for name in names}
 

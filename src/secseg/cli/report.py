@@ -25,7 +25,10 @@ def task(cfg: DictConfig) -> Path:
     from secseg.report.run import check, report
 
     check(config)
-    return report(config, command_line("report"))
+    folder = report(config, command_line("report"))
+    if folder != Path(config["run_dir"]):
+        Path(config["run_dir"]).rmdir()  # Hydra made it, and nothing is in it
+    return folder
 
 
 def main() -> None:
