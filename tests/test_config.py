@@ -148,7 +148,14 @@ def test_each_decay_gives_three_numbers_for_a_mask_of_41(node: Any, option: str)
     decay = resolve_decay(**node("decay", option), n=41 * 41)
     assert all(0 <= value <= 1 for value in decay)
     # Half of the weight on 10 and 30 % of 1681: 1 - d is near ln 2 / 168 and ln 2 / 504.
-    expected = {"paper": (0.996, 0, 0.999), "max": (0, 0, 0), "average": (1, 1, 1), "fraction": (0.9959, 0, 0.9989)}
+    expected = {
+        "paper": (0.996, 0, 0.999),
+        "small_objects": (0.99, 0, 0.999),
+        "large_objects": (0.998, 0, 0.999),
+        "max": (0, 0, 0),
+        "average": (1, 1, 1),
+        "fraction": (0.9959, 0, 0.9989),
+    }
     assert (decay.pos, decay.neg, decay.bg) == pytest.approx(expected[option], abs=3e-4)
 
 

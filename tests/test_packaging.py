@@ -128,8 +128,8 @@ def test_the_wheel_holds_every_config_but_no_machine_paths(wheel: zipfile.ZipFil
 
 def test_the_wheel_holds_the_modules_the_id_lists_the_licence_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    modules = tracked_like(REPOSITORY / "src" / "secseg", {".py", ".txt", ".u2", ".typed"})
-    assert "data/lists/train_aug.txt" in modules
+    modules = tracked_like(REPOSITORY / "src" / "secseg", {".py", ".txt", ".u2", ".typed", ".html", ".css", ".js"})
+    assert {"data/lists/train_aug.txt", "pages/report.html", "pages/report.js", "pages/style.css"} <= modules
     assert {f"secseg/{name}" for name in modules} <= names
     metadata = f"secseg-{secseg.__version__}.dist-info"
     assert f"{metadata}/licenses/LICENSE" in names

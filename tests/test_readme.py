@@ -15,15 +15,18 @@ import pytest
 import torch
 from PIL import Image
 
-from secseg.cli import evaluate, make_cues, predict
+from secseg.cli import evaluate, make_cues, predict, report
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cue_store import Cues, CueStore
 from secseg.data.images import save_mask
 from secseg.data.official_export import export_official
 from secseg.data.shapes import draw_shapes
+from tests.command import run_in_process
 from tests.conftest import REPOSITORY
 from tests.folder_data import draw_folder, write_cues
 from tests.prediction.conftest import voc_layout
+from tests.report.synthetic import validation_masks
+from tests.report.synthetic import write_run as write_finished_run
 from tests.tiny_network import write_run
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -35,6 +38,7 @@ COMMANDS = [
 ]
 PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]
 EVALUATION = [command for command in COMMANDS if command.startswith("python src/evaluate.py")]
+REPORT = [command for command in COMMANDS if command.startswith("python src/report.py")]
 CUES = [command for command in COMMANDS if command.startswith("python src/make_cues.py")]
 TRAINING = [command for command in COMMANDS if command.startswith("python src/train.py")]
 SMALL = [
@@ -61,6 +65,7 @@ def test_it_has_commands_of_every_kind() -> None:
     assert len(PREDICTION) >= 4
     assert len(EVALUATION) >= 3
     assert len(CUES) >= 4
+    assert len(REPORT) >= 2
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
@@ -135,6 +140,26 @@ def test_the_prediction_runs(
     assert (tmp_path / "run" / "results.json").is_file()
     assert (tmp_path / "run" / "results.tar").is_file() == ("server=true" in command)
     assert len(list(tmp_path.rglob("2008_*.png"))) == len(ids)
+
+
+@pytest.mark.parametrize("command", REPORT)
+def test_the_report_runs(
+    command: str,
+    shapes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    truths = validation_masks(shapes)
+    for loss in ("seed", "sec"):
+        words = (f"data.root={shapes}", "data.draw_train=2", "data.draw_val=2", f"loss={loss}")
+        write_finished_run(tmp_path / "runs" / "ablation_loss" / loss, words, truths)
+    write_finished_run(tmp_path / "runs" / "demo" / "supervised", (*words[:3], "loss=supervised"), truths)
+    monkeypatch.chdir(tmp_path)
+    words = [*shlex.split(command)[2:], f"out={tmp_path}/out"]
+    outcome = run_in_process(report.main, words, tmp_path / "run", monkeypatch, capsys)
+    assert outcome.code == 0, outcome.error
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("command", EVALUATION)

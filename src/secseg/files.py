@@ -67,7 +67,7 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / name, "a+")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise UserError(f"Cannot write into {folder}: {error.strerror}. Choose another folder with out=.") from error
+        raise UserError(f"Cannot write into {folder}: {error.strerror}. Choose another folder.") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,11 +75,11 @@ def locked(folder: Path, name: str) -> Iterator[None]:
             file.seek(0)
             raise UserError(
                 f"Another process ({file.read().strip() or 'unknown'}) writes into {folder}. Wait until it is "
-                "through, or choose another out=."
+                "through, or choose another folder."
             ) from error
         except OSError as error:
             raise UserError(
-                f"Cannot lock {folder}: {error.strerror}. Choose a folder on another file system with out=."
+                f"Cannot lock {folder}: {error.strerror}. Choose a folder on another file system."
             ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

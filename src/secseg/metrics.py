@@ -92,9 +92,7 @@ class SegmentationScore:
 
         NaN for a class without a pixel in the truth.
         """
-        predicted, true = self.confusion.sum(0), self.confusion.sum(1)
-        bias = np.divide(predicted, true, out=np.full(len(true), np.nan), where=true > 0)
-        return dict(zip(self.class_names, bias.tolist(), strict=True))
+        return dict(zip(self.class_names, size_bias(self.confusion).tolist(), strict=True))
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
@@ -102,6 +100,13 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(-1) + confusion.sum(-2) - hits
     return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
+
+
+def size_bias(confusion: np.ndarray) -> np.ndarray:
+    """Return the predicted over the true area (..., C) of each class from counts (..., C, C) by (truth, prediction);
+    NaN for one that is not in the truth."""
+    predicted, true = confusion.sum(-2), confusion.sum(-1)
+    return np.divide(predicted, true, out=np.full(true.shape, np.nan), where=true > 0)
 
 
 def _flat(values: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from secseg.data.classes import VOID
 from secseg.files import atomic_write
-from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, over_grey
+from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, hex_colour, over_grey
 
 TERM_COLOURS = {
     "loss": "#222222",
@@ -65,11 +65,11 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
                 axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
     labels = [class_names[c].replace("$", r"\$") for c in classes]  # else what stands between two is set as mathematics
     patches = [
-        Patch(facecolor=_hex(palette[c]), edgecolor="#888888", label=label)
+        Patch(facecolor=hex_colour(palette[c]), edgecolor="#888888", label=label)
         for c, label in zip(classes, labels, strict=True)
     ]
     if any(item.mask is not None and (item.mask == VOID).any() for item in items):
-        patches.append(Patch(facecolor=_hex(VOID_COLOUR), edgecolor="#888888", label="void"))
+        patches.append(Patch(facecolor=hex_colour(VOID_COLOUR), edgecolor="#888888", label="void"))
     figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
     return figure
 
@@ -85,7 +85,7 @@ def curves(metrics_csv: Path) -> Figure:
         steps, values = _series(rows, f"train/{term}")
         if len(steps):
             terms.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-            terms.plot(steps, _smooth(values), color=colour, label=term, linewidth=1.6)
+            terms.plot(steps, smooth(values), color=colour, label=term, linewidth=1.6)
     for key, label, marker in (("val/miou", "without CRF", "o"), ("val/miou_crf", "with CRF", "s")):
         steps, values = _series(rows, key)
         if len(steps):
@@ -117,10 +117,6 @@ def _predicted(photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray) 
     return None if mask is None else over_grey(photo, mask, palette, 0.28, 0.65)
 
 
-def _hex(colour: Sequence[int] | np.ndarray) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
 def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:
     shown: set[int] = set()
     for item in items:
@@ -136,8 +132,8 @@ def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.nd
     return steps, values
 
 
-def _smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Running mean over about ``share`` of the run, narrower at the ends, so that it neither lags nor bends there."""
+def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """Return a running mean over about ``share`` of the run, narrower at the ends, so that it neither lags nor bends there."""
     half = int(share * len(values) / 2)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     at = np.arange(len(values))

@@ -25,6 +25,18 @@ def resize_half_pixel(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
+def reduced_size(size: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Return height and width with at most ``side`` pixels on the longer side."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def reduce_photo(photo: np.ndarray, side: int) -> np.ndarray:
+    """Reduce a photograph (H, W, 3) uint8, for people to look at, to at most ``side`` pixels on its longer side."""
+    height, width = reduced_size(photo.shape[:2], side)
+    return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Bring a mask (h, w) uint8 to ``size`` (H, W) by the nearest pixel, which makes no new classes."""
     if mask.shape == size:

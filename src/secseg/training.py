@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +48,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: for anything that the user can mend.
     """
+    started = time.perf_counter()
     config = without_unused_terms(to_plain(cfg))
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
@@ -70,6 +73,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
             trainer.validate(module, datamodule, verbose=False)
         results = summarise(config, datamodule, module, trainer)
         if trainer.is_global_zero:
+            results["time"]["seconds"] = time.perf_counter() - started
             write_results(run.path, results)
     finally:
         finish_loggers()
@@ -196,6 +200,7 @@ def summarise(
         "time": {
             "step_seconds": step_seconds / max(module.step_clock.count, 1),
             "crf_share": module.crf_clock.seconds / step_seconds if step_seconds else 0.0,
+            "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,  # of memory, on Linux
             "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         },
         "versions": versions(),

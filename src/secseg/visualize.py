@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,3 +63,8 @@ def over_grey(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, paleness
     """Lay a mask over the photograph in light grey: over its own colours those of the classes could not be told."""
     grey = np.asarray(Image.fromarray(photo).convert("L"))[..., None].repeat(3, axis=2)
     return overlay((255 * paleness + (1 - paleness) * grey).astype(np.uint8), mask, palette, alpha)
+
+
+def hex_colour(colour: Sequence[int] | np.ndarray) -> str:
+    """Return an RGB colour of bytes as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)

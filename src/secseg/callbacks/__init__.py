@@ -9,31 +9,38 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from secseg.callbacks.pictures import Curves, Pictures
+from secseg.callbacks.predictions import Predictions
 from secseg.callbacks.progress import Progress, SpeedMonitor
 from secseg.callbacks.scores import ScoreTable
 from secseg.errors import UserError, nearest
 
-__all__ = ["Curves", "Pictures", "Progress", "ScoreTable", "SpeedMonitor", "build_callbacks"]
+__all__ = ["Curves", "Pictures", "Predictions", "Progress", "ScoreTable", "SpeedMonitor", "build_callbacks"]
 
 
 def build_callbacks(config: Mapping[str, Any], folder: Path) -> list[Callback]:
     """Return the callbacks of ``config``, a dict of options by name; a callback whose options are ``None``
     is left out.
 
-    ``progress: {every_seconds}``, ``scores: {}``, ``pictures: {}``, ``curves: {}``. The checkpoints are not
-    among them: a run is never without.
+    ``progress: {every_seconds}``, ``scores: {}``, ``pictures: {}``, ``curves: {}``, ``predictions: {}``. The
+    checkpoints are not among them: a run is never without.
 
     Raises:
         UserError: for an unknown callback or option.
     """
-    kinds = {"progress": Progress, "scores": ScoreTable, "pictures": Pictures, "curves": Curves}
+    kinds = {
+        "progress": Progress,
+        "scores": ScoreTable,
+        "pictures": Pictures,
+        "curves": Curves,
+        "predictions": Predictions,
+    }
     callbacks: list[Callback] = [SpeedMonitor()]
     for kind, options in config.items():
         if kind not in kinds:
             raise UserError(f"Unknown callback '{kind}'.{nearest(kind, kinds)} There are {', '.join(kinds)}.")
         if options is None:
             continue
-        folders = {"folder": folder} if kind in ("pictures", "curves") else {}
+        folders = {"folder": folder} if kind in ("pictures", "curves", "predictions") else {}
         try:
             callbacks.append(kinds[kind](**folders, **options))
         except TypeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from secseg.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-Task = Callable[["DictConfig"], Path]
+Task = Callable[["DictConfig"], Path | None]
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
@@ -29,7 +30,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
 
     Args:
         name: of the command and its config.
-        task: config to run folder.
+        task: config to run folder, or None for a job of a sweep that came to nothing and has said so.
         examples: lines for ``--help``.
     """
     words = sys.argv[1:]
@@ -56,7 +57,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
             raise SystemExit(1) from error  # past Hydra, which would print a line of its own
         finally:
             os.environ[_FULL_ERROR] = "1"
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if folder is not None and os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"run: {folder}", flush=True)
 
     try:
@@ -86,6 +87,13 @@ def run_command(name: str, task: Task, examples: str) -> None:
             raise cause from cause.__cause__
         print(message, file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def command_line(name: str) -> str:
+    """Return the command that this job is: its name and the settings that it was given."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return f"python src/{name}.py {shlex.join(HydraConfig.get().overrides.task)}".strip()
 
 
 def _sweeping() -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secseg.cli.command import run_command
+from secseg.cli.command import command_line, run_command
+from secseg.files import write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,12 +17,19 @@ python src/train.py                                             the built-in dat
 python src/train.py decay.pos=0.996 trainer.devices=1           the same, with two settings spelt out
 python src/train.py experiment=voc_animals data.root=<VOC2012>  a slice of VOC on a CPU
 python src/train.py experiment=paper data.root=<VOC2012>        the paper's recipe
-python src/train.py -m loss=seed,sec seed=0,1,2                 six runs
+python src/train.py -m loss=seed,sec seed=0,1,2                 six runs; those that are finished are not run again
+python src/train.py experiment=ablation_loss seeds=[0,1]        a study, as a sweep
 python src/train.py resume=auto                                 continue the newest run
 """
 
 
-def task(cfg: DictConfig) -> Path:
+def task(cfg: DictConfig) -> Path | None:
+    from secseg.cli.sweep import run_job, sweeping
+
+    return run_job(cfg, run) if sweeping() else run(cfg)
+
+
+def run(cfg: DictConfig) -> Path:
     from secseg.config import validate
 
     validate(cfg)
@@ -28,9 +37,11 @@ def task(cfg: DictConfig) -> Path:
     from secseg.training import train  # torch and Lightning only now: errors in the command line answer at once
 
     keep_freed_memory()
-    run = train(cfg)["run"]
-    assert isinstance(run, Path)
-    return run
+    folder = train(cfg)["run"]
+    assert isinstance(folder, Path)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        write_text(folder / "command.txt", command_line("train") + "\n")
+    return folder
 
 
 def main() -> None:

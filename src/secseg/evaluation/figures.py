@@ -47,8 +47,8 @@ def confusion_figure(
     figure, axes = _figure(side + margin + 1.2, side + margin + 0.7)
     axes.set_facecolor("#dddddd")
     image = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
-    _name_ticks(axes.xaxis, names, font)
-    _name_ticks(axes.yaxis, names, font)
+    name_ticks(axes.xaxis, names, font)
+    name_ticks(axes.yaxis, names, font)
     axes.tick_params(axis="x", rotation=90)
     axes.set(xlabel="prediction", ylabel="ground truth")
     axes.set_title(f"confusion {LABELS[variant]}, % of the true class", fontsize=11)
@@ -150,14 +150,25 @@ def size_bias_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     lengths = [abs(value) for column in values.values() for value in column if math.isfinite(value)]
     reach = max(1, math.ceil(max(lengths, default=0)))
     axes.axvline(0, color="#444444", linewidth=1)
-    axes.set(xlim=(-1.15 * reach, 1.15 * reach), xlabel="predicted area / true area")
+    axes.set_xlim(-1.15 * reach, 1.15 * reach)
+    label_ratios(axes, reach)
+    _finish(figure, axes, "size bias by class: 1 is as large as the truth")
+    return figure
+
+
+def label_ratios(axes: Axes, reach: int) -> None:
+    """Label an x axis of log2 of predicted over true area from ``-reach`` to ``reach``, where values may be cut off."""
     ticks = range(-reach, reach + 1)
     ratios = [f"1/{2**-tick}" if tick < 0 else f"{2**tick}" for tick in ticks]
     if reach == LONGEST:
         ratios[0], ratios[-1] = f"≤ {ratios[0]}", f"≥ {ratios[-1]}"
     axes.set_xticks(ticks, ratios)
-    _finish(figure, axes, "size bias by class: 1 is as large as the truth")
-    return figure
+    axes.set_xlabel("predicted area / true area")
+
+
+def name_ticks(axis: Axis, names: Sequence[str], font: float) -> None:
+    """Write names beside the ticks 0, 1, ... of an axis, cut where they are long."""
+    axis.set_ticks(range(len(names)), [_short(name) for name in names], fontsize=font, parse_math=False)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -194,7 +205,7 @@ def _bars(
                     color="#888888" if math.isnan(length) else "#222222",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
                 )
-    _name_ticks(axes.yaxis, names, 9 if few else 8)
+    name_ticks(axes.yaxis, names, 9 if few else 8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
@@ -222,10 +233,6 @@ def _with_other(
 
 def _texts(values: Sequence[float], digits: int) -> list[str]:
     return ["no pixels" if math.isnan(value) else f"{value:.{digits}f}" for value in values]
-
-
-def _name_ticks(axis: Axis, names: Sequence[str], font: float) -> None:
-    axis.set_ticks(range(len(names)), [_short(name) for name in names], fontsize=font, parse_math=False)
 
 
 def _short(name: str) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from secseg.config import flatten
 from secseg.errors import UserError
 from secseg.files import sha256
 from secseg.parallel import results_of
-from secseg.runtime.records import flatten
 
 STARTED = "started.json"
 """In a stage's folder: what the files in it are made from, also while it is not through."""

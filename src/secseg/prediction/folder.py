@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secseg.config import flatten
 from secseg.errors import UserError, listing
 from secseg.files import locked, remove_leftovers, write_text
 from secseg.prediction.sources import Photograph
-from secseg.runtime.records import flatten
 
 RECORD = "predict.json"
 LOCK = ".predict.lock"

@@ -76,8 +76,8 @@ def first_process() -> bool:
 
 
 def _contents(folder: Path) -> Sequence[str]:
-    """Names in ``folder``, without those that Hydra puts into each fresh one."""
-    return sorted(p.name for p in folder.iterdir() if p.name != ".hydra" and p.suffix != ".log")
+    """Names in ``folder``, without hidden ones (a lock, what Hydra puts into each fresh folder) and logs."""
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".") and p.suffix != ".log")
 
 
 def _checkpoints(run: Path) -> list[Path]:

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 import secseg
+from secseg.config import flatten
 from secseg.errors import listing
 from secseg.files import write_text
 
@@ -138,14 +139,3 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
         if changed:
             log.warning("The run goes on with other settings than it had:\n%s", listing(changed, most=30))
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one dict with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from secseg.data.cue_store import CueStore
 from secseg.data.images import read_image, read_mask
 from secseg.data.imageset import ImageSet
 from secseg.localization.audit.counts import CueCounts
 from secseg.localization.audit.tables import percent
-from secseg.resizing import resize_mask
+from secseg.resizing import reduce_photo, resize_mask
 from secseg.visualize import GalleryItem
 
 SIDE = 240
@@ -83,20 +81,11 @@ def gallery_item(name: str, store: CueStore, images: ImageSet, masks: dict[str, 
         UserError: if a file cannot be read.
     """
     photo = read_image(images.images[images.names.index(name)])
-    scale = min(1.0, SIDE / max(photo.shape[:2]))
-    height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-    small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+    small = reduce_photo(photo, SIDE)
     mask = None
     if name in masks:
-        mask = resize_mask(read_mask(masks[name], len(images.class_names)), (height, width))
+        mask = resize_mask(read_mask(masks[name], len(images.class_names)), small.shape[:2])
     return GalleryItem(name, small, store[name].map, None, None, mask)
-
-
-def encoded(picture: np.ndarray, form: str) -> bytes:
-    """Return a picture (H, W, 3) uint8 as a file: ``JPEG`` or ``PNG``."""
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, format=form, quality=85)
-    return data.getvalue()
 
 
 def _by_precision(title: str, masked: np.ndarray, known: np.ndarray, right: np.ndarray, most: int) -> list[Section]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -104,11 +103,9 @@ def write_audit(
     save_figure(bars, folder / "classes.png")
     sections = choose(counts)
     items = _read(sorted({row for section in sections for row in section.rows}), counts, store, images)
-    png = io.BytesIO()
-    bars.savefig(png, format="png")
     title = f"Cues of {images.title}"
     tables = [audit_table(figures), *([] if compared is None else [comparison_table(compared, "cues", "against")])]
-    write_text(folder / "audit.html", audit_page(title, tables, png.getvalue(), sections, items, images))
+    write_text(folder / "audit.html", audit_page(title, tables, bars, sections, items, images))
     few = [section for section in choose(counts, ROWS, 0) if any(row in items for row in section.rows)]
     if few:
         save_figure(audit_figure(few[-2:], items, images), folder / "audit.png")

@@ -1,0 +1,35 @@
+"""python src/report.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secseg.cli.command import command_line, run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/report.py runs=runs/ablation_loss                              a study, compared with its best setting
+python src/report.py runs=runs/ablation_loss 'baseline="loss=sec"'        ... with that one
+python src/report.py runs=[runs/ablation_loss,runs/ablation_crf]          several studies
+python src/report.py 'runs=runs/*/*seed=0*' out=my_report                 a glob, and where the report goes
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import to_plain
+
+    config = to_plain(cfg)
+    from secseg.report.run import check, report
+
+    check(config)
+    folder = report(config, command_line("report"))
+    if folder != Path(config["run_dir"]):
+        Path(config["run_dir"]).rmdir()  # Hydra made it, and nothing is in it
+    return folder
+
+
+def main() -> None:
+    run_command("report", task, EXAMPLES)
