@@ -210,16 +210,6 @@ def test_flags_may_stand_between_settings(fake: Path, tmp_path: Path) -> None:
     assert result.stdout.count("run: ") == 2
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_sweep_runs_its_other_jobs_and_tells_which_one_failed(fake: Path, tmp_path: Path, launcher: str) -> None:
-    result = run(fake, tmp_path, "-m", "decay.pos=0.5,2", f"hydra/launcher={launcher}")
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    assert "['decay.pos=2']" in result.stderr
-    assert result.stderr.rstrip().endswith("(0 is max pooling, 1 average pooling).")
-    assert len(list(tmp_path.glob("runs/sec/*/0"))) == 1
-
-
 def test_a_sweep_over_several_devices_is_refused_with_advice(fake: Path, tmp_path: Path) -> None:
     for words in ("trainer.devices=2", "trainer=ddp", "trainer.devices=auto"):
         result = run(fake, tmp_path, "-m", words)

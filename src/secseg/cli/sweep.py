@@ -134,10 +134,11 @@ class Summary(Callback):
         words = [f"{key}={params[key]}" for key in params] + list(config.hydra.overrides.task)
         settings = OverridesParser.create().parse_overrides(words)
         if refused := [str(each.input_line) for each in settings if each.key_or_group in ("run_dir", "ckpt_path")]:
-            raise UserError(
+            error = UserError(
                 f"A sweep (-m) gives each job a folder of its own, and goes on from that job's checkpoint: leave out "
                 f"{' and '.join(refused)}. The sweep's own folder is hydra.sweep.dir=<folder>."
             )
+            raise SystemExit(1) from error  # of callbacks' errors, Hydra makes warnings
         swept = {each.key_or_group for each in settings if each.is_sweep_override()}
         fixed = sorted({repr(each.key_or_group) for each in settings} - {repr(key) for key in swept})
         # Jobs, wherever they run, are composed from these and their own settings.
