@@ -207,7 +207,7 @@ def test_further_processes_of_a_run_do_not_repeat_the_last_line(fake: Path, tmp_
 def test_flags_may_stand_between_settings(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "loss=seed", "-m", "seed=1,2", "++data.limit=3")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("run: ") == 2
+    assert result.stdout.count("run: ") == 3, "each job's and the sweep's"
 
 
 def test_a_sweep_over_several_devices_is_refused_with_advice(fake: Path, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def test_folders_are_named_by_what_varies(fake: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     names = [f"seed={seed},optim.optimizer.eps={eps}" for seed in (0, 1) for eps in ("1e-07", "1e-08")]
     assert settings(tmp_path / "runs" / "sec") == names
-    assert result.stdout.splitlines()[-1] == "runs/sec: 4 of 4 runs are finished."
+    last = ["runs/sec: 4 of 4 runs are finished.", f"run: {tmp_path / 'runs' / 'sec'}"]
+    assert result.stdout.splitlines()[-2:] == last
 
 
 @pytest.mark.parametrize(("when", "resumed"), [("KILL", "never"), ("BREAK", "auto")])

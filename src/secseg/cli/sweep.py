@@ -156,6 +156,7 @@ class Summary(Callback):
             told = [f"{path.parent.name}: {json.loads(path.read_text())['reason']}" for path, _ in failed]
             print(f"{len(failed)} failed; the same command tries them again:\n{listing(told)}", file=sys.stderr)
             raise SystemExit(1)
+        print(f"run: {sweep.absolute()}", flush=True)
 
     @staticmethod
     def _failures(config: DictConfig) -> set[tuple[Path, int]]:
