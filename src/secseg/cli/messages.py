@@ -9,6 +9,9 @@ from typing import Any
 
 from secseg.errors import UserError, nearest
 
+# Launchers that come with an extra.
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+
 
 def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None:
     """Return the message for an error that the user of the command ``name`` can mend; None for any other.
@@ -46,6 +49,8 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
         return f"No space is left on the disk of {error.filename or 'the run folder'}: free some, or choose another."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not have been imported
         return f"The device's memory is full: lower data.batch_size or backbone.input_size.\n{error}"
+    if type(error).__name__ in ("TerminatedWorkerError", "FailedJobError", "UncompletedJobError"):  # of launchers
+        return f"A job's process could not be started, or was killed; the same command goes on.\n{error}"
     return None
 
 
@@ -69,6 +74,8 @@ def _unknown_option(error: Any) -> str:
     group, _, option = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
     there = (path.stem for path in (config_dir() / group).glob("*.yaml"))
     options = sorted(str(choice) for choice in error.options or there)
+    if group == "hydra/launcher" and option in LAUNCHERS:
+        return f"hydra/launcher={option} needs a package that is missing: pip install 'secseg[{LAUNCHERS[option]}]'"
     if not group or not options:
         return str(error).partition("\n")[0]
     return f"{group}={option}: there is no such option.{nearest(option, options)} There are {', '.join(options)}."

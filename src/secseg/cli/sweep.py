@@ -10,27 +10,29 @@ import os
 import re
 import shutil
 import sys
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.messages import explain
 from secseg.config import to_plain
 from secseg.errors import UserError, listing
-from secseg.files import locked, write_text
+from secseg.files import JOB, locked, write_text
 
 RESULTS, FAILURE, LOCK = "results.json", "failure.json", ".lock"
 #: Settings that leave a run's results as they are.
-CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path", "name", "seeds", "logger", "callbacks")
-#: Settings that are the same for all jobs of most sweeps, or say where things lie: not in a folder's name.
-_UNNAMED = (*CIRCUMSTANCES, "experiment", "data", "data.root", "local", "debug")
+CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path", "name", "seeds", "own_cues", "logger", "callbacks")
+#: The same within data.
+DATA_CIRCUMSTANCES = ("workers", "feature_cache")
+MOST_TAG = 64  # characters of a W&B tag
 
 # Lists in conf/experiment as what Hydra's sweeper reads: ${commas:${seeds}}
 OmegaConf.register_new_resolver("commas", lambda values: ",".join(map(str, values)), replace=True)
@@ -44,6 +46,7 @@ def sweeping() -> bool:
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return eight hexadecimal digits that tell resolved settings from others that give other results."""
     told = {key: value for key, value in config.items() if key not in CIRCUMSTANCES}
+    told["data"] = {key: value for key, value in config["data"].items() if key not in DATA_CIRCUMSTANCES}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
@@ -55,81 +58,106 @@ def run_job(cfg: DictConfig, run: Callable[[DictConfig], Path]) -> Path | None:
     Returns:
         The run folder; None where the job failed, or another process runs it.
     """
-    folder = _place(cfg)
+    swept = _swept(HydraConfig.get())
+    folder = _place(cfg, swept)
     if (folder / RESULTS).is_file():
         return folder
     try:
         with locked(folder, LOCK):
-            try:
-                _prepare(folder, cfg)
-                run(cfg)
-                (folder / FAILURE).unlink(missing_ok=True)
-                return folder
-            except Exception as error:
-                _record(folder, error)
-                return None
+            return folder if (folder / RESULTS).is_file() or _run_in(folder, cfg, run, swept) else None
     except UserError as error:  # the lock's
         print(error, file=sys.stderr, flush=True)
         return None
 
 
-def _place(cfg: DictConfig) -> Path:
-    """Return the job's folder, ``<sweep>/<settings>-<fingerprint>``, or a link there to the same job of another sweep."""
+def _swept(hydra: Any) -> list[str]:
+    """Return the settings of a job that vary in its sweep: ``loss=seed``, ``seed=1``."""
+    fixed = hydra.job.config.override_dirname.exclude_keys  # see Summary
+    words = {word.lstrip("+~").partition("=")[0]: word for word in hydra.overrides.task}  # a key's last word holds
+    return [word.lstrip("+") for key, word in words.items() if key not in fixed]
+
+
+def _place(cfg: DictConfig, swept: Sequence[str]) -> Path:
+    """Return ``<sweep>/<settings>-<fingerprint>``; a link to the same job of another sweep where it is done."""
     sweep = Path(HydraConfig.get().sweep.dir).absolute()
     suffix = f"-{fingerprint(to_plain(cfg))}"
     if there := sorted(path for path in sweep.glob(f"*{suffix}") if path.is_dir()):
         return there[0]
-    folder = sweep / f"{_label(HydraConfig.get().overrides.task)}{suffix}"
+    folder = sweep / f"{_label(swept)}{suffix}"
+    folder.unlink(missing_ok=True)  # a link to what has been removed
     levels = Path(cfg.name).parts
     if sweep.parts[-len(levels) :] == levels:
         studies = sweep.parents[len(levels) - 1]
         found = (path for depth in ("*", "*/*") for path in studies.glob(f"{depth}/*{suffix}"))
         done = sorted(path for path in found if (path / RESULTS).is_file() and not path.is_symlink())
         if done:
-            sweep.mkdir(parents=True, exist_ok=True)
-            folder.unlink(missing_ok=True)  # a link to what has been removed
-            folder.symlink_to(os.path.relpath(done[0], sweep), target_is_directory=True)
+            with suppress(FileExistsError):  # another process was faster
+                folder.symlink_to(os.path.relpath(done[0], sweep), target_is_directory=True)
     return folder
 
 
-def _label(overrides: list[str]) -> str:
-    """Return the settings of a job as a part of a path: ``loss=seed,seed=1``."""
-    words = [word.lstrip("+") for word in overrides if word.lstrip("+~").partition("=")[0] not in _UNNAMED]
-    return re.sub(r"[^\w.=,+-]+", "_", ",".join(words))[:150] or "job"
+def _label(swept: Sequence[str]) -> str:
+    """Return settings as a part of a path: ``loss=seed,seed=1``."""
+    return re.sub(r"[^\w.=,+-]+", "_", ",".join(swept))[:150] or "job"
 
 
-def _prepare(folder: Path, cfg: DictConfig) -> None:
-    """Have the job run in ``folder``: go on where there are checkpoints, else leave nothing of an earlier try."""
-    cfg.run_dir = str(folder)
-    cfg.resume = "auto" if any(folder.glob("checkpoints/*.ckpt")) else "never"
-    if cfg.resume == "never":
-        for path in folder.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def _record(folder: Path, error: Exception) -> None:
-    reason = explain(error, "train", sys.argv[1:])
-    trace = None if reason else "".join(traceback.format_exception(error))
-    reason = reason or f"{type(error).__name__}: {error}"
-    write_text(folder / FAILURE, json.dumps({"reason": reason, "traceback": trace}, indent=2) + "\n")
-    print(trace or reason, file=sys.stderr, flush=True)
+def _run_in(folder: Path, cfg: DictConfig, run: Callable[[DictConfig], Path], swept: Sequence[str]) -> bool:
+    """Run a job in ``folder``: from its checkpoint where there is one, else without what an earlier try left."""
+    going_on = any(folder.glob("checkpoints/*.ckpt"))
+    for path in folder.iterdir():
+        if path.name == FAILURE or not (going_on or path.name == LOCK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    cfg.run_dir, cfg.resume = str(folder), "auto" if going_on else "never"
+    if wandb := cfg.logger.get("wandb"):
+        wandb.group = wandb.group or cfg.name
+        wandb.name = wandb.name or _label(swept)
+        wandb.tags = [*wandb.tags, *(word[:MOST_TAG] for word in swept)]
+    try:
+        run(cfg)
+        return True
+    except Exception as error:
+        reason = explain(error, "train", [])
+        trace = None if reason else "".join(traceback.format_exception(error))
+        told = {"reason": reason or f"{type(error).__name__}: {error}", "traceback": trace}
+        write_text(folder / FAILURE, json.dumps(told, indent=2) + "\n")
+        print(trace or reason, file=sys.stderr, flush=True)
+        return False
 
 
 class Summary(Callback):
-    """Says at a sweep's end what became of its folder's jobs; ends with exit code 1 where one of this sweep failed."""
+    """Refuses what a sweep cannot be told, tells its jobs which of their settings vary, and says at its end what became
+    of the jobs in its folder, with exit code 1 where one of them failed.
+    """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self.started = time.time() - 1  # a file system's clock may be that of another machine
+        params = config.hydra.sweeper.params or {}
+        words = [f"{key}={params[key]}" for key in params] + list(config.hydra.overrides.task)
+        settings = OverridesParser.create().parse_overrides(words)
+        if refused := [str(each.input_line) for each in settings if each.key_or_group in ("run_dir", "ckpt_path")]:
+            error = UserError(
+                f"A sweep (-m) gives each job a folder of its own, and goes on from that job's checkpoint: leave out "
+                f"{' and '.join(refused)}. The sweep's own folder is hydra.sweep.dir=<folder>."
+            )
+            raise SystemExit(1) from error  # of callbacks' errors, Hydra makes warnings
+        swept = {each.key_or_group for each in settings if each.is_sweep_override()}
+        fixed = sorted({repr(each.key_or_group) for each in settings} - {repr(key) for key in swept})
+        # Jobs, wherever they run, are composed from these and their own settings.
+        words = [*config.hydra.overrides.hydra, f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"]
+        with open_dict(config):
+            config.hydra.overrides.hydra = words
+        self.earlier = self._failures(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         sweep = Path(config.hydra.sweep.dir)
-        folders = sorted(path for path in sweep.iterdir() if re.search(r"-[0-9a-f]{8}$", path.name) and path.is_dir())
+        folders = [path for path in sweep.iterdir() if JOB.search(path.name) and path.is_dir()]
         done = [path for path in folders if (path / RESULTS).is_file()]
-        failures = [path / FAILURE for path in folders if path not in done and (path / FAILURE).is_file()]
         print(f"{sweep}: {len(done)} of {len(folders)} runs are finished.", flush=True)
-        mine = [path for path in failures if path.stat().st_mtime >= self.started]
-        if mine:
-            told = [f"{path.parent.name}: {json.loads(path.read_text())['reason']}" for path in mine]
-            print(f"{len(mine)} failed; the same command tries them again:\n{listing(told)}", file=sys.stderr)
+        if failed := sorted(self._failures(config) - self.earlier):
+            told = [f"{path.parent.name}: {json.loads(path.read_text())['reason']}" for path, _ in failed]
+            print(f"{len(failed)} failed; the same command tries them again:\n{listing(told)}", file=sys.stderr)
             raise SystemExit(1)
+        print(f"run: {sweep.absolute()}", flush=True)
+
+    @staticmethod
+    def _failures(config: DictConfig) -> set[tuple[Path, int]]:
+        return {(path, path.stat().st_mtime_ns) for path in Path(config.hydra.sweep.dir).glob(f"*/{FAILURE}")}

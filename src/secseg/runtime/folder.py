@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from secseg.errors import UserError, listing
+from secseg.files import JOB
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
 
     With ``resume="auto"`` a run continues in its own folder: in ``run_dir`` if that one holds checkpoints
     already, else, where ``run_dir`` lies in a folder called ``name`` (``runs/<name>/<time>``), in the
-    neighbour whose checkpoint is the newest. The fresh folder that Hydra made is then removed. Where there
-    is none, a new run starts.
+    neighbour whose checkpoint is the newest (jobs of sweeps left out). The fresh folder that Hydra made is then
+    removed. Where there is none, a new run starts.
 
     Raises:
         UserError: if ``run_dir`` holds something and is not to be continued, or if every checkpoint of the run to
@@ -90,7 +91,8 @@ def _run_to_continue(run_dir: Path, name: str) -> Path | None:
     levels = Path(name).parts
     if not levels or run_dir.parent.parts[-len(levels) :] != levels or not run_dir.parent.is_dir():
         return None
-    runs = [run for run in run_dir.parent.iterdir() if run != run_dir and _checkpoints(run)]
+    beside = (run for run in run_dir.parent.iterdir() if run != run_dir and not JOB.search(run.name))
+    runs = [run for run in beside if _checkpoints(run)]
     return max(runs, key=lambda run: (_checkpoints(run)[0].stat().st_mtime, run.name), default=None)
 
 

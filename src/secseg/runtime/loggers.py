@@ -163,6 +163,7 @@ def _wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, An
         id=_wandb_id(folder),
         entity=options.get("entity"),
         group=options.get("group"),
+        job_type="train",
         tags=list(options.get("tags") or []),
         mode=mode,
         resume=None if offline else "allow",  # offline, the same id suffices
