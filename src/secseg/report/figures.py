@@ -163,7 +163,7 @@ def _scale(values: Sequence[str]) -> tuple[dict[str, float], str]:
     """Where each value lies on an axis, and which: ``words``, or for numbers ``linear``, ``log``, or ``even`` in their
     order where on the others two would lie too close to be told apart."""
     try:
-        place = {value: float(value) for value in sorted(set(values), key=float)}
+        place = {value: float(value) for value in sorted(dict.fromkeys(values), key=float)}
     except ValueError:
         return {value: float(number) for number, value in enumerate(dict.fromkeys(values))}, "words"
     numbers = np.array(list(place.values()))
