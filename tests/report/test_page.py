@@ -81,7 +81,7 @@ def test_it_names_the_commands_and_the_runs_that_are_not_finished(folder: Path) 
 
 def test_it_warns_where_the_code_was_another_one(sweep: Sweep, tmp_path: Path) -> None:
     def versions(out: Path) -> bool:
-        return "different versions of the code" in (out / "report.html").read_text("utf-8")
+        return "Different versions of the code" in (out / "report.html").read_text("utf-8")
 
     assert not versions(report(config(sweep.folder, tmp_path / "same", images=0), ""))
     runs = tmp_path / "runs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ def task(cfg: DictConfig) -> Path:
 
     check(config)
     folder = report(config, command_line("report"))
-    if folder != Path(config["run_dir"]):
-        Path(config["run_dir"]).rmdir()  # Hydra made it, and nothing is in it
+    with suppress(OSError):
+        Path(config["run_dir"]).rmdir()  # Hydra made it; with out= nothing is in it
     return folder
 
 

@@ -20,6 +20,11 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
+// On paper there is nothing to unfold.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+
 const data = document.getElementById("data");
 if (data) startGallery(JSON.parse(data.textContent));
 
@@ -75,7 +80,6 @@ function startGallery({ settings, variants, classes, images }) {
     });
     at("tiles").replaceChildren(
       ...pictures.filter(([, address]) => address).map(([caption, address, mask]) => tile(address, caption, mask)));
-    at("previous").title = number > 0 ? shown[number - 1].name : "";
   }
 
   function step(by) {

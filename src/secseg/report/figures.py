@@ -112,46 +112,39 @@ def classes(study: Study, rows: Sequence[Row], ways: Sequence[Style], variant: s
 
 
 def _effect(key: str, rows: Sequence[Row], others: bool) -> Figure:
-    values = list(dict.fromkeys(row.setting.values[key] for row in rows))
-    try:
-        places = [float(value) for value in values]
-        numeric = bool(np.isfinite(places).all())
-    except ValueError:
-        numeric = False
-    if not numeric:
-        places = [float(number) for number in range(len(values))]
-    place = dict(zip(values, places, strict=True))
-    figure, axes = _figure(max(4.2, 0.75 * len(values)) if not numeric else 4.2)
+    place, scale = _scale([row.setting.values[key] for row in rows])
+    values, places = list(place), list(place.values())
+    words = scale == "words"
+    figure, axes = _figure(max(4.2, 0.75 * len(values)) if words else 4.2)
     variants = [variant for variant in VARIANTS if any(variant in row.miou for row in rows)]
-    span = max(places) - min(places) or 1.0
     for number, variant in enumerate(variants):
-        shift = 0.0 if numeric else 0.16 * (number - (len(variants) - 1) / 2)
+        shift = 0.16 * (number - (len(variants) - 1) / 2) if words else 0.0
         colour = COLOURS[variant]
         scored = [row for row in rows if variant in row.miou]
         if others:
             for line in _lines(scored, key):
                 at = [place[row.setting.values[key]] + shift for row in line]
                 axes.plot(at, [100 * row.miou[variant].mean for row in line], color=colour, alpha=0.3, linewidth=0.8)
-        by_value: dict[str, list[float]] = {}
+        by_value: dict[str, list[float]] = {value: [] for value in values}
         for row in scored:
-            by_value.setdefault(row.setting.values[key], []).extend(100 * value for value in row.miou[variant].values)
-        at = [place[value] + shift for value in by_value]
-        runs = [Spread(tuple(found)) for found in by_value.values()]
+            by_value[row.setting.values[key]] += [100 * value for value in row.miou[variant].values]
+        at = [place[value] + shift for value, found in by_value.items() if found]
+        runs = [Spread(tuple(found)) for found in by_value.values() if found]
         axes.errorbar(
             at,
             [found.mean for found in runs],
             [found.deviation or 0 for found in runs],
             fmt=MARKERS[variant],
-            linestyle="-" if numeric else "none",
+            linestyle="none" if words else "-",
             color=colour,
             capsize=3,
             linewidth=1.6,
             label=TITLES[variant],
         )
         for where, found in zip(at, runs, strict=True):
-            beside = where + (0.012 * span if numeric else 0.07)
+            beside = where + (0.07 if words else 0.0)
             axes.plot([beside] * len(found.values), found.values, ".", color=colour, markersize=3, alpha=0.6)
-    if numeric and min(places) > 0 and max(places) / min(places) >= 20:
+    if scale == "log":
         axes.set_xscale("log")
         axes.minorticks_off()
     slanted = max(map(len, values)) * len(values) > 40
@@ -159,11 +152,26 @@ def _effect(key: str, rows: Sequence[Row], others: bool) -> Figure:
     if slanted:
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
-    axes.set_xlabel(key, parse_math=False)
+    axes.set_xlabel(f"{key} (not to scale)" if scale == "even" else key, parse_math=False)
     axes.set_ylabel("mean IoU, %")
     axes.margins(x=0.1)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def _scale(values: Sequence[str]) -> tuple[dict[str, float], str]:
+    """Where each value lies on an axis, and which: ``words``, or for numbers ``linear``, ``log``, or ``even`` in their
+    order where on the others two would lie too close to be told apart."""
+    try:
+        place = {value: float(value) for value in sorted(dict.fromkeys(values), key=float)}
+    except ValueError:
+        return {value: float(number) for number, value in enumerate(dict.fromkeys(values))}, "words"
+    numbers = np.array(list(place.values()))
+    scale = "log" if numbers[0] > 0 and numbers[-1] >= 20 * numbers[0] else "linear"
+    at = np.log(numbers) if scale == "log" else numbers
+    if len(at) > 1 and not np.diff(at).min() >= 0.06 * (at[-1] - at[0]):
+        return {value: float(number) for number, value in enumerate(place)}, "even"
+    return place, scale
 
 
 def _lines(rows: Sequence[Row], key: str) -> list[list[Row]]:

@@ -41,19 +41,19 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     folder = Path(config["out"] or config["run_dir"]).expanduser()
     title = str(config["title"] or _title(study))
     unfinished = [(str(path), why) for path, why in left_out.items()]
-    found, warnings = tables(study, rows), version_warnings(runs)
+    found, told = tables(study, rows), warnings(study)
     page = report_page(
         study,
         rows,
         found,
         title=title,
         note=note(study),
-        warnings=warnings,
+        warnings=told,
         unfinished=unfinished,
         images=config["images"],
         command=command,
     )
-    parts = [f"# {escaped(title)}", *map(escaped, warnings), escaped(note(study)), markdown(found[0])]
+    parts = [f"# {escaped(title)}", *map(escaped, told), escaped(note(study)), markdown(found[0])]
     for table in found[1:]:
         parts += [f"## {table.title}", markdown(table)]
     if unfinished:
@@ -76,13 +76,18 @@ def note(study: Study) -> str:
     )
 
 
-def version_warnings(runs: list[Run]) -> list[str]:
-    """Return a sentence where the runs were not all made by one version of the code, else nothing."""
-    count = Counter(_version(run) for run in runs)
-    if len(count) == 1:
-        return []
-    told = "; ".join(f"{version} ({number} run{'' if number == 1 else 's'})" for version, number in count.most_common())
-    return [f"These runs were made by different versions of the code: {told}. A difference may come from there."]
+def warnings(study: Study) -> list[str]:
+    """Return a sentence where the runs were not all made by one version of the code, and one where runs have the same
+    settings and seed."""
+    sentences = []
+    count = Counter(_version(run) for setting in study.settings for run in setting.runs)
+    if len(count) > 1:
+        told = "; ".join(f"{version} ({runs} run{'' if runs == 1 else 's'})" for version, runs in count.most_common())
+        sentences.append(f"Different versions of the code made these runs: {told}. A difference may come from there.")
+    twice = [one.name for one in study.settings if len({run.seed for run in one.runs}) < len(one.runs)]
+    if twice:
+        sentences.append(f"More than one run of the same settings and seed, each counted: {'; '.join(twice)}.")
+    return sentences
 
 
 def _version(run: Run) -> str:
