@@ -79,7 +79,7 @@ def photographs(scenes: list[Scene], rounds: int) -> str:
         predictor = Predictor(
             _NoNetwork(len(scenes[0].scores)), Protocol(drop_labels_below=drop), build_crf("lattice", PAPER)
         )
-        return [mask for _, mask in results_of(lambda one: labels(predictor.refine(*one)), INHERITED)]
+        return [mask for _, mask in results_of(lambda one: labels(*predictor.refine(*one)), INHERITED)]
 
     with multiprocessing.get_context("fork").Pool(2) as pool:
         calls = {

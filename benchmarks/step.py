@@ -166,7 +166,7 @@ def main() -> None:
     if options.profile:
         sections |= {f"Parts: {name}": profile(ways[name], options.rounds) for name in ("lattice", "no CRF")}
     what = "photographs of VOC 2012" if options.root else "the built-in shapes"
-    report("step", f"A training step of 15 images, 21 classes, 41 x 41, {precision}, on {what}", sections)
+    report(f"step_{precision}", f"A training step of 15 images, 21 classes, 41 x 41, {precision}, on {what}", sections)
 
 
 if __name__ == "__main__":

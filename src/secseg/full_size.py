@@ -23,10 +23,16 @@ def full_size_probs(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return resize_aligned(torch.softmax(logits.float(), 0)[None], size)[0]
 
 
-def labels(probs: Tensor) -> np.ndarray:
-    """Return the most probable class (H, W) uint8 of probabilities (C, H, W), the first of equal ones."""
+def labels(probs: Tensor, classes: Tensor | None = None) -> np.ndarray:
+    """Return the most probable class (H, W) uint8 of probabilities (C, H, W), the first of equal ones.
+
+    Args:
+        probs: of all classes, or of some.
+        classes: (C,) the numbers of these; None: 0 to C - 1.
+    """
     # On a CPU torch's argmax takes several times as long as max.
-    return probs.max(0).indices.to(torch.uint8).cpu().numpy()
+    numbers = probs.max(0).indices.to(torch.uint8).cpu().numpy()
+    return numbers if classes is None else classes.numpy().astype(np.uint8)[numbers]
 
 
 def contenders(probs: Tensor, allowed: Tensor | None = None, least: float = 0.0) -> Tensor:
@@ -51,13 +57,10 @@ def apply_crf(probs: Tensor, photo: np.ndarray, crf: CRF) -> Tensor:
 
 
 def refine_contenders(probs: Tensor, photo: np.ndarray, crf: CRF, classes: Tensor) -> Tensor:
-    """Refine as ``apply_crf``, with the ``classes`` (k,) alone; the others come out with probability 0."""
-    if len(classes) == len(probs):
-        return apply_crf(probs, photo, crf)
-    kept = classes.to(probs.device)
-    refined = torch.zeros_like(probs)
-    refined[kept] = apply_crf(probs[kept], photo, crf).to(refined.dtype) if len(kept) > 1 else 1.0
-    return refined
+    """Return the probabilities (k, H, W) of ``classes`` (k,), at least one, that the CRF makes of theirs in ``probs``
+    (C, H, W), with no other class taking part."""
+    kept = probs if len(classes) == len(probs) else probs[classes.to(probs.device)]
+    return apply_crf(kept, photo, crf) if len(classes) > 1 else torch.ones_like(kept)
 
 
 def predict_masks(

@@ -90,15 +90,26 @@ class Prediction:
     Attributes:
         mask: (H, W) uint8, class numbers, without CRF.
         mask_crf: the same with CRF; None where there is none.
-        probs: (C, h, w) float32, after the CRF where there is one; at the photograph's size, or at that of
-            ``Protocol.most_pixels`` for a larger one.
+        likely: (k, h, w) float32, probabilities after the CRF where there is one; at the photograph's size, or at that
+            of ``Protocol.most_pixels`` for a larger one.
+        classes: (k,) whose they are; the others have probability 0.
+        num_classes: how many there are in all.
         seconds: wall time of the stages ``network`` and ``CRF``.
     """
 
     mask: np.ndarray
     mask_crf: np.ndarray | None
-    probs: Tensor
+    likely: Tensor
+    classes: Tensor
+    num_classes: int
     seconds: dict[str, float]
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities (C, h, w) float32 of all classes."""
+        if len(self.classes) == self.num_classes:
+            return self.likely
+        return self.likely.new_zeros(self.num_classes, *self.likely.shape[1:]).index_copy_(0, self.classes, self.likely)
 
 
 class Predictor:
@@ -139,12 +150,12 @@ class Predictor:
             photo = self.working_copy(photo)
             probs = self.probabilities(photo, allowed)
             mask = resize_mask(labels(probs), size)
-        mask_crf = None
+        mask_crf, classes = None, torch.arange(self.num_classes)
         with watch("CRF"):
             if self.crf is not None:
-                probs = self.refine(probs, photo, allowed)
-                mask_crf = resize_mask(labels(probs), size)
-        return Prediction(mask, mask_crf, probs.cpu(), watch.seconds)
+                probs, classes = self.refine(probs, photo, allowed)
+                mask_crf = resize_mask(labels(probs, classes), size)
+        return Prediction(mask, mask_crf, probs.cpu(), classes, self.num_classes, watch.seconds)
 
     def working_copy(self, photo: np.ndarray) -> np.ndarray:
         """Return ``photo`` (H, W, 3) uint8 itself, or one of ``most_pixels`` pixels where it is larger."""
@@ -175,16 +186,19 @@ class Predictor:
             total.div_(passes) if passes > 1 else None
             return total if allowed is None else self._restricted(total, allowed)
 
-    def refine(self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None) -> Tensor:
-        """Return what the CRF makes of probabilities (C, H, W) of ``photo`` (H, W, 3) uint8.
+    def refine(
+        self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the CRF makes of probabilities (C, H, W) of ``photo`` (H, W, 3) uint8: those (k, H, W) of the
+        classes that take part, and their numbers (k,).
 
-        Classes that are not allowed take no part, nor do those below ``drop_labels_below``: they have probability 0.
+        Classes that are not allowed take no part, nor do those below ``drop_labels_below``.
         """
         assert self.crf is not None
         with torch.inference_mode(), self._crf_turn:
             permitted = None if allowed is None else self._allowed(allowed)
             classes = contenders(probs, permitted, self.protocol.drop_labels_below)
-            return refine_contenders(probs, photo, self.crf, classes)
+            return refine_contenders(probs, photo, self.crf, classes), classes
 
     def _pass(self, images: Tensor) -> Tensor:
         """Return the network's scores (B, C, h, w) of images (B, 3, S, S)."""
