@@ -186,9 +186,7 @@ class Predictor:
             total.div_(passes) if passes > 1 else None
             return total if allowed is None else self._restricted(total, allowed)
 
-    def refine(
-        self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def refine(self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None) -> tuple[Tensor, Tensor]:
         """Return what the CRF makes of probabilities (C, H, W) of ``photo`` (H, W, 3) uint8: those (k, H, W) of the
         classes that take part, and their numbers (k,).
 

@@ -116,7 +116,7 @@ class SECModule(pl.LightningModule):
             logits = self(move_data_to_device(gather([seen]), self.device))
             self._show(sample, *predict_masks(logits, [sample["photo"]], self._crf_now())[0])
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         predictions = predict_masks(self(batch), batch["photo"], self._crf_now())
         for number, (plain, refined) in enumerate(predictions):
             mask = batch["mask"][number]
@@ -126,7 +126,7 @@ class SECModule(pl.LightningModule):
                     self._score_crf.update(refined, mask)
             if len(self.gallery) < self.pictures + len(self.gallery_samples):
                 self._show({key: batch[key][number] for key in ("name", "photo", "cues", "mask")}, plain, refined)
-        return predictions
+        return {"predictions": predictions}
 
     def on_validation_epoch_end(self) -> None:
         self.scored_at = self.global_step

@@ -27,7 +27,7 @@ class Predictions(Callback):
     ) -> None:
         if self.found is None:
             return
-        for name, mask, (plain, refined) in zip(batch["name"], batch["mask"], outputs, strict=True):
+        for name, mask, (plain, refined) in zip(batch["name"], batch["mask"], outputs["predictions"], strict=True):
             self.found.add(name, {"without_crf": plain, "with_crf": refined}, mask)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
