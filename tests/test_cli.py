@@ -115,7 +115,7 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("decayy=paper", "Did you mean 'decay'?"),
         ("optim=sgd optim.optimizer.momentm=1", "Did you mean 'optim.optimizer.momentum'?"),
         ("decay.xyzzy=1", "decay has bg, fraction, neg, pos."),
-        ("decay=papr", "Did you mean 'paper'? There are average, fraction, max, paper."),
+        ("decay=papr", "Did you mean 'paper'? There are average, fraction, large_objects, max, paper, small_objects."),
         ("backbone=resnet5", "Did you mean 'resnet50'?"),
         ("logger=[csv,wand]", "Did you mean 'wandb'?"),
         ("-m decay=paper,papr", "Did you mean 'paper'?"),

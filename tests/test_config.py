@@ -249,7 +249,7 @@ def test_a_preset_wins_over_an_experiment_and_the_command_line_over_both(compose
 def test_machine_paths_in_local_win_over_groups_and_experiments(tmp_path: Path) -> None:
     for path in FILES:
         copy = tmp_path / path.relative_to(CONF)
-        copy.parent.mkdir(exist_ok=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text("utf-8"))
     example = re.search(r"```yaml\n(.*?)```", (CONF / "local" / "README.md").read_text("utf-8"), re.DOTALL)
     assert example is not None

@@ -221,7 +221,7 @@ def test_a_sweep_refuses_what_belongs_to_one_run(fake: Path, tmp_path: Path, wor
 
 
 def test_resume_auto_of_a_single_run_does_not_take_up_a_sweeps_job(fake: Path, tmp_path: Path) -> None:
-    from secseg.runtime import open_run_folder
+    from secseg.runtime.folder import open_run_folder
 
     run(fake, tmp_path, "-m", "seed=0,1")
     assert open_run_folder(tmp_path / "runs" / "sec" / "now", "sec", "auto").resume_from is None

@@ -169,7 +169,7 @@ def _scale(values: Sequence[str]) -> tuple[dict[str, float], str]:
     numbers = np.array(list(place.values()))
     scale = "log" if numbers[0] > 0 and numbers[-1] >= 20 * numbers[0] else "linear"
     at = np.log(numbers) if scale == "log" else numbers
-    if len(at) > 1 and not np.diff(at).min() >= 0.06 * (at[-1] - at[0]):
+    if len(at) > 1 and np.diff(at).min() <= 0.06 * (at[-1] - at[0]):
         return {value: float(number) for number, value in enumerate(place)}, "even"
     return place, scale
 
