@@ -53,6 +53,7 @@ class TinyModule(pl.LightningModule):
         self.palette[:3] = [[0, 0, 0], [64, 0, 0], [64, 0, 128]]
         self.val_scores: dict[str, Any] = {}
         self.val_scores_crf: dict[str, Any] | None = None
+        self.val_confusion: dict[str, np.ndarray] = {}
         self.gallery: list[Any] = []
         self.validated: list[tuple[int, int]] = []  # global step, images scored
         self.scored = 0
@@ -84,6 +85,9 @@ class TinyModule(pl.LightningModule):
         iou = dict(zip(CLASSES, [0.9, 0.123, float("nan")], strict=True))
         self.val_scores = {"miou": 0.5115, "iou": iou, "pixel_accuracy": 0.8}
         self.val_scores_crf = {**self.val_scores, "iou": {**iou, "cat": 0.456}, "miou": 0.678}
+        plain, refined = np.diag([6, 3, 0]), np.diag([7, 2, 0])
+        plain[0, 1], plain[1, 0], refined[0, 1], refined[1, 0] = 2, 1, 1, 2
+        self.val_confusion = {"without_crf": plain, "with_crf": refined}
         weights = float(self.net[0].weight.detach().sum())
         self.log("val/miou", self.scores_by_step.get(self.global_step, weights))
         mask = np.zeros((24, 32), np.uint8)

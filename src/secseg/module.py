@@ -40,6 +40,7 @@ class SECModule(pl.LightningModule):
     Attributes:
         val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation; None where no image had a
             mask, the second also where no CRF was run.
+        val_confusion: the counts (C, C) by (truth, prediction) behind these, under ``without_crf``, ``with_crf``.
         gallery: ``GalleryItem`` for the pictures of the last validation.
         scored_at: global step of the last validation, -1 before there is one.
         crf_clock, step_clock: time spent so far in the training CRF and in steps.
@@ -67,6 +68,7 @@ class SECModule(pl.LightningModule):
         self.record = dict(record or {})
         self.val_scores: dict[str, Any] | None = None
         self.val_scores_crf: dict[str, Any] | None = None
+        self.val_confusion: dict[str, np.ndarray] = {}
         self.gallery: list[GalleryItem] = []
         self.scored_at = -1
         self.crf_clock, self.step_clock = StepClock(), StepClock()
@@ -131,6 +133,8 @@ class SECModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.scored_at = self.global_step
         self.val_scores, self.val_scores_crf = self._computed(self._score), self._computed(self._score_crf)
+        counts = {"without_crf": self._score.confusion, "with_crf": self._score_crf.confusion}
+        self.val_confusion = {variant: confusion for variant, confusion in counts.items() if confusion.any()}
         if self.val_scores is None:
             return
         # The counts are added up above, so every process logs the same; sync_dist tells Lightning so.

@@ -130,6 +130,10 @@ def test_wandb_works_offline_without_a_key_and_a_resumed_run_keeps_its_id(tmp_pa
     assert picture._masks["prediction"]._val["class_labels"] == {0: "background", 1: "cat", 2: "dog", 255: "none"}
     assert table.columns == ["class", "IoU", "IoU with CRF"]
     assert table.data[1] == ["cat", 0.123, 0.456]
+    confusion = logged["tables/confusion"]
+    assert confusion.columns == ["truth", "prediction", "share", "share with CRF"]
+    assert confusion.data[:2] == [["background", "background", 0.75, 0.875], ["background", "cat", 0.25, 0.125]]
+    assert len(confusion.data) == 6  # no pixel is a dog
 
 
 def test_each_run_folder_has_its_own_wandb_id(tmp_path: Path) -> None:

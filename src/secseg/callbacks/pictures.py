@@ -16,12 +16,14 @@ from secseg.panels import curves, panel, save_figure
 from secseg.resizing import resize_mask
 from secseg.visualize import GalleryItem
 
+CRF_SUFFIX = {"without_crf": "", "with_crf": " with CRF"}
+
 
 class Pictures(Callback):
     """After each validation writes ``pictures/step_000400.png`` of the module's ``gallery``.
 
-    W&B gets each photograph with its masks as overlays (``pictures/val``) and the per-class table
-    (``tables/iou``), TensorBoard the picture.
+    W&B gets each photograph with its masks as overlays (``pictures/val``), the per-class table (``tables/iou``) and the
+    confusion matrix (``tables/confusion``), TensorBoard the picture.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,6 +75,7 @@ def _to_wandb(logger: WandbLogger, module: Any, step: int) -> None:
     values: dict[str, Any] = {"trainer/global_step": step}
     if ious:
         values["tables/iou"] = iou_table(ious)
+        values["tables/confusion"] = confusion_table(module.val_confusion, module.class_names)
     if module.gallery:
         values["pictures/val"] = [wandb_image(item, module.class_names) for item in module.gallery]
     logger.experiment.log(values)
@@ -82,10 +85,26 @@ def iou_table(ious: Mapping[str, Mapping[str, float]]) -> Any:
     """Return a ``wandb.Table`` of the IoU by class, a column a variant (``without_crf``, ``with_crf``)."""
     import wandb
 
-    titles = {"without_crf": "IoU", "with_crf": "IoU with CRF"}
     names = next(iter(ious.values()))
     rows = [[name, *(iou[name] for iou in ious.values())] for name in names]
-    return wandb.Table(columns=["class", *(titles[variant] for variant in ious)], data=rows)
+    return wandb.Table(columns=["class", *(f"IoU{CRF_SUFFIX[variant]}" for variant in ious)], data=rows)
+
+
+def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Any:
+    """Return a ``wandb.Table`` of the confusion matrices of ``counts``, (C, C) by (truth, prediction) of each variant.
+
+    A row is a true class that has pixels, a predicted class, and what share in [0, 1] of the first went to the second.
+    """
+    import wandb
+
+    pixels = next(iter(counts.values())).sum(1)  # the truth is that of every variant
+    rows = [
+        [class_names[truth], name, *(float(of[truth, predicted] / pixels[truth]) for of in counts.values())]
+        for truth in np.flatnonzero(pixels)
+        for predicted, name in enumerate(class_names)
+    ]
+    columns = ["truth", "prediction", *(f"share{CRF_SUFFIX[variant]}" for variant in counts)]
+    return wandb.Table(columns=columns, data=rows)
 
 
 def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
