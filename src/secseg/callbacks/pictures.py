@@ -100,7 +100,7 @@ def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]
     pixels = next(iter(counts.values())).sum(1)  # the truth is that of every variant
     rows = [
         [class_names[truth], name, *(float(of[truth, predicted] / pixels[truth]) for of in counts.values())]
-        for truth in np.flatnonzero(pixels)
+        for truth in np.flatnonzero(pixels).tolist()
         for predicted, name in enumerate(class_names)
     ]
     columns = ["truth", "prediction", *(f"share{CRF_SUFFIX[variant]}" for variant in counts)]
