@@ -103,8 +103,8 @@ def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]
         for truth in np.flatnonzero(pixels).tolist()
         for predicted, name in enumerate(class_names)
     ]
-    columns = ["truth", "prediction", *(f"share{CRF_SUFFIX[variant]}" for variant in counts)]
-    return wandb.Table(columns=columns, data=rows)
+    shares = (f"share{CRF_SUFFIX[variant]}" for variant in counts)
+    return wandb.Table(columns=["truth", "prediction", *shares], data=rows)
 
 
 def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
