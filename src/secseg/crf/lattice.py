@@ -33,6 +33,8 @@ PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
 
 #: The rows of so many locations ahead are asked for while one is worked on.
 AHEAD = 4
+#: A bilateral simplex has six corners; see ``simplex`` of ``_update``.
+BILATERAL = (0,) * 6
 
 
 class Backend:
@@ -157,7 +159,7 @@ def _update(
         bilateral, gaussian: blurred grids, whose rows the corners number, read from unless it is the first time.
         bilateral_target, gaussian_target: grids of these locations alone, overwritten.
     """
-    width, sides = 8 * len(blocks), len(simplex)
+    width = 8 * len(blocks)
     rows, tops = np.empty(TILE * width, np.float32), np.empty(TILE * 8, np.float32)
     if splat:
         bilateral_target[:] = 0
@@ -168,11 +170,8 @@ def _update(
             i = first + at
             if read:
                 soon = min(i + AHEAD, stop - 1)
-                for line in range(0, width, 16):
-                    for j in range(6):
-                        fetch(bilateral, bilateral_corners[soon, j] * width + line)
-                    for j in range(sides):
-                        fetch(gaussian, gaussian_corners[soon, j] * width + line)
+                _fetch(bilateral, bilateral_corners, soon, blocks, BILATERAL)
+                _fetch(gaussian, gaussian_corners, soon, blocks, simplex)
             for label in range(0, width, 8):
                 score = load(unary, i * width + label)
                 if read:  # two sums, which do not wait for each other
@@ -182,7 +181,7 @@ def _update(
                         score = muladd(spread(bilateral_weights[i, j]), row, score)
                         row = load(bilateral, bilateral_corners[i, j + 3] * width + label)
                         other = muladd(spread(bilateral_weights[i, j + 3]), row, other)
-                    for j in range(sides):
+                    for j in range(len(simplex)):
                         row = load(gaussian, gaussian_corners[i, j] * width + label)
                         other = muladd(spread(gaussian_weights[i, j]), row, other)
                     score = add(score, other)
@@ -194,21 +193,39 @@ def _update(
         for at in range(there):
             i = first + at
             soon = min(i + AHEAD, stop - 1)
-            for line in range(0, width, 16):
-                for j in range(6):
-                    fetch(bilateral_target, bilateral_corners[soon, j] * width + line)
-                for j in range(sides):
-                    fetch(gaussian_target, gaussian_corners[soon, j] * width + line)
-            for j in range(6):
-                row, weight = bilateral_corners[i, j] * width, spread(bilateral_weights[i, j])
-                for label in range(0, width, 8):
-                    sum_there = muladd(weight, load(rows, at * width + label), load(bilateral_target, row + label))
-                    store(bilateral_target, row + label, sum_there)
-            for j in range(sides):
-                row, weight = gaussian_corners[i, j] * width, spread(gaussian_weights[i, j])
-                for label in range(0, width, 8):
-                    sum_there = muladd(weight, load(rows, at * width + label), load(gaussian_target, row + label))
-                    store(gaussian_target, row + label, sum_there)
+            _fetch(bilateral_target, bilateral_corners, soon, blocks, BILATERAL)
+            _fetch(gaussian_target, gaussian_corners, soon, blocks, simplex)
+            _splat(bilateral_target, bilateral_corners, bilateral_weights, i, rows, at, blocks, BILATERAL)
+            _splat(gaussian_target, gaussian_corners, gaussian_weights, i, rows, at, blocks, simplex)
+
+
+@njit
+def _fetch(grid: np.ndarray, corners: np.ndarray, i: int, blocks: tuple[int, ...], simplex: tuple[int, ...]) -> None:
+    """Ask for the rows of location i's corners."""
+    width = 8 * len(blocks)
+    for j in range(len(simplex)):
+        for line in range(0, width, 16):
+            fetch(grid, corners[i, j] * width + line)
+
+
+@njit
+def _splat(
+    grid: np.ndarray,
+    corners: np.ndarray,
+    weights: np.ndarray,
+    i: int,
+    rows: np.ndarray,
+    at: int,
+    blocks: tuple[int, ...],
+    simplex: tuple[int, ...],
+) -> None:
+    """Add row ``at`` of ``rows``, the labels of location i, to those of its corners."""
+    width = 8 * len(blocks)
+    for j in range(len(simplex)):
+        row, weight = corners[i, j] * width, spread(weights[i, j])
+        for label in range(0, width, 8):
+            sum_there = muladd(weight, load(rows, at * width + label), load(grid, row + label))
+            store(grid, row + label, sum_there)
 
 
 @njit
