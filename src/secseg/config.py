@@ -14,6 +14,10 @@ from secseg.errors import UserError, nearest
 # A stored config names code that is run: only these packages may be named.
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
 
+# Settings of a training run that leave its results as they are, and those within data.
+CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path", "name", "seeds", "own_cues", "logger", "callbacks")
+DATA_CIRCUMSTANCES = ("workers", "feature_cache")
+
 GROUPS = ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
 BACKENDS = ("exact", "lattice", "pydensecrf", "none")
 CHOICES = {
@@ -69,6 +73,23 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def sweeping() -> bool:
+    """Whether this process runs a job of a sweep (-m)."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def what_is_computed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings, plain, without those that leave its results as they are: where it lies, how it is
+    started, what it shows."""
+    told = {key: value for key, value in config.items() if key not in CIRCUMSTANCES}
+    if "data" in told:
+        told["data"] = {key: value for key, value in told["data"].items() if key not in DATA_CIRCUMSTANCES}
+    return told
 
 
 def find(target: str, packages: Sequence[str] = PACKAGES) -> Any:
@@ -174,10 +195,7 @@ def _fused(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _refuse_sweep_over_devices(trainer: Mapping[str, Any]) -> None:
     """Lightning's child processes run the whole command line again, so each would start the whole sweep."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not sweeping():
         return
     devices = trainer["devices"]
     one = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)

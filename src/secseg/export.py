@@ -13,7 +13,7 @@ import yaml
 from secseg.config import config_dir
 from secseg.data.classes import VOC_CLASSES
 from secseg.errors import UserError
-from secseg.files import sha256, write_text
+from secseg.files import RESULTS, sha256, write_text
 from secseg.loading import build_stored, find_network, read_checkpoint, stored_in_checkpoint
 from secseg.model_card import model_card
 from secseg.model_file import NAME, StoredNetwork, write_model
@@ -114,7 +114,7 @@ def read_results(checkpoint: Path) -> dict[str, Any] | None:
         UserError: where it is damaged or of another command.
     """
     checkpoint = checkpoint.absolute()
-    path = checkpoint.parent.parent / "results.json"
+    path = checkpoint.parent.parent / RESULTS
     if checkpoint.parent.name != "checkpoints" or not path.is_file():
         return None
     try:

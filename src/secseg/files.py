@@ -16,6 +16,8 @@ from typing import Any
 
 from secseg.errors import UserError
 
+#: Files of a run folder: what came of the run, its settings, why a job of a sweep failed, the command that it is.
+RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
 #: How the name of a sweep's job ends: the fingerprint of its settings.
 JOB = re.compile(r"-[0-9a-f]{8}$")
 

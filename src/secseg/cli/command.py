@@ -52,7 +52,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
         except Exception as error:
             with suppress(OSError):
                 Path(cfg.run_dir).rmdir()  # Hydra made it; it stays where anything is in it
-            if _sweeping():  # the other jobs go on, and Hydra says which one failed
+            if sweeping():  # the other jobs go on, and Hydra says which one failed
                 raise
             raise SystemExit(1) from error  # past Hydra, which would print a line of its own
         finally:
@@ -66,7 +66,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
         _refuse_unknown_flags()
         import hydra
 
-        from secseg.config import config_dir
+        from secseg.config import config_dir, sweeping
 
         os.environ[_FULL_ERROR] = "1"  # so that Hydra raises its errors instead of printing them
         try:
@@ -94,13 +94,6 @@ def command_line(name: str) -> str:
     from hydra.core.hydra_config import HydraConfig
 
     return f"python src/{name}.py {shlex.join(HydraConfig.get().overrides.task)}".strip()
-
-
-def _sweeping() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _is_setting(word: str) -> bool:

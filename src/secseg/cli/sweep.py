@@ -19,35 +19,24 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.messages import explain
-from secseg.config import to_plain
+from secseg.config import to_plain, what_is_computed
 from secseg.errors import UserError, listing
-from secseg.files import JOB, locked, write_text
+from secseg.files import FAILURE, JOB, RESULTS, locked, write_text
 
-RESULTS, FAILURE, LOCK = "results.json", "failure.json", ".lock"
-#: Settings that leave a run's results as they are.
-CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path", "name", "seeds", "own_cues", "logger", "callbacks")
-#: The same within data.
-DATA_CIRCUMSTANCES = ("workers", "feature_cache")
+LOCK = ".lock"
 MOST_TAG = 64  # characters of a W&B tag
 
 # Lists in conf/experiment as what Hydra's sweeper reads: ${commas:${seeds}}
 OmegaConf.register_new_resolver("commas", lambda values: ",".join(map(str, values)), replace=True)
 
 
-def sweeping() -> bool:
-    """Whether this process runs a job of a sweep."""
-    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return eight hexadecimal digits that tell resolved settings from others that give other results."""
-    told = {key: value for key, value in config.items() if key not in CIRCUMSTANCES}
-    told["data"] = {key: value for key, value in config["data"].items() if key not in DATA_CIRCUMSTANCES}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    told = json.dumps(what_is_computed(config), sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def run_job(cfg: DictConfig, run: Callable[[DictConfig], Path]) -> Path | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secseg.cli.command import command_line, run_command
-from secseg.files import write_text
+from secseg.files import COMMAND, write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,9 +24,13 @@ python src/train.py resume=auto                                 continue the new
 
 
 def task(cfg: DictConfig) -> Path | None:
-    from secseg.cli.sweep import run_job, sweeping
+    from secseg.config import sweeping
 
-    return run_job(cfg, run) if sweeping() else run(cfg)
+    if not sweeping():
+        return run(cfg)
+    from secseg.cli.sweep import run_job
+
+    return run_job(cfg, run)
 
 
 def run(cfg: DictConfig) -> Path:
@@ -40,7 +44,7 @@ def run(cfg: DictConfig) -> Path:
     folder = train(cfg)["run"]
     assert isinstance(folder, Path)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        write_text(folder / "command.txt", command_line("train") + "\n")
+        write_text(folder / COMMAND, command_line("train") + "\n")
     return folder
 
 

@@ -85,10 +85,16 @@ def save_mask(mask: np.ndarray, path: str | Path, palette: np.ndarray) -> None:
     Raises:
         UserError: if the file cannot be written or the disk is full.
     """
-    image = Image.fromarray(mask)
-    image.putpalette(palette.tobytes())
+    image = palette_image(mask, palette)
     with atomic_write(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def palette_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """Return a mask (H, W) uint8 of class numbers with a palette (at most 256, 3) uint8, the RGB colours of these."""
+    image = Image.fromarray(mask)
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def _open(path: str | Path, pixels: bool = True) -> Image.Image:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from secseg.data.images import palette_image
 from secseg.errors import UserError
 from secseg.files import atomic_write
 from secseg.metrics import SegmentationScore
@@ -37,7 +38,9 @@ class ImagePredictions:
         for variant, mask in variants.items():
             if mask is None:
                 continue
-            self.masks[f"{variant}/{name}.png"] = self._png(mask)
+            png = io.BytesIO()
+            palette_image(mask, self.palette).save(png, format="PNG")
+            self.masks[f"{variant}/{name}.png"] = png.getvalue()
             if truth is not None:
                 score = SegmentationScore(self.class_names)
                 score.update(mask, truth)
@@ -65,13 +68,6 @@ class ImagePredictions:
         with atomic_write(folder / MASKS) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for path in sorted(self.masks):
                 archive.writestr(path, self.masks[path])
-
-    def _png(self, mask: np.ndarray) -> bytes:
-        image = Image.fromarray(mask)
-        image.putpalette(self.palette.tobytes())
-        file = io.BytesIO()
-        image.save(file, format="PNG")
-        return file.getvalue()
 
 
 class Counts(NamedTuple):

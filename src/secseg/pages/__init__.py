@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from secseg.data.classes import VOID
+from secseg.data.images import palette_image
 from secseg.visualize import VOID_COLOUR
 
 _TEMPLATES = Environment(
@@ -51,9 +52,8 @@ def mask_source(mask: np.ndarray, palette: np.ndarray) -> str:
     """
     values, places = np.unique(mask, return_inverse=True)
     colours = np.where((values == VOID)[:, None], np.array(VOID_COLOUR, np.uint8), palette[values])
-    image = Image.fromarray(places.reshape(mask.shape).astype(np.uint8))
-    image.putpalette(colours.astype(np.uint8).tobytes())
     data = io.BytesIO()
+    image = palette_image(places.reshape(mask.shape).astype(np.uint8), colours.astype(np.uint8))
     image.save(data, format="PNG", optimize=True)
     return source(data.getvalue(), "png")
 

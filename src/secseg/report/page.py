@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from secseg.files import COMMAND
 from secseg.pages import figure_source, render
 from secseg.report.figures import Drawing, Style, classes, effects, learning_curves, styles
 from secseg.report.gallery import gallery
-from secseg.report.runs import COMMAND, Run
+from secseg.report.runs import Run
 from secseg.report.statistics import Row
 from secseg.report.study import Study
 from secseg.report.tables import Table

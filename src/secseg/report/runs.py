@@ -16,8 +16,8 @@ import yaml
 
 from secseg.errors import UserError, listing
 from secseg.evaluation.predictions import Counts, read_counts
+from secseg.files import CONFIG, FAILURE, RESULTS
 
-RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
 VARIANTS = ("without_crf", "with_crf")
 DEPTH = 3
 """Run folders lie at most so many levels below what is given."""

@@ -9,12 +9,10 @@ from typing import Any
 
 import yaml
 
-from secseg.config import config_dir, flatten
+from secseg.config import config_dir, flatten, what_is_computed
 from secseg.errors import UserError, nearest
 from secseg.report.runs import Run
 
-# Where a run lies, how it is started and what it shows, and its seed: not what is compared.
-_NOT_SETTINGS = ("run_dir", "resume", "ckpt_path", "name", "seeds", "own_cues", "logger", "callbacks", "seed")
 _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
 """Groups whose whole node can be called by the option that it equals."""
 
@@ -110,8 +108,8 @@ def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
         names = [_option(group, node) for node in nodes]
         if None not in names and len(set(names)) > 1:
             columns[group] = [str(name) for name in names]
-    flat = [flatten({key: value for key, value in run.config.items() if key not in _NOT_SETTINGS}) for run in runs]
-    for key in sorted({key for settings in flat for key in settings}):
+    flat = [flatten(what_is_computed(run.config)) for run in runs]
+    for key in sorted({key for settings in flat for key in settings} - {"seed"}):
         values = [_words(settings.get(key)) for settings in flat]
         if len(set(values)) > 1:
             columns[key] = values

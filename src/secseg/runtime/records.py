@@ -20,7 +20,7 @@ import yaml
 import secseg
 from secseg.config import flatten
 from secseg.errors import listing
-from secseg.files import write_text
+from secseg.files import CONFIG, RESULTS, write_text
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     Tensors, arrays and paths become plain values; what is not a finite number becomes ``null``, since JSON
     has no other word for it. Keys are sorted.
     """
-    _write_json(folder / "results.json", results)
+    _write_json(folder / RESULTS, results)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:
 
 def save_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if path.is_file():
         before = flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
         now = flatten(config)
