@@ -136,6 +136,15 @@ def test_a_fault_of_ours_is_kept_with_its_traceback_and_gone_once_it_is_mended(f
     assert not list(tmp_path.glob("runs/sec/*/failure.json"))
 
 
+def test_the_reason_is_the_first_error_not_one_of_the_tidying_after_it(fake: Path, tmp_path: Path) -> None:
+    sound = 'raise RuntimeError("an assumption broke")'
+    broken = f'try:\n            {sound}\n        finally:\n            raise KeyError("tidying")'
+    fake.write_text(fake.read_text().replace(sound, broken))
+    assert run(fake, tmp_path, "-m", "compile=true,false").returncode == 1
+    (file,) = tmp_path.glob("runs/sec/*/failure.json")
+    assert json.loads(file.read_text())["reason"] == "RuntimeError: an assumption broke"
+
+
 def test_the_finished_job_of_another_study_is_linked(fake: Path, tmp_path: Path) -> None:
     run(fake, tmp_path, "-m", "name=a", "loss=seed", "seed=0,1")
     result = run(fake, tmp_path, "-m", "name=studies/b", "loss=seed,sec", "seed=0")
@@ -269,3 +278,10 @@ def test_a_real_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path: P
     assert f"Continuing the run in {folder}" in result.stdout
     assert (folder / "metrics.csv").read_text().splitlines()[:3] == kept
     assert json.loads((folder / "results.json").read_text())["protocol"]["steps"] == 8
+
+
+def test_jobs_beside_each_other_train_with_loader_processes(tmp_path: Path) -> None:
+    words = ["trainer.max_steps=1", "evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null"]
+    result = run(TRAIN, tmp_path, *TINY, *words, "data.workers=1", "-m", "loss=seed,sec", "hydra/launcher=joblib")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "runs/sec: 2 of 2 runs are finished." in result.stdout

@@ -107,10 +107,18 @@ def _run_in(folder: Path, cfg: DictConfig, run: Callable[[DictConfig], Path], sw
     except Exception as error:
         reason = explain(error, "train", [])
         trace = None if reason else "".join(traceback.format_exception(error))
-        told = {"reason": reason or f"{type(error).__name__}: {error}", "traceback": trace}
+        first = _first(error)
+        told = {"reason": reason or f"{type(first).__name__}: {first}", "traceback": trace}
         write_text(folder / FAILURE, json.dumps(told, indent=2) + "\n")
         print(trace or reason, file=sys.stderr, flush=True)
         return False
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error while whose handling the others came, as in Lightning's teardown."""
+    while error.__context__ is not None and not error.__suppress_context__:
+        error = error.__context__
+    return error
 
 
 class Summary(Callback):

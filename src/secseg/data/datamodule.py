@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import CueStore, find_cues, open_cues
-from secseg.data.datasets import EvaluationImages, TrainingImages, gather
+from secseg.data.datasets import EvaluationImages, TrainingImages, loader
 from secseg.data.feature_cache import FeatureCache, cache_folder
 from secseg.data.imageset import ImageSet
 from secseg.data.labels import Labels, labels_in_masks, read_labels
@@ -229,14 +229,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
-            data,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=on_gpu,
-            collate_fn=gather,
-            **options,
-        )
+        return loader(data, self.workers, pin_memory=on_gpu, **options)
 
 
 class VOCDataModule(ImageDataModule):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from secseg.data.cue_store import CueStore, resample
 from secseg.data.feature_cache import FeatureCache
@@ -114,3 +115,23 @@ def gather(samples: list[dict[str, Any]]) -> dict[str, Any]:
         else:
             batch[key] = values
     return batch
+
+
+def loader(data: Dataset[Any], workers: int, **options: Any) -> DataLoader[dict[str, Any]]:
+    """Return a loader of batches.
+
+    Args:
+        data: samples, as dictionaries.
+        workers: processes that read beside the training; 0 reads within it.
+        options: others of ``torch.utils.data.DataLoader``.
+    """
+    ways = multiprocessing.get_all_start_methods()  # joblib's jobs have set a way of their own, which starts no loader
+    ours = multiprocessing.get_start_method() in ways
+    return DataLoader(
+        data,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context=None if ours or not workers else ways[0],
+        collate_fn=gather,
+        **options,
+    )

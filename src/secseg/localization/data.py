@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from secseg.data.datasets import gather
+from secseg.data.datasets import loader
 from secseg.data.feature_cache import FeatureCache
 from secseg.data.images import read_image
 from secseg.data.imageset import ImageSet
@@ -94,16 +94,11 @@ class LabelledDataModule(pl.LightningDataModule):
             self.mirror,
             self.trainer.global_step,
         )
-        return self._loader(self.train, batch_sampler=stream)
+        return loader(self.train, self.workers, batch_sampler=stream)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         order = [(number, False) for number in range(len(self.held_out))]
-        return self._loader(self.held_out, batch_size=self.batch_size, sampler=order)
-
-    def _loader(self, data: LabelledImages, **options: Any) -> DataLoader[dict[str, Any]]:
-        return DataLoader(
-            data, num_workers=self.workers, persistent_workers=self.workers > 0, collate_fn=gather, **options
-        )
+        return loader(self.held_out, self.workers, batch_size=self.batch_size, sampler=order)
 
 
 def split_holdout(images: ImageSet, holdout: float | Sequence[str]) -> tuple[ImageSet, ImageSet]:
