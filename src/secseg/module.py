@@ -97,7 +97,8 @@ class SECModule(pl.LightningModule):
             mask=batch.get("mask"),
         )
         self.loss_watch.watch(terms, batch["name"], self.global_step)
-        self.log_dict({f"train/{term}": value.detach() for term, value in terms.items()}, batch_size=len(logits))
+        means = self._over_processes({term: value.detach() for term, value in terms.items()})
+        self.log_dict({f"train/{term}": mean for term, mean in means.items()}, batch_size=len(logits))
         return terms["loss"]
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -143,6 +144,18 @@ class SECModule(pl.LightningModule):
         if self.val_scores_crf is not None:
             values["val/miou_crf"] = self.val_scores_crf["miou"]
         self.log_dict(values, sync_dist=True)
+
+    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the mean of each term over all processes, whose batches are of one size: that of the global batch.
+
+        One sum for all terms, queued on an accelerator; Lightning's ``sync_dist`` waits at a barrier for each.
+        """
+        world = self.trainer.world_size
+        if world == 1:
+            return terms
+        means = torch.stack(list(terms.values())) / world
+        torch.distributed.all_reduce(means)
+        return dict(zip(terms, means.unbind(), strict=True))
 
     def _crf_now(self) -> CRF | None:
         final = self.global_step >= self.trainer.max_steps and not self.trainer.sanity_checking
