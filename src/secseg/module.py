@@ -150,10 +150,9 @@ class SECModule(pl.LightningModule):
 
         One sum for all terms, queued on an accelerator; Lightning's ``sync_dist`` waits at a barrier for each.
         """
-        world = self.trainer.world_size
-        if world == 1:
+        if not torch.distributed.is_initialized():
             return terms
-        means = torch.stack(list(terms.values())) / world
+        means = torch.stack(list(terms.values())) / torch.distributed.get_world_size()
         torch.distributed.all_reduce(means)
         return dict(zip(terms, means.unbind(), strict=True))
 
