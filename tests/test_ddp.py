@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from secseg.data.shapes import draw_shapes
+from secseg.evaluation.predictions import COUNTS
 from tests.test_cli import TRAIN, run
 from tests.test_training import TINY
 
@@ -20,7 +20,9 @@ SETTINGS = [
     *TINY,
     "backbone.trunk.model=test_convnext",  # without batch normalisation, whose figures are those of one process
     "backbone.head.dropout=0",
-    "optim=sgd",
+    "optim.optimizer.lr=0.01",
+    "loss.expand=0.01",
+    "loss.constrain=0.01",  # so that not all is background
     "evaluation.crf=always",
     "evaluation.pictures=0",
     "callbacks.curves=null",
@@ -53,22 +55,26 @@ def test_each_step_has_the_loss_of_the_global_batch(runs: tuple[Path, Path], ter
     assert two == pytest.approx(one, rel=1e-4)
 
 
-def test_the_weights_are_the_same_and_have_moved(runs: tuple[Path, Path]) -> None:
+def test_the_weights_are_the_same(runs: tuple[Path, Path]) -> None:
     one, two = (torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in runs)
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: name + text)
+    for (
+        name,
+        tensor,
+    ) in one.items():  # AdamW magnifies rounding where gradients are tiny: a hundredth of one step's 0.01
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_an_odd_number_of_validation_images_is_counted_once_each(runs: tuple[Path, Path]) -> None:
-    def counts(folder: Path) -> dict[str, Any]:
-        with np.load(next(folder.glob("*.npz"))) as arrays:
-            return {key: arrays[key] for key in arrays.files}
+    def counts(folder: Path) -> dict[str, np.ndarray]:
+        with np.load(folder / COUNTS) as arrays:
+            return dict(arrays)
 
     one, two = (counts(folder) for folder in runs)
     assert len(two["names"]) == 3
     assert two["names"].tolist() == one["names"].tolist()
     for variant in ("without_crf", "with_crf"):
-        assert (two[variant].sum((1, 2)) == one[variant].sum((1, 2))).all()
+        np.testing.assert_allclose(two[variant], one[variant], atol=3)  # pixels, of 3 images
+    assert (one["without_crf"].sum((0, 1)) > 0).sum() > 1, "more than one class is predicted"
 
 
 def test_the_validations_score_the_same(runs: tuple[Path, Path]) -> None:
@@ -76,5 +82,5 @@ def test_the_validations_score_the_same(runs: tuple[Path, Path]) -> None:
         one, two = (logged(folder, key) for folder in runs)
         assert len(one) == 2
         assert two == pytest.approx(one, abs=1e-3)
-    one_figures, two_figures = (json.loads((folder / "results.json").read_text())["losses"] for folder in runs)
-    assert two_figures == pytest.approx(one_figures, rel=1e-4)
+    one_losses, two_losses = (json.loads((folder / "results.json").read_text())["losses"] for folder in runs)
+    assert two_losses == pytest.approx(one_losses, rel=1e-4)
