@@ -57,11 +57,9 @@ def test_each_step_has_the_loss_of_the_global_batch(runs: tuple[Path, Path], ter
 
 def test_the_weights_are_the_same(runs: tuple[Path, Path]) -> None:
     one, two = (torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in runs)
-    for (
-        name,
-        tensor,
-    ) in one.items():  # AdamW magnifies rounding where gradients are tiny: a hundredth of one step's 0.01
-        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    assert one.keys() == two.keys()
+    furthest = max(float((two[name] - tensor).abs().max()) for name, tensor in one.items())
+    assert furthest < 1e-4, "AdamW magnifies rounding where gradients are tiny: a hundredth of one step's 0.01"
 
 
 def test_an_odd_number_of_validation_images_is_counted_once_each(runs: tuple[Path, Path]) -> None:
