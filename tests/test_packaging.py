@@ -169,7 +169,7 @@ def test_make_alone_says_what_there_is() -> None:
 def test_make_test_lints_checks_types_and_tests_in_this_order_and_the_ci_calls_it() -> None:
     tools = re.findall(r"^\.venv/bin/(?:python -m )?(.+)", dry_run("test"), re.MULTILINE)
     tools = [tool for tool in tools if not tool.startswith("pip ")]  # there where nothing is installed yet
-    assert tools == ["ruff check", "ruff format --check", "mypy", "pytest -q"]
+    assert tools == ["ruff check", "ruff format --check", "mypy", "pytest -q -n auto --dist worksteal"]
     ci = REPOSITORY / ".ci" / "run"
     assert ci.stat().st_mode & 0o111
     assert ci.read_text("utf-8").splitlines()[-1] == "make test"
