@@ -280,6 +280,30 @@ def test_a_real_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path: P
     assert json.loads((folder / "results.json").read_text())["protocol"]["steps"] == 8
 
 
+def test_a_job_that_its_cluster_warns_of_its_end_is_queued_again_and_goes_on(tmp_path: Path) -> None:
+    words = ["trainer.max_steps=40", "trainer.val_check_interval=10", "evaluation.crf=never", "loss=seed"]
+    words += ["callbacks.pictures=null", "callbacks.curves=null", "-m", "seed=0", "hydra/launcher=submitit_local"]
+    process = subprocess.Popen([sys.executable, str(TRAIN), *TINY, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not any(tmp_path.glob("runs/sec/*/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    jobs = [p for p in Path("/proc").glob("[0-9]*") if f"_submit\0{tmp_path}" in _command(p)]
+    assert len(jobs) == 1
+    os.kill(int(jobs[0].name), signal.SIGUSR2)  # what submitit asks Slurm to send before the time limit
+    assert process.wait() == 0
+    (folder,) = tmp_path.glob("runs/sec/job-*")
+    assert json.loads((folder / "results.json").read_text())["protocol"]["steps"] == 40
+    (log,) = tmp_path.glob("runs/sec/.submitit/*/*_log.out")
+    assert f"Continuing the run in {folder}" in log.read_text()
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
+
+
 def test_jobs_beside_each_other_train_with_loader_processes(tmp_path: Path) -> None:
     words = ["trainer.max_steps=1", "evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null"]
     result = run(TRAIN, tmp_path, *TINY, *words, "data.workers=1", "-m", "loss=seed,sec", "hydra/launcher=joblib")

@@ -14,12 +14,13 @@ import torch
 from secseg.errors import UserError
 from secseg.runtime.checkpoints import CheckpointFiles
 from secseg.runtime.loggers import build_loggers
+from secseg.runtime.signals import Stopped
 from tests.tiny_training import EVERY, STEPS, TinyModule, fit
 
 
 @pytest.fixture(autouse=True)
 def _keep_handler() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
     yield
     signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored after an interrupt
 
@@ -40,8 +41,8 @@ def _press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def _send(signum: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), signum)
 
 
 def _at(moment: int, action: Callable[[], None]) -> Callable[[int], None]:
@@ -75,7 +76,9 @@ BREAKS = {
     "Ctrl-C in the step before a validation": ({"on_step": _at(7, _press_ctrl_c)}, SystemExit, "last.ckpt", 8),
     "Ctrl-C in a validation": ({"on_validation": _at(1, _press_ctrl_c)}, SystemExit, "last.ckpt", 4),
     "Ctrl-C that breaks a step off": ({"on_step": _at(6, _interrupt)}, SystemExit, "last.ckpt", 6),
-    "SIGTERM": ({"on_step": _at(6, _terminate)}, SystemExit, "last.ckpt", 7),
+    "SIGTERM": ({"on_step": _at(6, _send(signal.SIGTERM))}, SystemExit, "last.ckpt", 7),
+    "a cluster's warning": ({"on_step": _at(6, _send(signal.SIGUSR1))}, SystemExit, "last.ckpt", 7),
+    "a launcher's warning": ({"on_validation": _at(1, _send(signal.SIGUSR2))}, SystemExit, "last.ckpt", 4),
 }
 
 
@@ -138,14 +141,29 @@ def test_a_crash_with_weights_that_are_not_finite_leaves_no_checkpoint_of_it(tmp
 
 @pytest.mark.parametrize("on_step", [None, _at(2, _crash)])
 def test_ctrl_c_works_as_before_once_training_has_ended(on_step: Callable[[int], None], tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    with suppress(Crash):
+        fit(TinyModule(on_step=on_step), tmp_path, max_steps=4)
+    with pytest.raises(KeyboardInterrupt):
+        _press_ctrl_c()
+
+
+def test_a_signal_goes_to_whom_it_was_for_once_the_run_has_stopped(tmp_path: Path) -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda signum, _: seen.append(signum))
     try:
-        with suppress(Crash):
-            fit(TinyModule(on_step=on_step), tmp_path, max_steps=4)
-        with pytest.raises(KeyboardInterrupt):
-            _press_ctrl_c()
+        with pytest.raises(Stopped) as stopped:
+            fit(TinyModule(on_step=_at(2, _send(signal.SIGUSR2))), tmp_path)
+        assert (stopped.value.code, seen) == (128 + signal.SIGUSR2, [])
+        stopped.value.pass_on()
+        assert seen == [signal.SIGUSR2]
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    fit(TinyModule(on_step=_at(2, _press_ctrl_c)), tmp_path, max_steps=4)
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def run_command(name: str, task: Task, examples: str) -> None:
             os.environ.pop(_FULL_ERROR)  # not for the processes that the task starts
         try:
             folder = task(cfg)
+        except SystemExit as end:  # no class of our own: torch is not imported for it
+            if pass_on := getattr(end, "pass_on", None):
+                pass_on()
+            raise
         except Exception as error:
             with suppress(OSError):
                 Path(cfg.run_dir).rmdir()  # Hydra made it; it stays where anything is in it

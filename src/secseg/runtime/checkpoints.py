@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,13 +14,15 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from secseg.files import atomic_write
 from secseg.runtime.saved import read_saved
+from secseg.runtime.signals import Stopped, StopSignals
 
 log = logging.getLogger(__name__)
+
+STEPS_BETWEEN_QUESTIONS = 10  # of a distributed run, whose processes wait for each other to agree on stopping
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -106,10 +105,9 @@ class Checkpoints(Checkpoint):
     """Writes ``best.ckpt``, ``last.ckpt`` and, after a crash, ``exception.ckpt`` into ``folder``.
 
     After each validation: ``best.ckpt`` where ``monitor`` rose (never, where no validation image has a mask to score),
-    and ``last.ckpt``. Ctrl-C and SIGTERM: the
-    step is finished, ``last.ckpt`` is written, and the run ends (a second Ctrl-C breaks the step off). Any
-    other exception: ``exception.ckpt``, unless a weight is not finite; ``last.ckpt`` stays as it was, since
-    what led to the crash may have spoilt the state already.
+    and ``last.ckpt``. Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2: the step is finished, ``last.ckpt`` is written, and the run
+    ends with ``Stopped`` (a second Ctrl-C breaks the step off). Any other exception: ``exception.ckpt``, unless a
+    weight is not finite; ``last.ckpt`` stays as it was, since what led to the crash may have spoilt the state already.
     """
 
     def __init__(self, folder: Path, monitor: str = "val/miou") -> None:
@@ -117,10 +115,7 @@ class Checkpoints(Checkpoint):
         self.monitor = monitor
         self.best_score = float("-inf")
         self._validated_at = -1  # global step of the last whole validation
-        self._stop_asked = False
-        self._training = False
-        self._process = os.getpid()
-        self._previous_handler: Any = None
+        self._signals = StopSignals()
 
     @property
     def best_model_path(self) -> str:
@@ -150,7 +145,7 @@ class Checkpoints(Checkpoint):
         try:
             if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.global_step == 0:
                 return
-            if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            if isinstance(exception, KeyboardInterrupt | Stopped):
                 self._save(trainer, "last.ckpt")
                 log.warning("Stopped after step %d. Continue with resume=auto.", trainer.global_step)
             # Where one process of several fails, the others never come to the barrier inside save_checkpoint.
@@ -159,7 +154,7 @@ class Checkpoints(Checkpoint):
         except Exception as error:  # a full disk, a lost device; the first exception is the one to show
             log.warning("No checkpoint could be written after the exception: %s", error)
         finally:
-            self._restore_handler()
+            self._signals.give_back()
 
     def _save(self, trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name, weights_only=False)
@@ -167,46 +162,38 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         _settle(checkpoint["loops"]["fit_loop"], trainer, validated=self._validated_at == trainer.global_step)
 
-    # Ctrl-C can come in the middle of an optimiser step, when some weights are new and others are not.
+    # A signal can come in the middle of an optimiser step, when some weights are new and others are not.
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._stop_asked, self._training, self._process = False, stage == "fit", os.getpid()
-        if self._training and threading.current_thread() is threading.main_thread():
-            self._previous_handler = signal.signal(signal.SIGINT, self._ask_to_stop)
+        if stage == "fit":  # before the loaders' workers are forked, which share them
+            self._signals = StopSignals()
+            self._signals.take()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.take()  # Lightning has taken SIGTERM, and where one process gets it, the others wait for ever
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self._stop_if_asked(trainer, log_step=True)
+        if trainer.world_size == 1 or trainer.global_step % STEPS_BETWEEN_QUESTIONS == 0:
+            self._stop_if_asked(trainer, log_step=True)
         # The last steps, where the run does not end with a validation.
         if trainer.global_step == trainer.max_steps and not _due(trainer):
             self._save(trainer, "last.ckpt")
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:
+        if trainer.state.fn == TrainerFn.FITTING and trainer.world_size == 1:  # processes may have unlike numbers
             self._stop_if_asked(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._restore_handler()
-
-    def _ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return  # the loaders' workers are needed to the end of the step
-        if self._stop_asked or not self._training:  # after an exception, Lightning puts this handler back
-            raise KeyboardInterrupt
-        self._stop_asked = True
-        log.warning("Ctrl-C: stopping after this step; press it again to stop at once.")
+        self._signals.give_back()
 
     def _stop_if_asked(self, trainer: Trainer, log_step: bool = False) -> None:
+        asked = self._signals.asked
         # Every process of a distributed run has to stop after the same step.
-        if trainer.strategy.reduce_boolean_decision(self._stop_asked, all=False):
-            if log_step:  # Lightning does so after the hook that this interrupts
-                trainer._logger_connector.on_batch_end()
-                trainer._logger_connector.update_train_step_metrics()
-            raise KeyboardInterrupt
-
-    def _restore_handler(self) -> None:
-        self._training = False
-        if self._previous_handler is not None:
-            signal.signal(signal.SIGINT, self._previous_handler)
-            self._previous_handler = None
+        if not trainer.strategy.reduce_boolean_decision(asked is not None, all=False):
+            return
+        if log_step:  # Lightning does so after the hook that this interrupts
+            trainer._logger_connector.on_batch_end()
+            trainer._logger_connector.update_train_step_metrics()
+        raise Stopped(asked or signal.SIGTERM)
 
 
 def _all_finite(module: torch.nn.Module) -> bool:
