@@ -19,10 +19,10 @@ from secseg.cli.export import main
 from secseg.errors import UserError
 from secseg.export import export_checkpoint
 from tests.conftest import REPOSITORY
+from tests.documents import PAGES, commands
 from tests.stored_run import RESULTS, STEPS, write_run
 
-README = (REPOSITORY / "README.md").read_text("utf-8")
-COMMANDS = re.findall(r"^python (src/export\.py .*)$", README, re.MULTILINE)
+COMMANDS = [command.removeprefix("python ") for command in commands(*PAGES.values()) if "src/export.py" in command]
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +94,13 @@ def test_where_none_was_measured_on_these_weights_the_card_says_so_and_has_none(
     assert "mean IoU" not in words_of(tmp_path / "out")
 
 
-@pytest.mark.parametrize("source", ["card", "README"])
+@pytest.mark.parametrize("source", ["card", "page"])
 def test_five_lines_give_the_networks_scores(run: Path, tmp_path: Path, monkeypatch, source: str) -> None:
     export_checkpoint(run, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((90, 70), 50).convert("RGB").save("photo.jpg")
-    text = README if source == "README" else (tmp_path / "out" / "README.md").read_text("utf-8")
+    pages = {"page": REPOSITORY / "docs" / "prediction.md", "card": tmp_path / "out" / "README.md"}
+    text = pages[source].read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len([line for line in code.splitlines() if line]) == 5
     names: dict[str, torch.Tensor] = {}

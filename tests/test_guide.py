@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
@@ -14,12 +13,9 @@ from secseg.cli import evaluate, make_cues, predict, train
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_mask, save_mask
 from tests.command import run_in_process
-from tests.conftest import REPOSITORY
+from tests.documents import GUIDE, PAGES, commands
 
-GUIDE = (REPOSITORY / "docs" / "own_images.md").read_text("utf-8")
-COMMANDS = [
-    shlex.split(line) for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()
-]
+COMMANDS = [shlex.split(line) for line in commands(PAGES[GUIDE])]
 MAINS = {
     "make_cues.py": make_cues.main,
     "train.py": train.main,

@@ -1,4 +1,4 @@
-"""The README's commands run, on a few drawn images and for one step."""
+"""The commands of the README and of docs/ run, on a few drawn images and for one step."""
 
 from __future__ import annotations
 
@@ -23,19 +23,13 @@ from secseg.data.official_export import export_official
 from secseg.data.shapes import draw_shapes
 from tests.command import run_in_process
 from tests.conftest import REPOSITORY
+from tests.documents import COMMANDS, PAGES
 from tests.folder_data import draw_folder, write_cues
 from tests.prediction.conftest import voc_layout
 from tests.report.synthetic import validation_masks
 from tests.report.synthetic import write_run as write_finished_run
 from tests.tiny_network import write_run
 
-README = (REPOSITORY / "README.md").read_text("utf-8")
-COMMANDS = [
-    line
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.strip().splitlines()
-    if not line.startswith("#")
-]
 PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]
 EVALUATION = [command for command in COMMANDS if command.startswith("python src/evaluate.py")]
 REPORT = [command for command in COMMANDS if command.startswith("python src/report.py")]
@@ -69,15 +63,21 @@ def test_it_has_commands_of_every_kind() -> None:
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
-def test_every_make_target_that_it_names_is_in_the_makefile() -> None:
+def test_every_make_target_that_they_name_is_in_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z-]+)`", README)) | {c.split()[1] for c in COMMANDS if c.startswith("make ")}
+    named = {target for text in PAGES.values() for target in re.findall(r"`make ([a-z-]+)`", text)}
+    named |= {command.split()[1] for command in COMMANDS if command.startswith("make ")}
     assert named <= targets
 
 
-def test_its_links_and_pictures_are_there() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (REPOSITORY / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_and_pictures_are_there(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", PAGES[page]):
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, anchor
 
 
 def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
@@ -122,7 +122,7 @@ def test_the_command_runs(command: str, shapes: Path, tmp_path: Path) -> None:
 def test_the_prediction_runs(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the very paths of the README, and without CRF."""
+    """With the very paths of the pages, and without CRF."""
     ids = ("2008_000001", "2008_000002")
     write_run(tmp_path / "runs" / "sec" / "2026-01-31_12-00-00")
     for name in ids:
@@ -166,7 +166,7 @@ def test_the_report_runs(
 def test_the_evaluation_runs(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the very paths of the README, and without CRF."""
+    """With the very paths of the pages, and without CRF."""
     root = tmp_path / "data" / "voc" / "VOC2012"
     file = write_run(tmp_path / "runs" / "sec" / "2026-01-31_12-00-00") / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(file)
@@ -191,7 +191,7 @@ def test_the_evaluation_runs(
 def test_the_making_of_cues_runs(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the very paths of the README; small networks and one step."""
+    """With the very paths of the pages; small networks and one step."""
     voc = voc_layout(tmp_path / "data/voc/VOC2012", ("2008_000001", "2008_000002"))
     (voc / "train_aug.txt").write_text("2008_000001\n2008_000002")
     for number, name in enumerate(("2008_000001", "2008_000002")):
