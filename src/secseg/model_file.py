@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import secseg
+from secseg.checksums import verify, with_checksum
 from secseg.errors import UserError
 from secseg.files import atomic_write
 from secseg.networks import Normalization, SegmentationNet, TrunkNet
@@ -65,7 +66,7 @@ def write_network(path: str | Path, network: TrunkNet, kind: str, description: M
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors, {kind: json.dumps(header, sort_keys=True)}))
+        temporary.write_bytes(with_checksum(save(tensors, {kind: json.dumps(header, sort_keys=True)})))
 
 
 def without_first_weights(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def read_model(path: Path) -> StoredNetwork:
         UserError: where it is damaged, holds something else, or was written by a newer version.
     """
     try:
+        verify(path)
         with safe_open(path, "pt") as file:
             stored = _described(file.metadata() or {}, path)
             return stored._replace(state={name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118

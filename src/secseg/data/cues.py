@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from secseg.checksums import verify, with_checksum
 from secseg.data.classes import VOID
 from secseg.errors import UserError, listing, nearest
 from secseg.files import atomic_write
@@ -87,6 +88,7 @@ class CueStore:
         if not path.is_file():
             raise UserError(f"There is no cue file at {path}.{neighbours(path)}")
         try:
+            verify(path)
             with safe_open(path, framework="numpy") as file:  # checks the header and the file's length
                 header = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
                 tensors = set(file.keys())
@@ -120,7 +122,7 @@ class CueStore:
         metadata = {FORMAT: json.dumps(header, sort_keys=True)}
         arrays = {"maps": np.ascontiguousarray(self.maps), "labels": np.ascontiguousarray(self.labels)}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata))
+            temporary.write_bytes(with_checksum(save(arrays, metadata)))
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from secseg.checksums import verify, with_checksum
 from secseg.data.images import read_image
 from secseg.data.transforms import evaluation_input, mirror, training_input
 from secseg.errors import UserError
@@ -55,6 +56,7 @@ class FeatureCache:
         variant = f"{fingerprint[:16]}-{input_size}-{resize}{'-mirror' if mirror else ''}"
         self.folder = Path(folder).expanduser() / variant
         self._entries: dict[Path, Path] = {}
+        self._verified: set[Path] = set()
 
     def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 1) -> None:
         """Compute what is missing. What was computed stays when this is broken off.
@@ -106,6 +108,9 @@ class FeatureCache:
     def _open(self, image: Path) -> Iterator[Any]:
         path = self._entry(image)
         try:
+            if path not in self._verified:
+                verify(path)
+                self._verified.add(path)
             with safe_open(path, framework="pt") as file:
                 yield file
         except (OSError, SafetensorError) as error:
@@ -134,7 +139,7 @@ class FeatureCache:
         for number, path in enumerate(group):
             entry = {f"level{at}": level[number].contiguous() for at, level in enumerate(levels)}
             with atomic_write(self._entry(path)) as temporary:
-                save_file({"image": inputs[number].clone(), **entry}, temporary)
+                temporary.write_bytes(with_checksum(save({"image": inputs[number].clone(), **entry})))
 
     def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
         inputs = self._read(missing[:1])

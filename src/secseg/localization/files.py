@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from secseg.checksums import verify
 from secseg.errors import UserError
 from secseg.loading import build_checked, check_parts
 from secseg.localization.heads import ScoreHead
@@ -44,6 +45,7 @@ def load_localization(path: str | Path) -> LocalizationNet:
     if not path.is_file():
         raise UserError(f"There is no localization network {path}. Check the path, or train one.")
     try:
+        verify(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from secseg.checksums import verify, with_checksum
 from secseg.data.feature_cache import FeatureCache
 from secseg.data.images import read_image
 from secseg.data.imageset import ImageSet
@@ -79,7 +80,7 @@ def write_maps(
                 "it at a lower learning rate (localization.<network>.optim.optimizer.lr)."
             )
         with atomic_write(_file(folder, name)) as temporary:
-            temporary.write_bytes(save(arrays))
+            temporary.write_bytes(with_checksum(save(arrays)))
 
     missing = [
         (name, path)
@@ -107,6 +108,7 @@ def read_maps(
     """
     path = _file(folder, name)
     try:
+        verify(path)
         arrays = load_file(path)
         own, own_scores = arrays["maps"], arrays["scores"]
         maps, scores = np.zeros((classes, *own.shape[1:]), np.float32), np.zeros(classes, np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from secseg.errors import UserError, listing
 from secseg.files import JOB
+from secseg.runtime.saved import verify_saved
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +112,7 @@ def _newest_whole_checkpoint(run: Path) -> Path:
 
 def _damage(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (part := archive.testzip()) is not None:
-                return f"its part {part} does not match its checksum"
+        verify_saved(path)
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         return str(error).partition("\n")[0] or type(error).__name__
