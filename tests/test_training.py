@@ -20,7 +20,8 @@ from secseg.config import config_dir
 from secseg.data.shapes import draw_shapes
 from secseg.errors import UserError
 from secseg.export import export_checkpoint
-from secseg.training import compile_in_place, train
+from secseg.files import locked
+from secseg.training import LOCK, compile_in_place, train
 from tests.tiny_network import tiny_network
 
 TINY = [
@@ -42,6 +43,8 @@ TINY = [
     "callbacks.progress=null",
     "evaluation.pictures=2",
 ]
+
+QUICK = ["evaluation.crf=never", "loss=seed", "callbacks.pictures=null", "callbacks.curves=null"]
 
 Run = Callable[..., dict[str, Any]]
 
@@ -241,3 +244,19 @@ def test_metrics_can_also_go_to_a_tensorboard_and_an_offline_wandb_run(run: Run)
     result = run("logger=[csv,wandb,tensorboard]", "logger.wandb.mode=offline", "evaluation.crf=never")
     assert list(result["run"].rglob("events.out.tfevents*"))
     assert list(result["run"].rglob("*.wandb"))
+
+
+def test_two_processes_do_not_train_in_one_folder(run: Run) -> None:
+    folder = run("trainer.max_steps=2", *QUICK)["run"]
+    with locked(folder, LOCK), pytest.raises(UserError, match=r"Another process .* writes into"):
+        run("trainer.max_steps=4", "resume=auto", *QUICK)
+    assert run("trainer.max_steps=4", "resume=auto", *QUICK)["trainer"].global_step == 4
+
+
+def test_what_a_killed_run_left_half_written_is_removed_when_it_goes_on(run: Run) -> None:
+    folder = run("trainer.max_steps=2", *QUICK)["run"]
+    half = [folder / "checkpoints" / ".last.abcd1234.ckpt", folder / ".results.abcd1234.json"]
+    for path in half:
+        path.write_bytes(b"half")
+    run("trainer.max_steps=4", "resume=auto", *QUICK)
+    assert not any(path.exists() for path in half)

@@ -9,6 +9,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from secseg.config import build, to_plain
 from secseg.crf import build_stage_crf
 from secseg.data.datamodule import ImageDataModule
 from secseg.errors import UserError
+from secseg.files import locked, remove_leftovers
 from secseg.loading import read_checkpoint
 from secseg.losses import SECLoss
 from secseg.module import SECModule
@@ -32,11 +34,13 @@ from secseg.networks.weights import check_state_dict
 from secseg.pooling import resolve_decay
 from secseg.precision import resolve_precision
 from secseg.runtime.checkpoints import CheckpointFiles, Checkpoints, RandomStates
-from secseg.runtime.folder import first_process, open_run_folder
+from secseg.runtime.folder import RunFolder, first_process, open_run_folder
 from secseg.runtime.loggers import build_loggers, finish_loggers
 from secseg.runtime.records import save_config, versions, write_results, write_versions
 
 log = logging.getLogger(__name__)
+
+LOCK = ".training"  # not that of a sweep's job, which holds its own around this
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
@@ -58,11 +62,19 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     weights = config["loss"]
     datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
     run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
+    with locked(run.path, LOCK) if first_process() else nullcontext():
+        return _train_in(run, config, datamodule, started)
+
+
+def _train_in(run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataModule, started: float) -> dict[str, Any]:
     module = build_module(config, datamodule)
     checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
     if checkpoint is not None:
         check_checkpoint(checkpoint, module)
     if first_process():
+        for folder in (run.path, run.checkpoints, run.path / "pictures"):
+            if folder.is_dir():
+                remove_leftovers(folder, {".ckpt", ".csv", ".json", ".npz", ".png", ".txt", ".yaml", ".zip"})
         save_config(run.path, config)
         write_versions(run.path)
     try:
