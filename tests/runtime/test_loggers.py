@@ -12,6 +12,7 @@ from secseg.callbacks import Pictures
 from secseg.errors import UserError
 from secseg.runtime.loggers import MetricsFile, build_loggers, finish_loggers
 from tests.tiny_training import TinyModule, fit
+from tests.wandb_file import read_wandb_run
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +135,18 @@ def test_wandb_works_offline_without_a_key_and_a_resumed_run_keeps_its_id(tmp_pa
     assert confusion.columns == ["truth", "prediction", "share", "share with CRF"]
     assert confusion.data[:2] == [["background", "background", 0.75, 0.875], ["background", "cat", 0.25, 0.125]]
     assert len(confusion.data) == 6  # no pixel is a dog
+
+
+def test_the_wandb_summary_holds_the_best_and_the_last_miou_and_of_other_keys_the_last_value(tmp_path: Path) -> None:
+    _, logger = build_loggers({"wandb": {"mode": "offline"}}, tmp_path, {}, "run")
+    for step, value in enumerate((0.25, 0.75, 0.5)):
+        logger.log_metrics({"val/miou": value, "val/miou_crf": -value, "val/iou/cat": value}, step)
+    finish_loggers()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    summary = read_wandb_run(file).summary
+    assert summary["val/miou"] == {"max": 0.75, "last": 0.5}
+    assert summary["val/miou_crf"] == {"max": -0.25, "last": -0.5}
+    assert (summary["val/iou/cat"], summary["trainer/global_step"]) == (0.5, 2)
 
 
 def test_each_run_folder_has_its_own_wandb_id(tmp_path: Path) -> None:

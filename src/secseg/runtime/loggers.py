@@ -24,6 +24,7 @@ from secseg.files import atomic_write, write_text
 log = logging.getLogger(__name__)
 
 KINDS = ("csv", "wandb", "tensorboard")
+BEST_AND_LAST = ("val/miou", "val/miou_crf")
 
 
 def build_loggers(
@@ -134,6 +135,18 @@ class _TensorBoard(TensorBoardLogger):
 
 
 class _Wandb(WandbLogger):
+    """Lightning's W&B logger, whose summary has the best and the last mean IoU: ``val/miou.max``, ``.last``."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        opens = self._experiment is None
+        run = super().experiment
+        if opens:
+            for key in BEST_AND_LAST:
+                run.define_metric(key, step_metric="trainer/global_step", step_sync=True, summary="max,last")
+        return run
+
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         return None  # the whole config is sent when the run opens
 
