@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.wandb_file import WandbRun, read_wandb_run
 
 SETTINGS = ["-m", "loss=seed,sec", "name=study", "logger=[csv,wandb]", "logger.wandb.mode=offline"]
 STEPS = ["trainer.max_steps=2", "trainer.val_check_interval=1"]
+AXES = {"trainer/global_step", "epoch"}
 CLASSES = ["background", "bird", "car", "fish", "flower", "house", "mushroom", "tree"]
 
 
@@ -54,6 +56,11 @@ def scalars(found: WandbRun) -> set[str]:
     """The keys of the numbers that a run logs, without W&B's own."""
     values = {key: value for row in found.history for key, value in row.items()}
     return {key for key, value in values.items() if isinstance(value, int | float) and not key.startswith("_")}
+
+
+def logged(found: WandbRun) -> set[str]:
+    """All keys that a run logs, tables and pictures included."""
+    return {key for row in found.history for key in row if not key.startswith("_")}
 
 
 def leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -99,6 +106,13 @@ def test_the_history_has_the_terms_and_the_scores_under_stable_names(runs: dict[
     loss, *terms = (series(runs["loss=sec"], f"train/{term}") for term in ("loss", "seed", "expand", "constrain"))
     assert loss == pytest.approx([sum(parts) for parts in zip(*terms, strict=True)])
     assert len(loss) == 2
+
+
+def test_the_page_lists_the_keys_that_are_logged_and_no_others(runs: dict[str, WandbRun]) -> None:
+    text = (REPOSITORY / "docs" / "wandb.md").read_text("utf-8")
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    listed = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)} - {"train/supervised"}  # another loss
+    assert {re.sub("^val/iou/.+", "val/iou/<class>", key) for key in logged(runs["loss=sec"])} == listed | AXES
 
 
 def test_the_summary_has_the_best_and_the_last_score(runs: dict[str, WandbRun]) -> None:
