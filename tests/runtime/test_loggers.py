@@ -4,6 +4,7 @@ import csv
 import sys
 from importlib import util
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import wandb
@@ -77,7 +78,7 @@ def test_an_unknown_logger_names_the_nearest(tmp_path: Path) -> None:
 
 def test_tensorboard_that_is_not_installed_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = util.find_spec
-    monkeypatch.setattr("secseg.runtime.loggers.find_spec", lambda name: None if name == "tensorboard" else find(name))
+    monkeypatch.setattr("secseg.errors.find_spec", lambda name: None if name == "tensorboard" else find(name))
     with pytest.raises(UserError, match=r"pip install 'secseg\[tensorboard\]'"):
         build_loggers({"csv": {}, "tensorboard": {}}, tmp_path, {}, "run")
 
@@ -98,8 +99,9 @@ def test_wandb_online_without_a_key_is_refused(tmp_path: Path) -> None:
         build_loggers({"wandb": {"mode": "online"}}, tmp_path, {}, "run")
 
 
-def test_a_key_in_netrc_is_seen(tmp_path: Path) -> None:
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password not-a-key\n")
+@pytest.mark.parametrize("host", ["api.wandb.ai", urlsplit(wandb.Settings().base_url).netloc])
+def test_a_key_in_netrc_is_seen(tmp_path: Path, host: str) -> None:
+    (tmp_path / ".netrc").write_text(f"machine {host} login user password not-a-key\n")
     _, logger = build_loggers({"wandb": {"project": "p"}}, tmp_path, {}, "run")
     assert logger._wandb_init["mode"] is None  # type: ignore[attr-defined]
 
