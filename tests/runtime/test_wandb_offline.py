@@ -14,6 +14,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from secseg.losses import SECLoss
+from secseg.runtime.dashboard import STEP, build_dashboard
+from secseg.runtime.loggers import BEST_AND_LAST
 from tests.conftest import REPOSITORY
 from tests.test_training import TINY
 from tests.wandb_file import WandbRun, read_wandb_run
@@ -152,3 +155,28 @@ def test_each_picture_has_its_masks_as_overlays_with_class_names(study: Path, ru
                         assert overlay.size == photo.size
         for labels in found.config["_wandb"]["mask/class_labels"].values():
             assert list(labels["value"].values()) == [*CLASSES, "none"]
+
+
+def shown(panel: dict[str, Any]) -> set[str]:
+    """The keys, or patterns of keys, that a panel of a W&B view draws, from what is sent of it."""
+    config = panel["config"]
+    if panel["viewType"] == "Weave":  # a table, picked from the summary
+        return {config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]}
+    return {*config.get("metrics", ()), *config.get("mediaKeys", ()), *filter(None, [config.get("metricRegex")])}
+
+
+def test_the_dashboard_draws_every_key_that_is_logged_and_no_others(runs: dict[str, WandbRun]) -> None:
+    section = json.loads(build_dashboard("secseg", "me", [])._to_model().spec.model_dump_json(by_alias=True))["section"]
+    panels = [panel for each in section["panelBankConfig"]["sections"] for panel in each["panels"]]
+    drawn = set().union(*map(shown, panels))
+    best = {f"{key}.max" for key in BEST_AND_LAST}
+    assert {key for key in drawn if key.endswith(".max")} == best
+    assert all("max" in runs["loss=sec"].summary[key] for key in BEST_AND_LAST)
+    keys = logged(runs["loss=sec"]) - AXES
+    assert {key for key in keys if not any(re.fullmatch(key_or_pattern, key) for key_or_pattern in drawn)} == set()
+    assert drawn - best - {"train/supervised", "val/iou/.+"} <= keys
+    assert {f"train/{term}" for term in SECLoss.TERMS} <= drawn
+    assert {panel["config"].get("xAxis", STEP) for panel in panels} == {STEP}
+    assert STEP in AXES
+    (table,) = section["runSets"]
+    assert set(table["runFeed"]["columnPinned"]) == {"run:displayName", *(f"summary:{key}" for key in best)}
