@@ -24,7 +24,6 @@ class Server:
     """Stands for ``wandb.Api`` and the service behind it."""
 
     default_entity = "me"
-    app_url = "https://wandb.test"
 
     def __init__(self) -> None:
         self.views: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -91,9 +90,9 @@ def test_the_settings_that_the_page_names_are_taken(server: Server, run: Run) ->
 
 
 def test_its_address_is_printed(server: Server, run: Run) -> None:
-    said = run("entity=my_team", "project=my_project").error
-    address = urlparse(next(word for word in said.split() if word.startswith("https://")))
-    assert address.path.strip("/") == "my_team/my_project"
+    said = run("entity=my_team", "project=my_project").said.splitlines()
+    address = urlparse(said[-2])
+    assert address.geturl().startswith(f"{wandb.setup().settings.app_url}/my_team/my_project?")
     assert [f"nw-{word}-v" for word in parse_qs(address.query)["nw"]] == [name for *_, name in server.views]
 
 

@@ -84,32 +84,36 @@ def save_dashboard(project: str, entity: str | None, group_by: Sequence[str]) ->
         raise UserError("The dashboard needs a W&B key. Log in with `wandb login`, or set WANDB_API_KEY.")
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+    from wandb_workspaces.workspaces import internal
     from wandb_workspaces.workspaces.errors import SpecVersionError
 
     try:
         owner = entity or wandb.Api().default_entity
         if owner is None:
             raise UserError("W&B does not say whom the key belongs to: name the project's owner with entity=<team>.")
-        workspace = build_dashboard(project, owner, group_by)
-        workspace._internal_name, workspace._internal_id = _saved_view(project, owner)
-        workspace.save()
+        view = build_dashboard(project, owner, group_by)._to_model()
+        view.name, view.id = _saved_view(project, owner)
+        internal.upsert_view2(view)
     except (wandb.Error, WandbApiFailedError, SpecVersionError) as error:
         raise UserError(
             f"The dashboard of {entity or 'your'}/{project} could not be saved: {error} "
             "Check the network, the key (`wandb login`) and your rights in the project."
         ) from error
-    return workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+    # Workspace.save() would draw a name, and print an address without the path of W&B's own host.
+    word = internal._internal_name_to_url_query_str(view.name)
+    print(f"{wandb.setup().settings.app_url}/{owner}/{project}?nw={word}")
+    return view.spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
 
 
 def _saved_view(project: str, entity: str) -> tuple[str, str]:
     """Return the view's name and its id, which is empty where no call has made it yet.
 
-    The name follows from the project, so that the next call finds the view; the package would draw one.
+    The name, ``nw-<word>-v``, follows from the project, so that the next call finds the view.
     """
     from wandb_workspaces.workspaces import internal
 
     word = hashlib.sha256(f"secseg {entity}/{project}".encode()).hexdigest()[:11]  # as long as W&B's own
-    name = f"nw-{word}-v"
+    name = internal._url_query_str_to_internal_name(word)
     try:
         return name, internal.get_view_dict(entity, project, word)["id"]
     except ValueError as error:
