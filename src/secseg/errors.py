@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 
 class UserError(ValueError):
@@ -25,3 +26,9 @@ def listing(items: Sequence[object], most: int = 10) -> str:
     if len(items) > most:
         lines.append(f"  ... and {len(items) - most} more")
     return "\n".join(lines)
+
+
+def require_package(what: str, package: str, install: str) -> None:
+    """Raise a UserError that says how to ``install`` ``package``, which ``what`` needs, where it is missing."""
+    if find_spec(package) is None:
+        raise UserError(f"{what} needs a package that is missing. Install it: pip install {install}")

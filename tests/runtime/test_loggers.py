@@ -4,6 +4,7 @@ import csv
 import sys
 from importlib import util
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import wandb
@@ -12,6 +13,7 @@ from secseg.callbacks import Pictures
 from secseg.errors import UserError
 from secseg.runtime.loggers import MetricsFile, build_loggers, finish_loggers
 from tests.tiny_training import TinyModule, fit
+from tests.wandb_file import read_wandb_run
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +78,7 @@ def test_an_unknown_logger_names_the_nearest(tmp_path: Path) -> None:
 
 def test_tensorboard_that_is_not_installed_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = util.find_spec
-    monkeypatch.setattr("secseg.runtime.loggers.find_spec", lambda name: None if name == "tensorboard" else find(name))
+    monkeypatch.setattr("secseg.errors.find_spec", lambda name: None if name == "tensorboard" else find(name))
     with pytest.raises(UserError, match=r"pip install 'secseg\[tensorboard\]'"):
         build_loggers({"csv": {}, "tensorboard": {}}, tmp_path, {}, "run")
 
@@ -97,8 +99,9 @@ def test_wandb_online_without_a_key_is_refused(tmp_path: Path) -> None:
         build_loggers({"wandb": {"mode": "online"}}, tmp_path, {}, "run")
 
 
-def test_a_key_in_netrc_is_seen(tmp_path: Path) -> None:
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password not-a-key\n")
+@pytest.mark.parametrize("host", ["api.wandb.ai", urlsplit(wandb.Settings().base_url).netloc])
+def test_a_key_in_netrc_is_seen(tmp_path: Path, host: str) -> None:
+    (tmp_path / ".netrc").write_text(f"machine {host} login user password not-a-key\n")
     _, logger = build_loggers({"wandb": {"project": "p"}}, tmp_path, {}, "run")
     assert logger._wandb_init["mode"] is None  # type: ignore[attr-defined]
 
@@ -134,6 +137,18 @@ def test_wandb_works_offline_without_a_key_and_a_resumed_run_keeps_its_id(tmp_pa
     assert confusion.columns == ["truth", "prediction", "share", "share with CRF"]
     assert confusion.data[:2] == [["background", "background", 0.75, 0.875], ["background", "cat", 0.25, 0.125]]
     assert len(confusion.data) == 6  # no pixel is a dog
+
+
+def test_the_wandb_summary_holds_the_best_and_the_last_miou_and_of_other_keys_the_last_value(tmp_path: Path) -> None:
+    _, logger = build_loggers({"wandb": {"mode": "offline"}}, tmp_path, {}, "run")
+    for step, value in enumerate((0.25, 0.75, 0.5)):
+        logger.log_metrics({"val/miou": value, "val/miou_crf": -value, "val/iou/cat": value}, step)
+    finish_loggers()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    summary = read_wandb_run(file).summary
+    assert summary["val/miou"] == {"max": 0.75, "last": 0.5}
+    assert summary["val/miou_crf"] == {"max": -0.25, "last": -0.5}
+    assert (summary["val/iou/cat"], summary["trainer/global_step"]) == (0.5, 2)
 
 
 def test_each_run_folder_has_its_own_wandb_id(tmp_path: Path) -> None:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import csv
 import logging
-import netrc
 import os
 import secrets
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from secseg.errors import UserError, nearest
+from secseg.errors import UserError, nearest, require_package
 from secseg.files import atomic_write, write_text
+from secseg.runtime.wandb_key import has_wandb_key
 
 log = logging.getLogger(__name__)
 
 KINDS = ("csv", "wandb", "tensorboard")
+BEST_AND_LAST = ("val/miou", "val/miou_crf")
 
 
 def build_loggers(
@@ -46,7 +45,7 @@ def build_loggers(
     if config.get("wandb") is not None:
         loggers.append(_wandb(config["wandb"], folder, run_config, run_name))
     if config.get("tensorboard") is not None:
-        _require("tensorboard", install="'secseg[tensorboard]'")
+        require_package("logger=tensorboard", "tensorboard", install="'secseg[tensorboard]'")
         loggers.append(_TensorBoard(folder, name="", version="tensorboard", **config["tensorboard"]))
     return loggers
 
@@ -59,11 +58,6 @@ def finish_loggers() -> None:
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=0 if sys.exc_info()[0] is None else 1)
-
-
-def _require(package: str, install: str) -> None:
-    if find_spec(package) is None:
-        raise UserError(f"logger={package} needs a package that is missing. Install it: pip install {install}")
 
 
 class MetricsFile(CSVLogger):
@@ -134,22 +128,34 @@ class _TensorBoard(TensorBoardLogger):
 
 
 class _Wandb(WandbLogger):
+    """Lightning's W&B logger, whose summary has the best and the last mean IoU: ``val/miou.max``, ``.last``."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        opens = self._experiment is None
+        run = super().experiment
+        if opens:
+            for key in BEST_AND_LAST:
+                run.define_metric(key, step_metric="trainer/global_step", step_sync=True, summary="max,last")
+        return run
+
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         return None  # the whole config is sent when the run opens
 
 
 def _wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str) -> WandbLogger:
-    _require("wandb", install="wandb")
+    require_package("logger=wandb", "wandb", install="wandb")
     import wandb
 
     mode = options.get("mode") or os.environ.get("WANDB_MODE") or None
-    if mode is None and not _has_wandb_key():
+    if mode is None and not has_wandb_key():
         mode = "offline"
         log.info(
             "W&B: no key found, so the run is kept offline; send it later with: wandb sync %s",
             folder / "wandb" / "offline-run-*",
         )
-    elif mode == "online" and not _has_wandb_key():
+    elif mode == "online" and not has_wandb_key():
         raise UserError(
             "logger.wandb.mode=online needs a W&B key. Log in with `wandb login`, set WANDB_API_KEY, "
             "or choose logger.wandb.mode=offline."
@@ -179,18 +185,3 @@ def _wandb_id(folder: Path) -> str:
     run_id = secrets.token_hex(4)
     write_text(path, run_id + "\n")
     return run_id
-
-
-def _has_wandb_key() -> bool:
-    """Whether W&B can log in without asking: a key in the environment, or an entry for its host in netrc."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    names = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
-    for name in names:
-        try:
-            if netrc.netrc(Path(name).expanduser()).hosts.get(host) is not None:
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False

@@ -1,0 +1,33 @@
+"""python src/dashboard.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secseg.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """
+python src/dashboard.py                                       of your own project secseg
+python src/dashboard.py entity=my_team project=my_project     a team's
+python src/dashboard.py 'group_by=[Group,decay.pos]'          a line for each study and decay, its seeds averaged
+"""
+
+
+def task(cfg: DictConfig) -> Path:
+    from secseg.config import to_plain
+    from secseg.files import write_text
+    from secseg.runtime.dashboard import save_dashboard
+
+    config = to_plain(cfg)
+    sent = save_dashboard(config["project"], config["entity"], config["group_by"])
+    folder = Path(config["run_dir"])
+    write_text(folder / "dashboard.json", sent + "\n")
+    return folder
+
+
+def main() -> None:
+    run_command("dashboard", task, EXAMPLES)
