@@ -20,8 +20,8 @@ from secseg.config import config_dir
 from secseg.data.shapes import draw_shapes
 from secseg.errors import UserError
 from secseg.export import export_checkpoint
-from secseg.files import locked
-from secseg.training import LOCK, compile_in_place, train
+from secseg.files import working_in
+from secseg.training import compile_in_place, train
 from tests.tiny_network import tiny_network
 
 TINY = [
@@ -248,7 +248,7 @@ def test_metrics_can_also_go_to_a_tensorboard_and_an_offline_wandb_run(run: Run)
 
 def test_two_processes_do_not_train_in_one_folder(run: Run) -> None:
     folder = run("trainer.max_steps=2", *QUICK)["run"]
-    with locked(folder, LOCK), pytest.raises(UserError, match=r"Another process .* writes into"):
+    with working_in(folder), pytest.raises(UserError, match=r"Another process .* writes into"):
         run("trainer.max_steps=4", "resume=auto", *QUICK)
     assert run("trainer.max_steps=4", "resume=auto", *QUICK)["trainer"].global_step == 4
 

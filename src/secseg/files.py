@@ -18,6 +18,9 @@ from secseg.errors import UserError
 
 #: Files of a run folder: what came of the run, its settings, why a job of a sweep failed, the command that it is.
 RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
+#: Held by the command that writes into a folder; what commands write there.
+WORKING = ".working"
+WRITTEN = frozenset({".ckpt", ".csv", ".html", ".json", ".md", ".npz", ".png", ".safetensors", ".txt", ".yaml", ".zip"})
 #: How the name of a sweep's job ends: the fingerprint of its settings.
 JOB = re.compile(r"-[0-9a-f]{8}$")
 
@@ -89,6 +92,19 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Hold a folder that a command writes into, and remove what a killed one left half written in it and below it.
+
+    Raises:
+        UserError: as ``locked``.
+    """
+    with locked(folder, WORKING):
+        for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            remove_leftovers(place, WRITTEN)
         yield
 
 

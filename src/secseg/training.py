@@ -25,7 +25,7 @@ from secseg.config import build, to_plain
 from secseg.crf import build_stage_crf
 from secseg.data.datamodule import ImageDataModule
 from secseg.errors import UserError
-from secseg.files import locked, remove_leftovers
+from secseg.files import working_in
 from secseg.loading import read_checkpoint
 from secseg.losses import SECLoss
 from secseg.module import SECModule
@@ -39,8 +39,6 @@ from secseg.runtime.loggers import build_loggers, finish_loggers
 from secseg.runtime.records import save_config, versions, write_results, write_versions
 
 log = logging.getLogger(__name__)
-
-LOCK = ".training"  # not that of a sweep's job, which holds its own around this
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
@@ -62,7 +60,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     weights = config["loss"]
     datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
     run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
-    with locked(run.path, LOCK) if first_process() else nullcontext():
+    with working_in(run.path) if first_process() else nullcontext():
         return _train_in(run, config, datamodule, started)
 
 
@@ -72,9 +70,6 @@ def _train_in(run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataMo
     if checkpoint is not None:
         check_checkpoint(checkpoint, module)
     if first_process():
-        for folder in (run.path, run.checkpoints, run.path / "pictures"):
-            if folder.is_dir():
-                remove_leftovers(folder, {".ckpt", ".csv", ".json", ".npz", ".png", ".txt", ".yaml", ".zip"})
         save_config(run.path, config)
         write_versions(run.path)
     try:

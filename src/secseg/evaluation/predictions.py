@@ -67,7 +67,7 @@ class ImagePredictions:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         with atomic_write(folder / MASKS) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for path in sorted(self.masks):
-                archive.writestr(path, self.masks[path])
+                archive.writestr(zipfile.ZipInfo(path), self.masks[path])  # without a date: equal masks, equal bytes
 
 
 class Counts(NamedTuple):

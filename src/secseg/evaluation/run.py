@@ -17,7 +17,7 @@ from secseg.evaluation.scores import Evaluation
 from secseg.evaluation.showing import log_evaluation
 from secseg.evaluation.tables import score_table
 from secseg.evaluation.writing import write_evaluation
-from secseg.files import sha256
+from secseg.files import sha256, working_in
 from secseg.inference import open_predictor
 from secseg.loading import find_network, read_checkpoint
 from secseg.model_file import is_safetensors
@@ -46,8 +46,13 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: for anything that the user can mend, before anything is scored.
     """
     _check(config)
-    run = Path(config["run_dir"])
     data = open_data(config)
+    run = Path(config["run_dir"])
+    with working_in(run):
+        return _evaluate_in(run, config, data)
+
+
+def _evaluate_in(run: Path, config: Mapping[str, Any], data: ImageDataModule) -> dict[str, Any]:
     save_config(run, config)
     try:
         loggers = build_loggers(config["logger"], run, config, run.name)

@@ -12,7 +12,7 @@ from secseg.config import CHOICES, build, find
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.imageset import ImageSet
 from secseg.errors import UserError, nearest
-from secseg.files import locked, sha256
+from secseg.files import sha256, working_in
 from secseg.inference import pick_device
 from secseg.localization.audit.tables import audit_table
 from secseg.localization.compare_tables import comparison_table
@@ -25,7 +25,6 @@ from secseg.runtime.records import save_config, versions, write_results
 log = logging.getLogger(__name__)
 
 STAGES = ("foreground", "background", "maps", "cues", "audit", "export")
-LOCK = ".make_cues.lock"
 BALANCES = ("none", "inverse")
 
 
@@ -60,7 +59,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
         pipeline.check_networks()
         protocol |= {"labels": data.label_source(), "classes": list(data.train_images.class_names)}
         save_config(run, config)
-        with locked(out, LOCK):
+        with working_in(out):
             results = _in_stages(pipeline)
     results["protocol"] = {**protocol, **results["protocol"]}
     results["versions"] = versions()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError
-from secseg.files import write_text
+from secseg.files import working_in, write_text
 from secseg.report.page import report_page
 from secseg.report.runs import Run, find_runs
 from secseg.report.statistics import study_rows
@@ -59,9 +59,10 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     if unfinished:
         parts += ["## Not finished, and left out", "\n".join(f"- {escaped(f'{at}: {why}')}" for at, why in unfinished)]
     parts += ["## Command", f"```\n{command}\n```"]
-    write_text(folder / "results.csv", results_csv(study))
-    write_text(folder / "report.md", "\n\n".join(parts) + "\n")
-    write_text(folder / "report.html", page)
+    with working_in(folder):
+        write_text(folder / "results.csv", results_csv(study))
+        write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+        write_text(folder / "report.html", page)
     return folder
 
 

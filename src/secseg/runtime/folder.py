@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from secseg.errors import UserError, listing
-from secseg.files import JOB
+from secseg.files import CONFIG, JOB, RESULTS
 from secseg.runtime.saved import verify_saved
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ class RunFolder:
 def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "auto"] = "never") -> RunFolder:
     """Create ``run_dir`` for a new run, or find the run to continue.
 
-    With ``resume="auto"`` a run continues in its own folder: in ``run_dir`` if that one holds checkpoints
-    already, else, where ``run_dir`` lies in a folder called ``name`` (``runs/<name>/<time>``), in the
-    neighbour whose checkpoint is the newest (jobs of sweeps left out). The fresh folder that Hydra made is then
-    removed. Where there is none, a new run starts.
+    With ``resume="auto"`` a run continues in its own folder: in ``run_dir`` if that one holds checkpoints already,
+    else, where ``run_dir`` lies in a folder called ``name`` (``runs/<name>/<time>``), in the neighbour whose checkpoint
+    is the newest (jobs of sweeps left out). The fresh folder that Hydra made is then removed. Where there is none, a
+    new run starts, also in a ``run_dir`` whose run was broken off before its first checkpoint.
 
     Raises:
         UserError: if ``run_dir`` holds something and is not to be continued, or if every checkpoint of the run to
@@ -57,7 +57,8 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
         log.info("Continuing the run in %s from %s.", found, checkpoint.name)
         return RunFolder(found, checkpoint)
     # The further processes of a distributed run enter the folder that the first one has opened.
-    if run_dir.is_dir() and first_process() and (contents := _contents(run_dir)):
+    begun = resume == "auto" and (run_dir / CONFIG).is_file() and not (run_dir / RESULTS).is_file()
+    if run_dir.is_dir() and first_process() and (contents := _contents(run_dir)) and not begun:
         raise UserError(
             f"The run folder {run_dir} exists and is not empty:\n{listing(contents)}\n"
             "Choose another run_dir= or name=, or continue that run with resume=auto."

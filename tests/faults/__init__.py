@@ -1,0 +1,1 @@
+"""A campaign of faults: kills, damaged files and full disks, in all commands."""

@@ -1,0 +1,144 @@
+"""Tries: a command meets a fault, is started again where it can be, and what it leaves is compared."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.damage import damage
+from tests.faults.forked import Ended, run
+from tests.faults.jobs import JOBS, Job, draw_world
+
+SURVIVED, CLEAR, OTHER, LOST, WRONG = "survived", "clear error", "other content", "lost", "wrong"
+VERDICTS = (SURVIVED, CLEAR, OTHER, LOST, WRONG)
+MOST_KILLS = 3  # of one command, before it may end
+
+
+@dataclass(frozen=True)
+class Try:
+    """One fault and its verdict.
+
+    - survived: what the command left in the end is what it leaves undisturbed.
+    - clear error: it said what is wrong and ended with code 1.
+    - other content: a file of the user's without a checksum was changed into another valid one, as no reader can know.
+    - lost: it crashed, hung, or cannot go on.
+    - wrong: it ended as if all were well, and left something else.
+    """
+
+    fault: str
+    job: str
+    verdict: str
+    what: str
+
+
+class Campaign:
+    """Holds the state before each command, and what each leaves undisturbed.
+
+    Args:
+        folder: for worlds; is made.
+        rng: draws the faults.
+    """
+
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self.world, self.kept, self.rng = folder / "world", folder / "kept", rng
+        self.world.mkdir(parents=True)
+        draw_world(self.world)
+        self._warm_up(folder / "warm")
+        self.usual: dict[str, dict[str, str]] = {}
+        self.seconds: dict[str, float] = {}
+        for job in JOBS:
+            shutil.copytree(self.world, self.kept / job.name)
+            ended = run(job, self.world)
+            if ended.code:
+                raise RuntimeError(f"{job.name} fails undisturbed:\n{ended.said}")
+            self.usual[job.name], self.seconds[job.name] = job.outcome(self.world), ended.seconds
+
+    def _warm_up(self, folder: Path) -> None:
+        """Run each command in this process, so that all is imported and compiled before it is forked."""
+        here = Path.cwd()
+        folder.mkdir()
+        draw_world(folder)
+        os.chdir(folder)
+        os.environ["SECSEG_CACHE"] = str(folder / "cache")
+        for job in JOBS:
+            sys.argv = [f"{job.name}.py", *job.words]
+            job.main()
+        os.chdir(here)
+
+    def kill(self, job: Job) -> Try:
+        """Kill the command at random moments, up to ``MOST_KILLS`` times, then let it end."""
+        self._restore(self.kept / job.name)
+        moments = []
+        for _ in range(self.rng.randint(1, MOST_KILLS)):
+            moments.append(self.rng.uniform(0, self.seconds[job.name]))
+            if run(job, self.world, moments[-1]).code >= 0:
+                break  # it was faster than that
+        what = "killed after " + ", ".join(f"{moment:.2f} s" for moment in moments)
+        return self._judge("kill", job, run(job, self.world), what)
+
+    def damage(self, job: Job) -> Try:
+        """Damage a file that the command reads. The training is one that was broken off."""
+        self._restore(self.kept / job.name)
+        if job.resumes:
+            run(job, self.world, self.rng.uniform(0.3, 0.9) * self.seconds[job.name])
+        files = [path for pattern in (*job.reads, *job.takes) for path in self.world.glob(pattern) if path.is_file()]
+        file = self.rng.choice([path for path in files if path.stat().st_size])
+        unknowable = any(file in self.world.glob(pattern) for pattern in job.takes)
+        way = damage(file, self.rng)
+        return self._judge("damage", job, run(job, self.world), f"{way} in {file.relative_to(self.world)}", unknowable)
+
+    def fill_disk(self, job: Job) -> Try:
+        """Run the command on a disk that becomes full, then make room and run it again."""
+        self._restore(self.kept / job.name)
+        used = sum(path.stat().st_size for path in self.world.rglob("*") if path.is_file())
+        free = self.rng.randint(0, 600_000)
+        with_disk(self.world, used + 4096 * 64 + free)
+        try:
+            first = run(job, self.world)
+            what = f"{free // 1000} kB free"
+            if first.code and not first.clear:
+                return Try("full disk", job.name, LOST, f"{what}:\n{first.said}")
+            subprocess.run(["mount", "-o", "remount,size=1g", str(self.world)], check=True)
+            return self._judge("full disk", job, run(job, self.world), what)
+        finally:
+            subprocess.run(["umount", str(self.world)], check=True)
+
+    def _restore(self, state: Path) -> None:
+        shutil.rmtree(self.world, ignore_errors=True)
+        shutil.copytree(state, self.world)
+
+    def _judge(self, fault: str, job: Job, ended: Ended, what: str, unknowable: bool = False) -> Try:
+        if ended.code == 0:
+            left = job.outcome(self.world)
+            usual = self.usual[job.name]
+            if left == usual:
+                return Try(fault, job.name, SURVIVED, what)
+            differ = sorted(path for path in left.keys() | usual.keys() if left.get(path) != usual.get(path))
+            return Try(fault, job.name, OTHER if unknowable else WRONG, f"{what}; differ: {', '.join(differ)}")
+        if ended.clear:
+            # Nothing may be left that the same command cannot go on from, unless a file was damaged.
+            return Try(fault, job.name, CLEAR if fault == "damage" else LOST, f"{what}:\n{ended.said}")
+        return Try(fault, job.name, LOST, f"{what}; code {ended.code}:\n{ended.said}")
+
+
+def with_disk(folder: Path, size: int) -> None:
+    """Move ``folder`` onto a file system in memory of ``size`` bytes."""
+    beside = folder.with_name("beside")
+    folder.rename(beside)
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    shutil.copytree(beside, folder, dirs_exist_ok=True)
+    shutil.rmtree(beside)
+
+
+FAULTS: dict[str, Callable[[Campaign, Job], Try]] = {
+    "kill": Campaign.kill,
+    "damage": Campaign.damage,
+    "full disk": Campaign.fill_disk,
+}
