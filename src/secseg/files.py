@@ -6,6 +6,7 @@ import csv
 import fcntl
 import hashlib
 import io
+import json
 import os
 import re
 import tempfile
@@ -109,6 +110,18 @@ def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
     for path in folder.glob(".*"):
         if path.suffix in suffixes and re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.stem):
             path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError, ValueError: where it cannot be read, or is no JSON; what is nested without end among them.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:

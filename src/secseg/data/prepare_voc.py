@@ -9,18 +9,17 @@ import io
 import logging
 import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import numpy as np
-from PIL import Image
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import open_cues
-from secseg.data.images import read_mask, save_mask
+from secseg.data.images import image_size, read_mask, save_mask
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write, write_text
@@ -29,6 +28,10 @@ log = logging.getLogger(__name__)
 
 AUGMENTED, OWN = MASKS
 WANTED = (PHOTOGRAPHS, OWN, LISTS[0])
+MOST = 64 * 1024**2
+"""Most bytes of a file in an archive; photographs have less than one million."""
+MOST_MAT = 1024**2
+"""Most bytes of a mask of SBD, a few thousand as a rule; packed as it is, it unpacks to a thousand times as many."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,9 @@ def check(folder: Path, sources: Sources) -> None:
         wrong = []
         for photograph, mask in zip(images.images, images.masks or (), strict=True):
             try:
-                with Image.open(photograph) as image:
-                    size = image.height, image.width
-                read_mask(mask, len(VOC_CLASSES), size)
+                read_mask(mask, len(VOC_CLASSES), image_size(photograph))
             except UserError as error:
                 wrong.append(str(error))
-            except OSError as error:
-                wrong.append(f"{photograph} is not an image ({error}).")
         if wrong:
             raise UserError(
                 f"{len(wrong)} images of {split} are damaged. Remove their files and run again:\n{listing(wrong)}"
@@ -228,6 +227,8 @@ def _sbd_mask(name: str, data: bytes) -> np.ndarray:
     """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8."""
     from scipy.io import loadmat
 
+    if len(data) > MOST_MAT:
+        raise UserError(f"The mask of {name} in the SBD archive has {len(data):,} bytes, more than any of SBD's.")
     try:
         mask = np.asarray(loadmat(io.BytesIO(data))["GTcls"][0]["Segmentation"][0])
     except Exception as error:  # SciPy raises whatever a damaged file leads it to
@@ -237,20 +238,38 @@ def _sbd_mask(name: str, data: bytes) -> np.ndarray:
     return mask
 
 
+class _Member(tarfile.TarInfo):
+    """An entry of an archive; one that claims more than any file of VOC and SBD has is refused before it is read."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        _check_size(member)
+        return member
+
+
+def _check_size(member: tarfile.TarInfo) -> None:
+    if not 0 <= member.size <= MOST:
+        raise tarfile.HeaderError(f"{member.name[:80]!r} has {member.size:,} bytes; no file of it has over {MOST:,}")
+
+
 def _contents(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
     """Yield target and content of the files in an archive that ``place`` gives a target, from name and size.
 
     Nothing is unpacked by name: links and devices are passed over, names that lead out of the archive refused.
     """
     try:
-        with tarfile.open(archive, "r|*") as tar:
+        with tarfile.open(archive, "r|*", tarinfo=_Member) as tar:
             for member in tar:
+                _check_size(member)  # of a sparse file, the size that it unpacks to is known now
                 tarfile.data_filter(member, str(archive.parent))
                 target = place(PurePosixPath(member.name), member.size) if member.isreg() else None
                 content = tar.extractfile(member) if target is not None else None
                 if target is not None and content is not None:
                     yield target, content.read()
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # tarfile and its unpackers raise whatever the damaged bytes lead to
         raise UserError(f"The archive {archive} is damaged ({error}). Remove it and run again.") from error
 
 

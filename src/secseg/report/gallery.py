@@ -132,8 +132,7 @@ class _Files:
     def open(cls, study: Study) -> _Files:
         node = study.settings[0].runs[0].config["data"]
         try:
-            data = build(node)
-            assert isinstance(data, ImageDataModule)
+            data = build(node, ImageDataModule)
             data.open_scored()
         except UserError as error:
             told = f"Without photographs and truth, whose files are not there: {error}"

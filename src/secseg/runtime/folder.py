@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from secseg.errors import UserError, listing
 from secseg.files import JOB
+from secseg.runtime.saved import load_saved
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +115,8 @@ def _damage(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             if (part := archive.testzip()) is not None:
                 return f"its part {part} does not match its checksum"
-        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        state = load_saved(path, mmap=True)
+        missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         return str(error).partition("\n")[0] or type(error).__name__
-    missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
     return f"it lacks {', '.join(missing)}" if missing else None

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from secseg.errors import UserError
+
+
+def load_saved(path: Path, map_location: Any = "cpu", mmap: bool = False) -> Any:
+    """Return what ``torch.save`` wrote; no code from the file is run.
+
+    torch stores tensors as they are. A file with packed parts is refused: few bytes of it would unpack to gigabytes.
+
+    Raises:
+        Exception: torch raises whatever damaged bytes lead to.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("it holds packed parts, which torch does not write")
+    return torch.load(path, map_location=map_location, mmap=mmap, weights_only=True)
 
 
 def read_saved(path: Path, map_location: Any = "cpu") -> Any:
@@ -19,7 +35,7 @@ def read_saved(path: Path, map_location: Any = "cpu") -> Any:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}. Check ckpt_path.")
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return load_saved(path, map_location)
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         reason = str(error).partition("\n")[0]
         raise UserError(
