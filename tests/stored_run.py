@@ -29,6 +29,7 @@ RESULTS: dict[str, Any] = {
         "with_crf": None,
     },
     "losses": {"loss": 1.0},
+    "time": {"seconds": 9.0},
     "protocol": {
         "data": "shapes",
         "steps": STEPS,

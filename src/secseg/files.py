@@ -53,13 +53,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all.
+    """Write a text in UTF-8, whole or not at all. Bytes of file names that are no UTF-8 become ``\\udc..``.
 
     Raises:
         UserError: as ``atomic_write``.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
@@ -116,10 +116,13 @@ def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        OSError, ValueError: where it cannot be read, or is no JSON; what is nested without end among them.
+        OSError, ValueError: where it cannot be read, or is no JSON; what is nested without end, or holds halves of
+            characters that no text file can hold (``\\ud800``), among them.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

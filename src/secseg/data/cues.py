@@ -99,6 +99,7 @@ class CueStore:
             names, provenance = tuple(header["names"]), dict(header["provenance"])
             if not all(isinstance(name, str) for name in names):
                 raise TypeError("a name of an image is no text")
+            "".join(names).encode()  # no halves of characters, which no file can be called
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, UserError):

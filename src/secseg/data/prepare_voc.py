@@ -189,7 +189,7 @@ def _extract_voc(archive: Path, folder: Path) -> None:
         target = folder / inside
         return None if target.is_file() and target.stat().st_size == size else target
 
-    for target, data in _contents(archive, place):
+    for target, data in files_in(archive, place):
         with atomic_write(target) as temporary:
             temporary.write_bytes(data)
 
@@ -213,8 +213,8 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
         return folder / AUGMENTED / f"{path.stem}.png" if wanted else None
 
     made = set()
-    for target, data in _contents(archive, place):
-        save_mask(_sbd_mask(target.stem, data), target, voc_palette())
+    for target, data in files_in(archive, place):
+        save_mask(sbd_mask(target.stem, data), target, voc_palette())
         made.add(target.stem)
         if len(made) % 1000 == 0:
             log.info("%d of %d", len(made), len(missing))
@@ -223,8 +223,12 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
         raise UserError(f"{archive} lacks the masks of {len(absent)} images:\n{listing(absent)}")
 
 
-def _sbd_mask(name: str, data: bytes) -> np.ndarray:
-    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8."""
+def sbd_mask(name: str, data: bytes) -> np.ndarray:
+    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8.
+
+    Raises:
+        UserError: where it cannot be read, or is no mask of VOC's classes.
+    """
     from scipy.io import loadmat
 
     if len(data) > MOST_MAT:
@@ -253,10 +257,13 @@ def _check_size(member: tarfile.TarInfo) -> None:
         raise tarfile.HeaderError(f"{member.name[:80]!r} has {member.size:,} bytes; no file of it has over {MOST:,}")
 
 
-def _contents(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
+def files_in(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
     """Yield target and content of the files in an archive that ``place`` gives a target, from name and size.
 
     Nothing is unpacked by name: links and devices are passed over, names that lead out of the archive refused.
+
+    Raises:
+        UserError: where the archive is damaged, or holds what no archive of VOC or SBD does.
     """
     try:
         with tarfile.open(archive, "r|*", tarinfo=_Member) as tar:

@@ -94,6 +94,7 @@ def read_counts(folder: Path) -> Counts:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         names, class_names = (tuple(map(str, arrays.pop(key))) for key in ("names", "class_names"))
+        "".join((*names, *class_names)).encode()  # no halves of characters, which no page can hold
         shape = (len(names), len(class_names), len(class_names))
         for variant, counts in arrays.items():
             if counts.dtype.kind not in "iu" or counts.shape != shape or counts.min(initial=0) < 0:

@@ -117,8 +117,9 @@ def _read(folder: Path) -> Run | None:
     results, config = read_training_results(folder / RESULTS), read_config(folder / CONFIG)
     if results is None or "seed" not in config:
         return None
-    if type(config["seed"]) is not int or not isinstance(config.get("data"), dict):
-        raise UserError(f"{folder / CONFIG} names no seed or no data: remove its run, or leave it out of runs=.")
+    kinds = {"seed": int, "name": str, "data": dict}
+    if wrong := [key for key, kind in kinds.items() if type(config.get(key)) is not kind]:
+        raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: mend it, or leave its run out of runs=.")
     return Run(folder, config, results)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,9 +43,10 @@ def read_config(path: Path) -> dict[str, Any]:
         for count, _ in enumerate(_values(config, 0)):
             if count > MOST_VALUES:
                 raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        json.dumps(config, ensure_ascii=False, default=str).encode()  # no halves of characters, which no page can hold
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} cannot be read ({reason}): it is damaged, or not the config of a run.") from error
+        raise UserError(f"{path} cannot be read ({reason}): mend it, or leave its run out.") from error
     return config
 
 
@@ -89,15 +91,16 @@ def _problems(results: Mapping[str, Any]) -> Iterator[str]:
     scored = protocol.get("scored") if isinstance(protocol, dict) else None
     if not isinstance(scored, list) or not scored or not all(isinstance(name, str) for name in scored):
         yield "protocol.scored: there are no names of classes"
-    times = results.get("time", {})
+    yield from (f"protocol.{key}: is not there" for key in ("val_split", "val_images") if key not in (protocol or ()))
+    times = results.get("time")
     if not isinstance(times, dict) or not all(value is None or _is_number(value) for value in times.values()):
         yield "time: not everything is a number"
     versions = results.get("versions") or {}
-    git = versions.get("git") if isinstance(versions, dict) else "none"
-    if git and not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
-        yield "versions.git: it names no commit"
-    if isinstance(versions, dict) and not isinstance(versions.get("packages", {}), dict):
-        yield "versions.packages: it has no names"
+    if not isinstance(versions, dict) or not isinstance(versions.get("packages", {}), dict):
+        yield "versions: there are no names of packages"
+    elif git := versions.get("git"):
+        if not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
+            yield "versions.git: it names no commit"
 
 
 def _is_number(value: Any) -> bool:
