@@ -28,6 +28,8 @@ RESULTS: dict[str, Any] = {
         "without_crf": {"miou": 0.512, "pixel_accuracy": 0.8, "iou": {"background": 0.9, "cat": 0.124, "dog": None}},
         "with_crf": None,
     },
+    "losses": {"loss": 1.0},
+    "time": {"seconds": 9.0},
     "protocol": {
         "data": "shapes",
         "steps": STEPS,

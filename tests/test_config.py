@@ -181,8 +181,7 @@ def test_each_optimiser_takes_a_step_with_its_schedule(node: Any, option: str) -
 @pytest.mark.parametrize("option", options("data"))
 def test_each_data_set_is_made_with_all_its_keys(node: Any, option: str, tmp_path: Path) -> None:
     settings = {**node("data", option), "root": str(tmp_path)}
-    data = build(settings, seed=3)
-    assert isinstance(data, ImageDataModule)
+    data = build(settings, ImageDataModule, seed=3)
     for key in ("train_split", "val_split", "batch_size", "workers", "mirror", "limit"):
         assert getattr(data, key) == settings[key]
 

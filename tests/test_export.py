@@ -124,7 +124,7 @@ def test_results_that_are_damaged_are_told_before_anything_is_written(tmp_path: 
     write_run(tmp_path / "run")
     for text in ("{", "[]", '{"protocol": {}}'):
         (tmp_path / "run" / "results.json").write_text(text)
-        with pytest.raises(UserError, match=r"results\.json does not hold a training's results"):
+        with pytest.raises(UserError, match=r"results\.json (does not hold a training's results|cannot be read)"):
             export_checkpoint(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

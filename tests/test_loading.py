@@ -91,6 +91,6 @@ def test_a_caffe_model_is_refused_with_the_command_that_turns_it_into_a_network(
 @pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "secseg.files.os.system", "secseg.load", ""])
 def test_a_checkpoint_that_names_other_code_as_its_network_is_refused(tmp_path: Path, part: str, target: str) -> None:
     write_run(tmp_path / "run", **{part: {"_target_": target, "command": f"touch {tmp_path / 'ran'}"}})
-    with pytest.raises(UserError, match=r"is not allowed|which is none"):
+    with pytest.raises(UserError, match=r"is not allowed|is no "):
         secseg.load(tmp_path / "run")
     assert not (tmp_path / "ran").exists()

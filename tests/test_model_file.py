@@ -118,8 +118,11 @@ def change(*keys: str, to: Any) -> Change:
         (change("backbone", "head", "colour", to="red"), "colour=red"),
         (change("backbone", "trunk", "model", to="resnet5000"), "timm has no model"),
         (change("backbone", "trunk", "_target_", to="torch.nn.Identity"), "only what is in secseg"),
-        (change("backbone", "trunk", "_target_", to="secseg.networks.head.LargeFOVHead"), "which is none"),
-        (change("backbone", "head", "_target_", to="secseg.files.os.system"), "which is none"),
+        (
+            change("backbone", "trunk", "_target_", to="secseg.networks.head.LargeFOVHead"),
+            "is no (Trunk|LargeFOV)",
+        ),
+        (change("backbone", "head", "_target_", to="secseg.files.os.system"), "is no (Trunk|LargeFOV)"),
         (change("backbone", "head", "_target_", to="secseg.nowhere"), "cannot be found"),
         (change("backbone", "head", "_target_", to=None), "nothing is not allowed"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,6 +42,9 @@ WHOLE_NUMBERS = {  # the least legal value of each
     "trainer.num_nodes": 1,
     "evaluation.pictures": 0,
 }
+
+
+Kind = TypeVar("Kind")
 
 
 def config_dir() -> Path:
@@ -92,11 +95,14 @@ def what_is_computed(config: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def find(target: str, packages: Sequence[str] = PACKAGES) -> Any:
-    """Return the class or function that is called ``target``, with its module's name before it.
+def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> type[Kind]:
+    """Return the class that is called ``target``, with its module's name before it; nothing is made or called.
+
+    A stored config can name anything. A module's attributes lead out of its package (``torch.os.system``), so what is
+    found has to be a class of the wanted kind.
 
     Raises:
-        UserError: for one outside ``packages``, or one that does not exist.
+        UserError: for one outside ``packages``, one that does not exist, or another kind of thing.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import get_object
@@ -104,21 +110,29 @@ def find(target: str, packages: Sequence[str] = PACKAGES) -> Any:
     if target.split(".")[0] not in packages:
         raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(packages)}.")
     try:
-        return get_object(target)
+        made = get_object(target)
     except (ImportError, AttributeError, ValueError, InstantiationException) as error:
         raise UserError(f"_target_={target} cannot be found: {error}") from error
+    if not (isinstance(made, type) and issubclass(made, kind)):
+        raise UserError(f"_target_={target} is no {kind.__name__}, which is needed here; nothing of it was run.")
+    return made
 
 
-def build(node: Mapping[str, Any], **extra: Any) -> Any:
+def build(node: Mapping[str, Any], kind: type[Kind], **extra: Any) -> Kind:
     """Make the object that ``node`` describes with ``_target_``, the other keys and ``extra`` as its arguments.
 
+    Args:
+        node: from ``conf/``, or from the config that a run or a network stored.
+        kind: the class that it has to be of.
+        extra: further arguments.
+
     Raises:
-        UserError: for a target outside the allowed packages, one that does not exist, arguments that it refuses, or
-            whatever UserError the object raises itself, unchanged.
+        UserError: for a target that is not of that kind or outside the allowed packages, one that does not exist,
+            arguments that it refuses, or whatever UserError the object raises itself, unchanged.
     """
     options = {str(key): value for key, value in node.items()}
     target = str(options.pop("_target_", ""))
-    make = find(target)
+    make = find(target, kind)
     try:
         return make(**options, **extra)
     except UserError:

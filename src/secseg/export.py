@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from secseg.model_file import NAME, StoredNetwork, write_model
 from secseg.networks import SegmentationNet, build_network
 from secseg.networks.caffe import import_caffe, read_caffe
 from secseg.runtime.records import versions
+from secseg.runtime.stored import read_training_results
 
 CARD = "README.md"
 
@@ -41,9 +41,12 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     checkpoint = read_checkpoint(file)
     stored = stored_in_checkpoint(checkpoint, file)
     network = build_stored(stored, f"checkpoint {file}")
-    config, step = checkpoint["secseg"]["config"], checkpoint["global_step"]
+    config, step = checkpoint["secseg"]["config"], checkpoint.get("global_step", 0)
     results = read_results(file)
-    training = describe_training(config, step, None if results is None else results["protocol"])
+    try:
+        training = describe_training(config, step, None if results is None else results["protocol"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"The config in the checkpoint {file} is not that of a training ({error!r}).") from error
     unmeasured = "No figure was measured on these weights: the run left no results."
     if results is not None and results["protocol"]["steps"] != step:
         measured_at, results = results["protocol"]["steps"], None
@@ -117,11 +120,9 @@ def read_results(checkpoint: Path) -> dict[str, Any] | None:
     path = checkpoint.parent.parent / RESULTS
     if checkpoint.parent.name != "checkpoints" or not path.is_file():
         return None
-    try:
-        results = json.loads(path.read_text("utf-8"))
-        results["protocol"]["steps"], results["figures"]["without_crf"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise UserError(f"{path} does not hold a training's results ({error!r}). Mend it, or move it away.") from error
+    results = read_training_results(path)
+    if results is None or "steps" not in results["protocol"]:
+        raise UserError(f"{path} does not hold a training's results. Mend it, or move it away.")
     return results
 
 

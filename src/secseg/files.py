@@ -6,6 +6,7 @@ import csv
 import fcntl
 import hashlib
 import io
+import json
 import os
 import re
 import tempfile
@@ -55,13 +56,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all.
+    """Write a text in UTF-8, whole or not at all. Bytes of file names that are no UTF-8 become ``\\udc..``.
 
     Raises:
         UserError: as ``atomic_write``.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
@@ -125,6 +126,21 @@ def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
     for path in folder.glob(".*"):
         if path.suffix in suffixes and re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.stem):
             path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError, ValueError: where it cannot be read, or is no JSON; what is nested without end, or holds halves of
+            characters that no text file can hold (``\\ud800``), among them.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:

@@ -15,7 +15,7 @@ from secseg.model_file import NAME, StoredNetwork, describe, is_safetensors, rea
 from secseg.networks import LargeFOVHead, SegmentationNet, TrunkNet, build_network
 from secseg.networks.base import Trunk
 from secseg.networks.caffe import SUFFIX
-from secseg.networks.weights import check_state_dict
+from secseg.networks.weights import check_state_dict, is_state_dict
 from secseg.runtime.saved import read_saved
 
 _PREFIX = "network."
@@ -39,6 +39,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a training checkpoint of secseg{_kind(checkpoint)}. Give one from a run's checkpoints "
             "folder."
         )
+    record = checkpoint["secseg"]
+    if not (
+        is_state_dict(checkpoint["state_dict"]) and isinstance(record, dict) and isinstance(record.get("config"), dict)
+    ):
+        raise UserError(f"The checkpoint {path} is damaged: its weights or its config are none. Take another one.")
     return checkpoint
 
 
@@ -46,7 +51,7 @@ def _kind(content: Any) -> str:
     """Say what else a file of ``torch.save`` is, as far as it can be told."""
     if isinstance(content, dict) and "state_dict" in content:
         return " but another program's"
-    if isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values()):
+    if content and is_state_dict(content):
         return " but a state dict: weights alone, without the network that they belong to"
     return f" (it holds a {type(content).__name__})"
 
@@ -97,7 +102,7 @@ def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwor
         if name.startswith(_PREFIX)
     }
     record = checkpoint["secseg"]
-    return describe(record["config"]["backbone"], record["class_names"], state, path)
+    return describe(record["config"].get("backbone"), record.get("class_names"), state, path)
 
 
 def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
@@ -123,9 +128,10 @@ def check_parts(node: Mapping[str, Any], head: type, what: str) -> None:
     """
     for part, kind in (("trunk", Trunk), ("head", head)):
         target = str(node[part].get("_target_", ""))
-        made = find(target, ("secseg",))
-        if not (isinstance(made, type) and issubclass(made, kind)):
-            raise UserError(f"The {what} names {target} as its {part}, which is none. Do not trust this file.")
+        try:
+            find(target, kind, ("secseg",))
+        except UserError as error:
+            raise UserError(f"The {what} names no {part} of ours: {error} Do not trust this file.") from error
 
 
 def build_checked(make: Callable[[], Network], state: dict[str, Tensor], what: str) -> Network:
@@ -137,8 +143,10 @@ def build_checked(make: Callable[[], Network], state: dict[str, Tensor], what: s
     try:
         with torch.device("meta"):
             wanted = make().state_dict()
-    except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
-        raise UserError(f"The {what} describes a network that cannot be built: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # options of any type, sizes that no tensor can have
+        raise UserError(f"The {what} describes a network that cannot be built: {error!r}") from error
     check_state_dict(state, wanted, what)
     other = [name for name, tensor in wanted.items() if state[name].dtype != tensor.dtype]
     if other:

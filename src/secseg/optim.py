@@ -94,8 +94,7 @@ def build_optimizer(
         optim["bias_decay"],
         optim["classifier_lr"],
     )
-    optimizer = build(node, params=groups)
-    assert isinstance(optimizer, Optimizer)
+    optimizer = build(node, Optimizer, params=groups)
     schedule = optim["schedule"]
     return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, steps, **schedule))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.patches import Patch
 
 from secseg.data.classes import VOID
 from secseg.files import atomic_write
+from secseg.runtime.stored import read_metrics
 from secseg.visualize import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, hex_colour, over_grey
 
 TERM_COLOURS = {
@@ -76,8 +76,7 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
 
 def curves(metrics_csv: Path) -> Figure:
     """Draw the terms of the loss and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``."""
-    with Path(metrics_csv).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_metrics(metrics_csv)
     figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     terms, scores = figure.subplots(1, 2)
@@ -127,7 +126,7 @@ def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:
 
 
 def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(float(row["step"]), float(row[key])) for row in rows if row.get(key) and row.get("step")]
+    pairs = [(float(row["step"]), float(row[key])) for row in rows if key in row and "step" in row]
     steps, values = np.array(pairs).reshape(-1, 2).T
     return steps, values
 

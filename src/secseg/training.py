@@ -55,8 +55,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     config = without_unused_terms(to_plain(cfg))
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    datamodule = build(config["data"], seed=config["seed"])
-    assert isinstance(datamodule, ImageDataModule)
+    datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
     weights = config["loss"]
     datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
     run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import image_size
@@ -73,7 +73,9 @@ def check_archive(archive_path: Path, ids: Sequence[str], photographs: Sequence[
                 content = tar.extractfile(member) if member.isreg() and member.name in places else None
                 wrong = ["no mask of the list"] if content is None else _faults(content.read(), places[member.name])
                 problems += [f"{member.name}: {fault}" for fault in wrong]
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"The archive {archive_path} cannot be read ({error}). Write it again.") from error
     if problems:
         raise UserError(
@@ -85,7 +87,7 @@ def _faults(png: bytes, photograph: Path) -> Iterator[str]:
     try:
         image = Image.open(io.BytesIO(png), formats=["PNG"])
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Pillow raises whatever the damaged bytes lead to
         yield f"not a whole PNG ({error})"
         return
     if image.mode != "P":

@@ -78,7 +78,7 @@ def test_a_file_that_is_no_image_and_one_that_is_absent_are_named(tmp_path: Path
 
 
 def test_a_photograph_that_may_not_be_read_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Image, "open", refuse)

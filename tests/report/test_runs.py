@@ -74,7 +74,7 @@ def test_runs_of_other_commands_and_hidden_folders_are_passed_over(
 def test_a_damaged_file_is_named(file: str, text: str, truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     write_run(tmp_path / "run", (), truths)
     (tmp_path / "run" / file).write_text(text)
-    with pytest.raises(UserError, match=r"run cannot be read .*remove it, or leave it out"):
+    with pytest.raises(UserError, match=rf"{file} cannot be read .*leave its run out"):
         find_runs(str(tmp_path))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from secseg.errors import UserError
-from secseg.runtime.folder import open_run_folder
+from secseg.runtime.folder import RunFolder, open_run_folder
 
 
 def _checkpoint(run: Path, name: str = "last.ckpt", time: int = 1_000_000) -> Path:
@@ -36,9 +36,19 @@ def test_a_new_run_gets_its_folder_also_where_hydra_made_it_before(tmp_path: Pat
 
 @pytest.mark.parametrize("resume", ["never", "auto"])
 def test_a_run_folder_that_holds_something_is_refused_with_the_mend(resume: str, tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").touch()
-    with pytest.raises(UserError, match=r"(?s)exists and is not empty.*config\.yaml.*resume=auto"):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"(?s)exists and is not empty.*notes\.txt.*resume=auto"):
         open_run_folder(tmp_path, "sec", resume)  # type: ignore[arg-type]
+
+
+def test_resume_auto_begins_anew_in_the_folder_of_a_run_that_was_broken_off_before_its_first_checkpoint(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert open_run_folder(tmp_path, "sec", "auto") == RunFolder(tmp_path)
+    (tmp_path / "results.json").touch()
+    with pytest.raises(UserError, match="not empty"):  # a finished run, whose checkpoints were removed
+        open_run_folder(tmp_path, "sec", "auto")
 
 
 def test_a_run_folder_with_checkpoints_is_refused_without_resume(tmp_path: Path) -> None:

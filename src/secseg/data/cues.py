@@ -99,12 +99,20 @@ class CueStore:
                     "Give a file written by make_cues.py or the official localization_cues.pickle."
                 )
             names, provenance = tuple(header["names"]), dict(header["provenance"])
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError("a name of an image is no text")
+            "".join(names).encode()  # no halves of characters, which no file can be called
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"The cue file {path} is damaged ({error}). Make or fetch it again.") from error
-        if maps.ndim != 3 or labels.ndim != 2 or not len(set(names)) == len(names) == len(maps) == len(labels):
+        if (
+            maps.ndim != 3
+            or labels.ndim != 2
+            or not maps.size
+            or not len(set(names)) == len(names) == len(maps) == len(labels)
+        ):
             raise UserError(
                 f"The cue file {path} is damaged: {len(names)} names, maps {maps.shape}, labels {labels.shape}. "
                 "Make or fetch it again."

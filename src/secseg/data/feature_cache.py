@@ -96,13 +96,19 @@ class FeatureCache:
     def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
         """Return the features, a list of (c, h, w) float16."""
         with self._open(image) as file:
-            levels = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
-            return [file.get_slice(key)[int(mirrored)] for key in levels]
+            names = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
+            levels = [file.get_slice(key)[int(mirrored)] for key in names]
+            if not levels or any(level.dtype != torch.float16 or level.ndim != 3 for level in levels):
+                raise ValueError("it does not hold features (c, h, w) in half precision")
+            return levels
 
     def read_input(self, image: Path) -> Tensor:
         """Return the resized image (3, S, S) uint8, never mirrored. It is mapped: what is not used is not read."""
         with self._open(image) as file:
-            return file.get_tensor("image")
+            resized = file.get_tensor("image")
+            if resized.dtype != torch.uint8 or resized.shape != (3, self.input_size, self.input_size):
+                raise ValueError(f"its image is {resized.dtype} {tuple(resized.shape)}")
+            return resized
 
     @contextmanager
     def _open(self, image: Path) -> Iterator[Any]:
@@ -113,7 +119,7 @@ class FeatureCache:
                 self._verified.add(path)
             with safe_open(path, framework="pt") as file:
                 yield file
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ValueError, IndexError) as error:
             raise UserError(
                 f"The cached features of {image} cannot be read: {error}. Delete {path} and start again."
             ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from secseg.data.classes import VOID
 from secseg.errors import UserError
 from secseg.files import atomic_write
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+"""What is read. Pillow knows many more, whatever a file is called, and hands some to other programs (EPS)."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -97,18 +102,23 @@ def palette_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
     return image
 
 
-def _open(path: str | Path, pixels: bool = True) -> Image.Image:
-    """Open an image file, and decode its pixels."""
+@contextmanager
+def _open(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
+    """Open an image file, and decode its pixels; what fails while it is open is told as damage, too."""
     try:
-        image = Image.open(path)
-        if pixels:
-            image.load()
+        with Image.open(path, formats=FORMATS) as image:
+            if pixels:
+                image.load()
+            yield image
+    except UserError:
+        raise
     except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not an image, or its head is damaged. Fetch it again.") from error
+        raise UserError(
+            f"{path} is not an image, or its head is damaged. Fetch it again; the formats are {', '.join(FORMATS)}."
+        ) from error
     except FileNotFoundError as error:
         raise UserError(f"There is no image at {path}.") from error
     except PermissionError as error:
         raise UserError(f"The image {path} may not be read: you lack the permission.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises whatever the damaged bytes lead to
         raise UserError(f"The image {path} is truncated or damaged ({error}). Fetch it again.") from error
-    return image

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,7 @@ def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
     table = LabelTable(path)
     try:
         entries: Any = json.loads(text, object_pairs_hook=_Pairs)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"Cannot read the labels in {path}: {error}.") from error
     if not isinstance(entries, _Pairs):
         raise UserError(f'{path} is not of the form {{"image": ["label", ...], ...}}: it holds no names of images.')
@@ -223,4 +224,4 @@ def _by_cell(
 
 
 def _repeated(names: Sequence[str]) -> list[str]:
-    return sorted({name for name in names if name and names.count(name) > 1})
+    return sorted(name for name, count in Counter(names).items() if name and count > 1)

@@ -69,12 +69,13 @@ def numbered(table: LabelTable, class_names: Sequence[str]) -> tuple[Labels, lis
     """
     numbers = {name: number for number, name in enumerate(class_names)}
     labels: Labels = {}
-    problems = []
+    problems: list[str] = []
     for name, words in table.words.items():
         found = [_number(word, numbers) for word in words]
         for word, number in zip(words, found, strict=True):
             if number is None:
-                problems.append(f"{table.places[name]}, {name}: {word!r} is no class.{_near(word, class_names)}")
+                near = _near(word, class_names) if len(problems) < 10 else ""  # what is listed of them
+                problems.append(f"{table.places[name]}, {name}: {word[:80]!r} is no class.{near}")
         labels[name] = tuple(sorted({number for number in found if number}))
     return labels, problems
 
@@ -124,4 +125,4 @@ def _near(word: str, class_names: Sequence[str]) -> str:
 def _number(word: str, numbers: Mapping[str, int]) -> int | None:
     if word in numbers:
         return numbers[word]
-    return int(word) if word.isdecimal() and int(word) < len(numbers) else None
+    return int(word) if word.isdecimal() and len(word) < 10 and int(word) < len(numbers) else None

@@ -25,6 +25,7 @@ from secseg.errors import UserError, listing
 GRID = (41, 41)
 ID_LIST = "input_list.txt"
 """The file beside the pickle that says which image has which number."""
+_NUMBER = re.compile(r"\d{1,9}")
 LIMIT = 2 * 1024**3
 """Most bytes that the file may unpack to; the official one has 104 MB."""
 
@@ -92,7 +93,7 @@ def read_id_list(path: str | Path) -> dict[int, str]:
         match line.strip().rsplit(maxsplit=1):
             case []:
                 continue
-            case [file, number] if number.isdecimal() and int(number) not in ids:
+            case [file, number] if _NUMBER.fullmatch(number) and int(number) not in ids and PurePosixPath(file).name:
                 ids[int(number)] = str(PurePosixPath(file).with_suffix(""))
             case _:
                 wrong.append(f"line {count}: {line[:80]!r}")
@@ -195,7 +196,7 @@ def _split(path: Path, content: dict[Any, Any]) -> tuple[dict[int, np.ndarray], 
     parts: dict[str, dict[int, np.ndarray]] = {"labels": {}, "cues": {}}
     wrong = []
     for key, entry in content.items():
-        found = re.fullmatch(r"(\d{1,9})_(labels|cues)", key) if isinstance(key, str) else None
+        found = re.fullmatch(rf"({_NUMBER.pattern})_(labels|cues)", key) if isinstance(key, str) else None
         value = getattr(entry, "value", None)
         if found is None or value is None:
             wrong.append(f"{str(key)[:60]!r}: {type(entry).__name__.strip('_').lower()}")

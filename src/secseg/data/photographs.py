@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from secseg.errors import UserError
+from secseg.errors import UserError, listing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Files that are taken from a folder; upper case counts as lower case."""
@@ -28,7 +28,7 @@ def photographs_below(folder: Path, passed_over: Callable[[Path], bool] = lambda
         passed_over: tells other subfolders that are.
 
     Raises:
-        UserError: if a folder may not be read.
+        UserError: if a folder may not be read, or with all names that are not UTF-8.
     """
 
     def refuse(error: OSError) -> None:
@@ -38,7 +38,17 @@ def photographs_below(folder: Path, passed_over: Callable[[Path], bool] = lambda
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and not passed_over(Path(place, name))]
         found += [Path(place, name) for name in files if is_photograph(name)]
+    if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if not _is_text(str(path))]:
+        raise UserError(f"{len(odd)} photographs have names that are not UTF-8. Rename them:\n{listing(odd)}")
     return [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in found]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def name_of(cell: str) -> str:

@@ -9,18 +9,17 @@ import io
 import logging
 import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import numpy as np
-from PIL import Image
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import open_cues
-from secseg.data.images import read_mask, save_mask
+from secseg.data.images import image_size, read_mask, save_mask
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write, write_text
@@ -29,6 +28,10 @@ log = logging.getLogger(__name__)
 
 AUGMENTED, OWN = MASKS
 WANTED = (PHOTOGRAPHS, OWN, LISTS[0])
+MOST = 64 * 1024**2
+"""Most bytes of a file in an archive; photographs have less than one million."""
+MOST_MAT = 1024**2
+"""Most bytes of a mask of SBD, a few thousand as a rule; packed as it is, it unpacks to a thousand times as many."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,9 @@ def check(folder: Path, sources: Sources) -> None:
         wrong = []
         for photograph, mask in zip(images.images, images.masks or (), strict=True):
             try:
-                with Image.open(photograph) as image:
-                    size = image.height, image.width
-                read_mask(mask, len(VOC_CLASSES), size)
+                read_mask(mask, len(VOC_CLASSES), image_size(photograph))
             except UserError as error:
                 wrong.append(str(error))
-            except OSError as error:
-                wrong.append(f"{photograph} is not an image ({error}).")
         if wrong:
             raise UserError(
                 f"{len(wrong)} images of {split} are damaged. Remove their files and run again:\n{listing(wrong)}"
@@ -190,7 +189,7 @@ def _extract_voc(archive: Path, folder: Path) -> None:
         target = folder / inside
         return None if target.is_file() and target.stat().st_size == size else target
 
-    for target, data in _contents(archive, place):
+    for target, data in files_in(archive, place):
         with atomic_write(target) as temporary:
             temporary.write_bytes(data)
 
@@ -214,8 +213,8 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
         return folder / AUGMENTED / f"{path.stem}.png" if wanted else None
 
     made = set()
-    for target, data in _contents(archive, place):
-        save_mask(_sbd_mask(target.stem, data), target, voc_palette())
+    for target, data in files_in(archive, place):
+        save_mask(sbd_mask(target.stem, data), target, voc_palette())
         made.add(target.stem)
         if len(made) % 1000 == 0:
             log.info("%d of %d", len(made), len(missing))
@@ -224,10 +223,16 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
         raise UserError(f"{archive} lacks the masks of {len(absent)} images:\n{listing(absent)}")
 
 
-def _sbd_mask(name: str, data: bytes) -> np.ndarray:
-    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8."""
+def sbd_mask(name: str, data: bytes) -> np.ndarray:
+    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8.
+
+    Raises:
+        UserError: where it cannot be read, or is no mask of VOC's classes.
+    """
     from scipy.io import loadmat
 
+    if len(data) > MOST_MAT:
+        raise UserError(f"The mask of {name} in the SBD archive has {len(data):,} bytes, more than any of SBD's.")
     try:
         mask = np.asarray(loadmat(io.BytesIO(data))["GTcls"][0]["Segmentation"][0])
     except Exception as error:  # SciPy raises whatever a damaged file leads it to
@@ -237,20 +242,41 @@ def _sbd_mask(name: str, data: bytes) -> np.ndarray:
     return mask
 
 
-def _contents(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
+class _Member(tarfile.TarInfo):
+    """An entry of an archive; one that claims more than any file of VOC and SBD has is refused before it is read."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        _check_size(member)
+        return member
+
+
+def _check_size(member: tarfile.TarInfo) -> None:
+    if not 0 <= member.size <= MOST:
+        raise tarfile.HeaderError(f"{member.name[:80]!r} has {member.size:,} bytes; no file of it has over {MOST:,}")
+
+
+def files_in(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
     """Yield target and content of the files in an archive that ``place`` gives a target, from name and size.
 
     Nothing is unpacked by name: links and devices are passed over, names that lead out of the archive refused.
+
+    Raises:
+        UserError: where the archive is damaged, or holds what no archive of VOC or SBD does.
     """
     try:
-        with tarfile.open(archive, "r|*") as tar:
+        with tarfile.open(archive, "r|*", tarinfo=_Member) as tar:
             for member in tar:
+                _check_size(member)  # of a sparse file, the size that it unpacks to is known now
                 tarfile.data_filter(member, str(archive.parent))
                 target = place(PurePosixPath(member.name), member.size) if member.isreg() else None
                 content = tar.extractfile(member) if target is not None else None
                 if target is not None and content is not None:
                     yield target, content.read()
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # tarfile and its unpackers raise whatever the damaged bytes lead to
         raise UserError(f"The archive {archive} is damaged ({error}). Remove it and run again.") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,8 @@ from secseg.files import atomic_write
 from secseg.metrics import SegmentationScore
 
 COUNTS, MASKS = "val_counts.npz", "val_masks.zip"
+LIMIT = 2 * 1024**3
+"""Most bytes that the counts, or a mask, may unpack to; those of 5,000 images and 81 classes have 0.3 GB."""
 
 
 class ImagePredictions:
@@ -88,10 +89,17 @@ def read_counts(folder: Path) -> Counts:
     if not path.is_file():
         return Counts()
     try:
+        with zipfile.ZipFile(path) as archive:
+            _check_size(sum(member.file_size for member in archive.infolist()))
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         names, class_names = (tuple(map(str, arrays.pop(key))) for key in ("names", "class_names"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        "".join((*names, *class_names)).encode()  # no halves of characters, which no page can hold
+        shape = (len(names), len(class_names), len(class_names))
+        for variant, counts in arrays.items():
+            if counts.dtype.kind not in "iu" or counts.shape != shape or counts.min(initial=0) < 0:
+                raise ValueError(f"{variant} is no count of {shape}")
+    except Exception as error:  # NumPy and zipfile raise whatever the damaged bytes lead to
         raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error
     return Counts(names, class_names, arrays)
 
@@ -109,10 +117,19 @@ def read_predicted(folder: Path, variant: str, names: Sequence[str]) -> dict[str
         with zipfile.ZipFile(path) as archive:
             there = set(archive.namelist())
             files = {name: f"{variant}/{name}.png" for name in names}
-            return {
-                name: np.asarray(Image.open(io.BytesIO(archive.read(file))))
-                for name, file in files.items()
-                if file in there
-            }
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            return {name: _mask(archive, file) for name, file in files.items() if file in there}
+    except Exception as error:  # Pillow and zipfile raise whatever the damaged bytes lead to
         raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error
+
+
+def _mask(archive: zipfile.ZipFile, file: str) -> np.ndarray:
+    _check_size(archive.getinfo(file).file_size)
+    image = Image.open(io.BytesIO(archive.read(file)), formats=["PNG"])
+    if image.mode not in ("P", "L"):
+        raise ValueError(f"{file} holds colours, not class numbers")
+    return np.array(image, np.uint8)
+
+
+def _check_size(size: int) -> None:
+    if size > LIMIT:
+        raise ValueError(f"it unpacks to {size:,} bytes, more than {LIMIT:,}")

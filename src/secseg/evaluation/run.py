@@ -100,9 +100,7 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
         if node is None:
             raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
-    data = build({**node, **{key: value for key, value in given.items() if value is not None}})
-    if not isinstance(data, ImageDataModule):
-        raise UserError(f"data: {node.get('_target_')} is no data module of secseg.")
+    data = build({**node, **{key: value for key, value in given.items() if value is not None}}, ImageDataModule)
     data.open_scored()
     return data
 

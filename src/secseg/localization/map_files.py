@@ -110,11 +110,15 @@ def read_maps(
     try:
         verify(path)
         arrays = load_file(path)
-        own, own_scores = arrays["maps"], arrays["scores"]
+        own, own_scores, saliency = arrays["maps"], arrays["scores"], arrays["saliency"]
+        floats = all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (own, own_scores, saliency))
+        fitting = own.shape == (len(labels), *saliency.shape) and own_scores.shape == own.shape[:1]
+        if not (floats and fitting and saliency.ndim == 2 and saliency.size):
+            raise ValueError(f"maps {own.shape}, scores {own_scores.shape}, saliency {saliency.shape}")
         maps, scores = np.zeros((classes, *own.shape[1:]), np.float32), np.zeros(classes, np.float32)
         at = [number - 1 for number in labels]
         maps[at], scores[at] = own, own_scores
-        return maps, scores, arrays["saliency"].astype(np.float32)
+        return maps, scores, saliency.astype(np.float32)
     except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
         raise UserError(
             f"The maps {path} cannot be read ({error}). Remove the file and run stage=maps again."

@@ -13,7 +13,7 @@ from torch import Tensor
 from secseg.config import build
 from secseg.errors import UserError
 from secseg.localization.heads import ScoreHead
-from secseg.networks.base import TrunkNet
+from secseg.networks.base import Trunk, TrunkNet
 
 
 class LocalizationNet(TrunkNet):
@@ -80,8 +80,8 @@ def build_localization_net(
         UserError: for settings or weights that do not fit.
     """
     with _named(key):
-        trunk = build(node["trunk"], load=weights)
-        head = build(node["head"], in_channels=sum(trunk.channels), num_classes=len(class_names))
+        trunk = build(node["trunk"], Trunk, load=weights)
+        head = build(node["head"], ScoreHead, in_channels=sum(trunk.channels), num_classes=len(class_names))
         return LocalizationNet(trunk, head, class_names, node["freeze"], node["input_size"])
 
 

@@ -45,9 +45,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     run = Path(config["run_dir"])
     if config.get("data") is None:
         return _audit_alone(config, run)
-    data = build(config["data"], seed=config["seed"])
-    if not isinstance(data, ImageDataModule):
-        raise UserError(f"data: {config['data'].get('_target_')} is no data module of secseg.")
+    data = build(config["data"], ImageDataModule, seed=config["seed"])
     data.open_train()
     protocol = {"data": data.title, "images": data.train_images.title, "count": len(data.train_images.names)}
     if config["cue_file"] is not None:
@@ -198,7 +196,7 @@ def _cues(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _networks(localization: Mapping[str, Any]) -> Iterator[str]:
     head = localization["foreground"]["network"]["head"]
-    if find(head["_target_"]).maps is ScoreHead.maps:
+    if find(head["_target_"], ScoreHead).maps is ScoreHead.maps:
         yield (
             f"localization.foreground.network.head: a {head['_target_'].rpartition('.')[2]} has no class activation "
             "maps. Give _target_=secseg.localization.heads.ActivationMapHead."

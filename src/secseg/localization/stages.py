@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError
-from secseg.files import write_text
+from secseg.files import read_json, write_text
 from secseg.localization.changes import STARTED, differences, digest, fingerprint
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def plain(value: Any) -> Any:
 def _read(path: Path) -> Any:
     """Return what a file of ours holds; None where it is missing or damaged."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from secseg.config import build
-from secseg.networks.base import TrunkNet
+from secseg.networks.base import Trunk, TrunkNet
 from secseg.networks.head import LargeFOVHead
 
 
@@ -40,8 +40,8 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
     Raises:
         UserError: for settings or weights that do not fit.
     """
-    trunk = build(backbone["trunk"], load=weights)
-    head = build(backbone["head"], in_channels=sum(trunk.channels), num_classes=len(class_names))
+    trunk = build(backbone["trunk"], Trunk, load=weights)
+    head = build(backbone["head"], LargeFOVHead, in_channels=sum(trunk.channels), num_classes=len(class_names))
     if (first := trunk.head_weights()) is not None:
         state = head.state_dict()
         misfits = [name for name, value in first.items() if name not in state or state[name].shape != value.shape]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secseg.errors import UserError, listing
 from secseg.files import sha256
+from secseg.runtime.saved import load_saved
 
 
 def check_state_dict(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
@@ -33,6 +34,18 @@ def check_state_dict(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
         )
 
 
+def is_state_dict(content: Any) -> bool:
+    """Whether what a file holds is names and dense tensors; sparse, quantized or sizeless ones have no place here."""
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type != "meta"
+        and not value.is_quantized
+        for name, value in content.items()
+    )
+
+
 def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tensor]:
     """Read a state dict (``.safetensors``, or a file of ``torch.save``), without running code from it.
 
@@ -53,13 +66,13 @@ def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tenso
             from safetensors.torch import load_file
 
             return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = load_saved(path)
     except Exception as error:  # torch and safetensors raise whatever the damaged bytes lead to
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"The weights file {path} cannot be read: {reason}. It is damaged, or holds more than weights."
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not is_state_dict(state):
         raise UserError(f"{path} is not a state dict (name to tensor). Give the file of the weights alone.")
     return dict(state)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from secseg.config import flatten
 from secseg.errors import UserError, listing
-from secseg.files import locked, remove_leftovers, write_text
+from secseg.files import locked, read_json, remove_leftovers, write_text
 from secseg.prediction.sources import Photograph
 
 RECORD = "predict.json"
@@ -100,7 +100,7 @@ class MaskFolder:
     def _record(self) -> dict[str, Any] | None:
         path = self.path / RECORD
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = read_json(path)
             return {"settings": dict(record["settings"]), "replaces_older": bool(record["replaces_older"])}
         except FileNotFoundError:
             return None

@@ -40,8 +40,11 @@ def read_probabilities(path: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
         UserError: if the file is missing, damaged or another one.
     """
     try:
-        with np.load(path) as file:
-            return file["probs"].astype(np.float32) / LEVELS, tuple(map(str, file["class_names"]))
+        with np.load(path, allow_pickle=False) as file:
+            probs, names = file["probs"], tuple(map(str, file["class_names"]))
+        if probs.dtype != np.uint8 or probs.ndim != 3 or len(names) != len(probs):
+            raise ValueError(f"probabilities {probs.dtype} {probs.shape} of {len(names)} classes")
+        return probs.astype(np.float32) / LEVELS, names
     except FileNotFoundError as error:
         raise UserError(f"There are no probabilities at {path}.") from error
     except Exception as error:  # NumPy raises whatever the damaged bytes lead to

@@ -132,10 +132,11 @@ class _Files:
     def open(cls, study: Study) -> _Files:
         node = study.settings[0].runs[0].config["data"]
         try:
-            data = build(node)
-            assert isinstance(data, ImageDataModule)
+            data = build(node, ImageDataModule)
+            if not data.root.is_dir() or not any(data.root.iterdir()):  # a report draws no shapes where there are none
+                raise UserError(f"{data.root} holds nothing.")
             data.open_scored()
-        except UserError as error:
+        except Exception as error:  # another's config can hold values of any type
             told = f"Without photographs and truth, whose files are not there: {error}"
             return cls({}, {}, voc_palette(), missing=told)
         images = data.val_images

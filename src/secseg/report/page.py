@@ -91,4 +91,8 @@ def _sign(way: Style) -> str:
 
 def _command(run: Run) -> str:
     path = run.folder / COMMAND
-    return path.read_text("utf-8").strip() if path.is_file() else f"# {run.folder}: its command was not written down"
+    return (
+        path.read_text("utf-8", errors="replace").strip()
+        if path.is_file()
+        else f"# {run.folder}: its command was not written down"
+    )

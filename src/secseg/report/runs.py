@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from secseg.errors import UserError, listing
-from secseg.evaluation.predictions import Counts, read_counts
-from secseg.files import CONFIG, FAILURE, RESULTS
+from secseg.evaluation.predictions import COUNTS, Counts, read_counts
+from secseg.files import CONFIG, FAILURE, RESULTS, read_json
+from secseg.runtime.stored import read_config, read_metrics, read_training_results
 
 VARIANTS = ("without_crf", "with_crf")
 DEPTH = 3
@@ -47,8 +45,18 @@ class Run:
 
     @cached_property
     def counts(self) -> Counts:
-        """Pixels of each validation image by truth and prediction."""
-        return read_counts(self.folder)
+        """Pixels of each validation image by truth and prediction.
+
+        Raises:
+            UserError: for a damaged file, or one of other classes than those that were scored.
+        """
+        counts = read_counts(self.folder)
+        unknown = set(self.results["protocol"]["scored"]) - set(counts.class_names)
+        if counts.names and unknown:
+            raise UserError(
+                f"{self.folder}: {COUNTS} has no class {', '.join(sorted(unknown))}. It is of another run: remove it."
+            )
+        return counts
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
@@ -56,8 +64,7 @@ class Run:
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        return [{key: float(value) for key, value in row.items()} for row in read_metrics(path)]
 
     def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Return steps and values of a column of ``metrics.csv``, such as ``train/seed`` or ``val/miou``."""
@@ -107,19 +114,18 @@ def _run_folders(folder: Path, depth: int) -> list[Path]:
 
 def _read(folder: Path) -> Run | None:
     """Return the run in ``folder``; None where it is that of another command."""
-    try:
-        results = json.loads((folder / RESULTS).read_text("utf-8"))
-        config = yaml.safe_load((folder / CONFIG).read_text("utf-8"))
-        training = {"figures", "losses", "protocol"} <= set(results) and "seed" in config
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder} cannot be read ({reason}): remove it, or leave it out of runs=.") from error
-    return Run(folder, config, results) if training else None
+    results, config = read_training_results(folder / RESULTS), read_config(folder / CONFIG)
+    if results is None or "seed" not in config:
+        return None
+    kinds = {"seed": int, "name": str, "data": dict}
+    if wrong := [key for key, kind in kinds.items() if type(config.get(key)) is not kind]:
+        raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: mend it, or leave its run out of runs=.")
+    return Run(folder, config, results)
 
 
 def _why(folder: Path) -> str:
     try:
-        return str(json.loads((folder / FAILURE).read_text("utf-8"))["reason"])
+        return str(read_json(folder / FAILURE)["reason"])
     except FileNotFoundError:
         return "not finished"
     except (OSError, ValueError, KeyError, TypeError):

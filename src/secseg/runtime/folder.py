@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from secseg.errors import UserError, listing
 from secseg.files import CONFIG, JOB, RESULTS
-from secseg.runtime.saved import verify_saved
+from secseg.runtime.saved import load_saved
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +112,8 @@ def _newest_whole_checkpoint(run: Path) -> Path:
 
 def _damage(path: Path) -> str | None:
     try:
-        verify_saved(path)
-        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        state = load_saved(path, mmap=True)
+        missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         return str(error).partition("\n")[0] or type(error).__name__
-    missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
     return f"it lacks {', '.join(missing)}" if missing else None

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from secseg.errors import UserError, nearest, require_package
 from secseg.files import atomic_write, write_text
+from secseg.runtime.stored import read_metrics
 from secseg.runtime.wandb_key import has_wandb_key
 
 log = logging.getLogger(__name__)
@@ -88,8 +89,7 @@ class _MetricsWriter(ExperimentWriter):
         self._earlier: list[dict[str, str]] | None = None
         path = Path(self.metrics_file_path)
         if path.is_file():
-            with path.open(newline="") as file:
-                self._earlier = [row for row in csv.DictReader(file) if row.get("step")]
+            self._earlier = [row for row in read_metrics(path) if row.get("step")]
             self.metrics_keys = sorted({key for row in self._earlier for key in row})
 
     def save(self) -> None:
@@ -102,8 +102,7 @@ class _MetricsWriter(ExperimentWriter):
         super().save()
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        with open(self.metrics_file_path, newline="") as file:
-            self._write(list(csv.DictReader(file)))
+        self._write(read_metrics(Path(self.metrics_file_path)))
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         with (

@@ -21,6 +21,7 @@ import secseg
 from secseg.config import flatten
 from secseg.errors import listing
 from secseg.files import CONFIG, RESULTS, write_text
+from secseg.runtime.stored import read_config
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +126,14 @@ def _plain(value: Any) -> Any:
 
 
 def save_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them."""
+    """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them.
+
+    Raises:
+        UserError: where the earlier one is damaged, or it cannot be written.
+    """
     path = folder / CONFIG
     if path.is_file():
-        before = flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        before = flatten(read_config(path))
         now = flatten(config)
         keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         changed = [

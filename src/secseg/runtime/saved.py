@@ -11,6 +11,24 @@ import torch
 from secseg.errors import UserError
 
 
+def load_saved(path: Path, map_location: Any = "cpu", mmap: bool = False) -> Any:
+    """Return what ``torch.save`` wrote; no code from the file is run.
+
+    torch stores tensors as they are. A file with packed parts is refused: few bytes of it would unpack to gigabytes.
+    Parts are compared with their checksums, which torch does not do; a file from before torch 1.6 has none.
+
+    Raises:
+        Exception: torch raises whatever damaged bytes lead to.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("it holds packed parts, which torch does not write")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"its part {damaged} does not match its checksum")
+    return torch.load(path, map_location=map_location, mmap=mmap, weights_only=True)
+
+
 def read_saved(path: Path, map_location: Any = "cpu") -> Any:
     """Return what a checkpoint holds; no code from the file is run.
 
@@ -20,24 +38,9 @@ def read_saved(path: Path, map_location: Any = "cpu") -> Any:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}. Check ckpt_path.")
     try:
-        verify_saved(path)
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return load_saved(path, map_location)
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"The checkpoint {path} cannot be read: {reason}. It is damaged, or not a checkpoint; take another one."
         ) from error
-
-
-def verify_saved(path: Path) -> None:
-    """Compare the parts of what ``torch.save`` wrote with their checksums, which torch itself does not.
-
-    A file from before torch 1.6 has none.
-
-    Raises:
-        ValueError, OSError, zipfile.BadZipFile, zlib.error: for a damaged file.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if (part := archive.testzip()) is not None:
-                raise ValueError(f"its part {part} does not match its checksum")

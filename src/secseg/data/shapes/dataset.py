@@ -19,7 +19,7 @@ from secseg.data.shapes.cues import GRID, simulate_cues
 from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.scene import draw_scene
 from secseg.errors import UserError, listing
-from secseg.files import atomic_write
+from secseg.files import atomic_write, read_json
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
 VERSION = 2
@@ -76,7 +76,7 @@ def _is_there(root: Path, settings: dict[str, int]) -> bool:
         if not marker.is_file():
             continue
         try:
-            found = json.loads(marker.read_text("utf-8"))
+            found = read_json(marker)
         except ValueError:
             found = None
         if found == settings:

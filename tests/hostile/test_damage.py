@@ -1,0 +1,77 @@
+"""Whatever bytes a file holds, its reader takes it as it should be or tells the user; it never fails otherwise."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.hostile.readers import READERS, Reader, accepts
+
+SLOW = {"checkpoint", "model", "localization network", "feature cache"}
+"""Readers that build a network or write files of their own."""
+
+readers = pytest.mark.parametrize("reader", READERS, ids=[reader.name for reader in READERS])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hostile")
+
+
+@cache
+def valid(reader: Reader) -> bytes:
+    return reader.valid(Path(mkdtemp(prefix="secseg-valid-")))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """A valid content with bytes changed, cut out, put in, cut off or added; or bytes that were never valid."""
+    kind = draw(st.sampled_from(["changed", "changed", "changed", "put in", "cut out", "cut off", "added", "any"]))
+    at = draw(st.integers(0, len(content) - 1))
+    some = draw(st.binary(max_size=40))
+    match kind:
+        case "changed":
+            data = bytearray(content)
+            places = st.tuples(st.integers(0, len(data) - 1), st.integers(0, 255))
+            for place, value in draw(st.lists(places, min_size=1, max_size=6)):
+                data[place] = value
+            return bytes(data)
+        case "put in":
+            return content[:at] + some + content[at:]
+        case "cut out":
+            return content[:at] + content[at + draw(st.integers(1, 40)) :]
+        case "cut off":
+            return content[:at]
+        case "added":
+            return content + some
+        case _:
+            return draw(st.binary(max_size=300))
+
+
+@readers
+def test_the_valid_file_is_taken(reader: Reader, folder: Path) -> None:
+    assert accepts(reader, folder, valid(reader))
+
+
+@readers
+def test_damaged_files_are_read_right_or_told(reader: Reader, folder: Path) -> None:
+    @settings(
+        max_examples=10 if reader.name in SLOW else 60,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(damaged(valid(reader)))
+    def check(content: bytes) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's and NumPy's, of damage that they can live with
+            accepts(reader, folder, content)
+
+    check()
