@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,20 @@ def test_only_images_whose_mask_is_there_are_scored(root: Path) -> None:
     assert module.val_images.names == ("one",)
     module.open_scored()
     assert module.val_images.with_masks().masks == (root / "SegmentationClassAug" / "one.png",)
+
+
+def test_classes_without_a_training_image_and_images_in_both_splits_are_told_before_training(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_cues(tmp_path / "cues.safetensors", {"one": (8,), "two": ()})
+    module = VOCDataModule(
+        str(root), "test", "test", cues=str(tmp_path / "cues.safetensors"), scored=["background", "cat", "dog"]
+    )
+    with caplog.at_level(logging.WARNING):
+        module.open(cues=True, masks=False)
+    unseen, both = caplog.messages
+    assert unseen == "1 classes that are scored have no training image:\n  dog"
+    assert both.startswith("2 of 2 validation images are training images, too")
+    caplog.clear()
+    VOCDataModule(str(root), "test", "test").open(cues=False, masks=False)
+    assert len(caplog.messages) == 1, "without cues, classes are not known before masks are read"

@@ -15,7 +15,7 @@ from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import CueStore, find_cues, open_cues
 from secseg.data.datasets import EvaluationImages, TrainingImages, loader
 from secseg.data.feature_cache import FeatureCache, cache_folder
-from secseg.data.imageset import ImageSet
+from secseg.data.imageset import ImageSet, doubts
 from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.stream import ShuffledStream
@@ -102,6 +102,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.train_images = self._limited(self._open_train(masks, folder))
         self.val_images = self._limited(self._open_val())
         self.cues = self._open_cues() if cues else None
+        for doubt in doubts(self.train_images, self.val_images, self._trained_classes(), self.scored):
+            log.warning("%s", doubt)
 
     def open_train(self) -> None:
         """Find and check the training images alone; masks need not be there: ``train_images`` are then these.
@@ -136,6 +138,12 @@ class ImageDataModule(pl.LightningDataModule):
     def label_source(self) -> str:
         """Return where ``image_labels`` come from, in words; it raises what they do."""
         raise NotImplementedError
+
+    def _trained_classes(self) -> set[int] | None:
+        """Return the numbers of the classes that training images have; None where it takes reading masks to know."""
+        if self.cues is None:
+            return None
+        return set(np.flatnonzero(self.cues.classes_present(self.train_images.names)[1].any(0)).tolist())
 
     def _prepare(self) -> None:
         """Do what has to be done before any split can be opened."""

@@ -60,6 +60,9 @@ class FolderDataModule(ImageDataModule):
     def protocol(self) -> dict[str, Any]:
         return {**super().protocol(), "labels": self.label_source()}
 
+    def _trained_classes(self) -> None:
+        return None  # ``oddities`` tells of those that no training image has, to those who make cues, too
+
     def _prepare(self) -> None:
         self.data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)
         self.class_names = self.data.class_names

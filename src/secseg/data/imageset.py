@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from secseg.errors import UserError
+from secseg.errors import UserError, listing
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,29 @@ class ImageSet:
         if not there:
             raise UserError(f"{self.title} has no masks to score against. Choose a split that has.")
         return self.take(there)
+
+
+def doubts(
+    train: ImageSet, val: ImageSet, trained: Collection[int] | None, scored: Collection[str] | None
+) -> list[str]:
+    """Return what makes scores on ``val`` say less than they seem to, a message each.
+
+    Args:
+        train, val: the two splits.
+        trained: numbers of the classes that training images have; None where that is not known.
+        scored: names of the classes that are scored; None for all.
+    """
+    found = []
+    unseen = [
+        name
+        for number, name in enumerate(val.class_names)
+        if number and trained is not None and number not in trained and (scored is None or name in scored)
+    ]
+    if unseen:
+        found.append(f"{len(unseen)} classes that are scored have no training image:\n{listing(unseen)}")
+    if both := sorted(set(train.names) & set(val.names)):
+        found.append(
+            f"{len(both)} of {len(val.names)} validation images are training images, too, so that scores say little of "
+            f"new images:\n{listing(both)}"
+        )
+    return found
