@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +39,10 @@ SETTINGS = [
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folders of a run of one process with batches of 4, and of one of two processes with batches of 2."""
     root = tmp_path_factory.mktemp("ddp")
-    draw_shapes(root / "shapes", train=6, val=3, seed=0)
+    draw_shapes(root / "shapes", train=6, val=9, seed=0)  # 5 and 4 of these: two batches and one
     for name, words in {
-        "one": ["data.batch_size=4"],
-        "two": ["data.batch_size=2", "trainer=ddp", "trainer.devices=2"],
+        "one": ["data.draw_val=9", "data.batch_size=4"],
+        "two": ["data.draw_val=9", "data.batch_size=2", "trainer=ddp", "trainer.devices=2"],
     }.items():
         result = run(TRAIN, root, *SETTINGS, *words, f"data.root={root}/shapes", f"hydra.run.dir={root}/{name}")
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
@@ -62,16 +68,16 @@ def test_the_weights_are_the_same(runs: tuple[Path, Path]) -> None:
     assert furthest < 1e-4, "AdamW magnifies rounding where gradients are tiny: a hundredth of one step's 0.01"
 
 
-def test_an_odd_number_of_validation_images_is_counted_once_each(runs: tuple[Path, Path]) -> None:
+def test_an_uneven_number_of_validation_images_and_batches_is_counted_once_each(runs: tuple[Path, Path]) -> None:
     def counts(folder: Path) -> dict[str, np.ndarray]:
         with np.load(folder / COUNTS) as arrays:
             return dict(arrays)
 
     one, two = (counts(folder) for folder in runs)
-    assert len(two["names"]) == 3
+    assert len(two["names"]) == 9
     assert two["names"].tolist() == one["names"].tolist()
     for variant in ("without_crf", "with_crf"):
-        np.testing.assert_allclose(two[variant], one[variant], atol=3)  # pixels, of 3 images
+        np.testing.assert_allclose(two[variant], one[variant], atol=9)  # pixels, of 9 images
     assert (one["without_crf"].sum((0, 1)) > 0).sum() > 1, "more than one class is predicted"
 
 
@@ -82,3 +88,42 @@ def test_the_validations_score_the_same(runs: tuple[Path, Path]) -> None:
         assert two == pytest.approx(one, abs=1e-3)
     one_losses, two_losses = (json.loads((folder / "results.json").read_text())["losses"] for folder in runs)
     assert two_losses == pytest.approx(one_losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_the_run_with_an_error_within_half_a_minute(rank: int, tmp_path: Path) -> None:
+    draw_shapes(tmp_path / "shapes", train=6, val=3, seed=0)
+    words = [*SETTINGS, "trainer.max_steps=100000", "trainer.val_check_interval=10", "evaluation.crf=never"]
+    words += ["trainer=ddp", "trainer.devices=2", f"data.root={tmp_path}/shapes", f"run_dir={tmp_path}/run"]
+    first = subprocess.Popen([sys.executable, str(TRAIN), *words], cwd=tmp_path, start_new_session=True)
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file():
+        assert first.poll() is None
+        time.sleep(0.1)
+    second = next(pid for pid in _session(first.pid) if "LOCAL_RANK=1" in _environment(pid))
+    os.kill((first.pid, second)[rank], signal.SIGKILL)
+    try:
+        assert first.wait(30) != 0
+        until = time.monotonic() + 30
+        while _session(first.pid) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not _session(first.pid), "no process is left behind"
+    finally:
+        for pid in _session(first.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session = status.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append(int(status.parent.name))
+    return found
+
+
+def _environment(pid: int) -> list[str]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return []
