@@ -3,12 +3,16 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 
-.PHONY: help install demo test
+.PHONY: help install demo test faults
+
+# What make faults tries: kills=200 damages=1000 disks=50 minutes=600 is the full campaign.
+TRIES ?= minutes=30
 
 help:
 	@echo 'make install   the project in .venv'
 	@echo 'make demo      from image-level labels to cues to masks, on the built-in data: minutes on two cores'
 	@echo 'make test      lint, types, tests; builds pydensecrf, which needs a C++ compiler'
+	@echo 'make faults    kills, damaged files and full disks in every command, half an hour of them'
 
 install: $(INSTALLED)
 
@@ -37,3 +41,6 @@ test: $(TOOLS)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+faults: $(TOOLS)
+	$(BIN)/python -m tests.faults $(TRIES)

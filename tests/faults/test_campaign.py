@@ -1,0 +1,115 @@
+"""The campaign's verdicts: each fault of a command made for it is called by its name."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secseg.errors import UserError
+from secseg.files import write_text
+from tests.faults.campaign import CLEAR, LOST, OTHER, SURVIVED, WRONG, Campaign
+from tests.faults.damage import WAYS, damage
+from tests.faults.forked import run
+from tests.faults.jobs import Job
+
+
+def copy() -> None:
+    """A command that does everything right: reads with a check, writes whole files."""
+    text = Path("in.txt").read_bytes()
+    if text != b"content":
+        print("in.txt is damaged.", file=sys.stderr)
+        raise SystemExit(1)
+    time.sleep(0.05)
+    try:
+        write_text("out/copy.txt", text.decode())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def trust() -> None:
+    write_text("out/copy.txt", Path("in.txt").read_bytes().decode("latin-1"))
+
+
+def crash() -> None:
+    assert Path("in.txt").read_bytes() == b"content"
+    write_text("out/copy.txt", "content")
+
+
+def append() -> None:
+    Path("out").mkdir(exist_ok=True)
+    with open("out/copy.txt", "a") as file:
+        file.write("content")
+        file.flush()
+        time.sleep(0.3)
+
+
+def refuse() -> None:
+    Path("out").mkdir(exist_ok=True)
+    if list(Path("out").iterdir()):
+        print("out is not empty.", file=sys.stderr)
+        raise SystemExit(1)
+    Path("out/begun").touch()
+    time.sleep(0.3)
+    write_text("out/copy.txt", "content")
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Callable[..., tuple[Campaign, Job]]:
+    def start(main: Callable[[], None], taken: bool = False) -> tuple[Campaign, Job]:
+        files = {"takes" if taken else "reads": ("in.txt",)}
+        job = Job("job", main, (), ("out",), **{"reads": (), **files})
+        made = Campaign.__new__(Campaign)
+        made.world, made.kept, made.rng = tmp_path / "world", tmp_path / "kept", random.Random(0)
+        (made.kept / "job").mkdir(parents=True)
+        (made.kept / "job" / "in.txt").write_text("content")
+        shutil.copytree(made.kept / "job", made.world)
+        ended = run(job, made.world)
+        made.usual, made.seconds = {"job": job.outcome(made.world)}, {"job": ended.seconds}
+        return made, job
+
+    return start
+
+
+@pytest.mark.parametrize(("main", "verdict"), [(copy, SURVIVED), (append, WRONG), (refuse, LOST)])
+def test_a_kill_is_survived_only_where_the_same_command_leaves_the_same(
+    main: Callable[[], None], verdict: str, campaign: Callable[..., tuple[Campaign, Job]]
+) -> None:
+    made, job = campaign(main)
+    made.seconds["job"] = 0.3  # within the moment after the first byte
+    assert verdict in {made.kill(job).verdict for _ in range(5)}
+    if verdict == SURVIVED:
+        assert {made.kill(job).verdict for _ in range(5)} == {SURVIVED}
+
+
+@pytest.mark.parametrize(
+    ("main", "taken", "verdict"),
+    [(copy, False, CLEAR), (crash, False, LOST), (trust, False, WRONG), (trust, True, OTHER)],
+)
+def test_damage_is_told_crashed_on_or_taken_for_content(
+    main: Callable[[], None], taken: bool, verdict: str, campaign: Callable[..., tuple[Campaign, Job]]
+) -> None:
+    made, job = campaign(main, taken)
+    assert {made.damage(job).verdict for _ in range(5)} <= {verdict, SURVIVED}
+    assert verdict in {made.damage(job).verdict for _ in range(5)}
+
+
+def test_what_was_left_half_written_is_seen(campaign: Callable[..., tuple[Campaign, Job]]) -> None:
+    made, job = campaign(copy)
+    (made.world / "out" / ".copy.abcd1234.txt").touch()
+    assert job.outcome(made.world) != made.usual["job"]
+
+
+def test_every_way_of_damage_changes_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    seen = set()
+    for seed in range(100):
+        file.write_bytes(bytes(range(1, 200)))
+        seen.add(damage(file, random.Random(seed)))
+    assert {way.__name__ for way in WAYS} <= seen
