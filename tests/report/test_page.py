@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -57,10 +58,21 @@ def last_mask(page: Browser) -> str:
 
 
 def test_one_file_holds_all_that_it_shows(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.md", "results.csv"]
+    assert {"report.html", "report.md", "results.csv", "figures"} <= {path.name for path in folder.iterdir()}
     text = (folder / "report.html").read_text("utf-8")
     assert all(address.startswith(("data:image/", "#")) for address in re.findall(r'(?:src|href)="([^"]*)"', text))
     assert not re.search(r"@import|url\(", text)
+
+
+def test_the_figures_are_files_too_which_the_table_names(folder: Path) -> None:
+    named = re.findall(r"\]\(figures/([^)]+)\)", (folder / "report.md").read_text("utf-8"))
+    files = sorted(path.name for path in (folder / "figures").iterdir())
+    assert sorted(map(unquote, named)) == files
+    assert {"iou.svg", "size_bias.svg", "effect_loss.svg"} <= set(files)
+    for name in files:
+        words = (folder / "figures" / name).read_text("utf-8")
+        assert words.startswith("<?xml")
+        assert name.startswith("effect") or "loss=sec" in words, "which setting is which, is said"
 
 
 def test_words_of_others_are_escaped(folder: Path) -> None:

@@ -59,8 +59,13 @@ def mask_source(mask: np.ndarray, palette: np.ndarray) -> str:
 
 
 def figure_source(figure: Figure) -> str:
-    """Return a figure as the address of an SVG whose text is text."""
+    """Return a figure as the address of an SVG."""
+    return source(svg(figure), "svg+xml")
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as an SVG whose text is text; the same figure makes the same bytes."""
     data = io.BytesIO()
     with matplotlib.rc_context(_SVG):
         figure.savefig(data, format="svg", metadata={"Date": None})
-    return source(data.getvalue(), "svg+xml")
+    return data.getvalue()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from secseg.evaluation.figures import COLOURS, LONGEST, MARKERS, label_ratios, name_ticks
 from secseg.panels import smooth
@@ -18,7 +19,9 @@ from secseg.report.tables import TITLES
 
 # Okabe and Ito's colours for all kinds of sight, with grey in place of yellow, which is too pale for lines.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a8a")
-LINES, MARKS = ("-", "--", ":"), ("o", "s", "^")
+Line: TypeAlias = Literal["-", "--", ":"]
+LINES: tuple[Line, ...] = ("-", "--", ":")
+MARKS = ("o", "s", "^")
 CURVES = {
     "val/miou": "mean IoU on the validation split, without CRF, %",
     "val/miou_crf": "mean IoU on the validation split, with CRF, %",
@@ -36,15 +39,16 @@ class Style(NamedTuple):
     """How a setting is drawn in every figure: colour, kind of line, kind of marker."""
 
     colour: str
-    line: str
+    line: Line
     mark: str
 
 
 class Drawing(NamedTuple):
-    """A figure, and what it shows."""
+    """A figure, what it shows, and how its file is called."""
 
     title: str
     figure: Figure
+    name: str
 
 
 def styles(count: int) -> list[Style]:
@@ -56,7 +60,9 @@ def styles(count: int) -> list[Style]:
 def effects(study: Study, rows: Sequence[Row]) -> list[Drawing]:
     """Draw the mean IoU against each swept key: means and spreads of the runs with a value, each run as a dot, and a
     thin line for each combination of the other keys."""
-    return [Drawing(f"mean IoU by {key}", _effect(key, rows, len(study.swept) > 1)) for key in study.swept]
+    return [
+        Drawing(f"mean IoU by {key}", _effect(key, rows, len(study.swept) > 1), f"effect_{key}") for key in study.swept
+    ]
 
 
 def learning_curves(rows: Sequence[Row], ways: Sequence[Style]) -> list[Drawing]:
@@ -78,7 +84,7 @@ def learning_curves(rows: Sequence[Row], ways: Sequence[Style]) -> list[Drawing]
             axes.set_xlim(0, None)
             if scale == 1:
                 axes.set_ylim(0, None)
-            drawings.append(Drawing(title, figure))
+            drawings.append(Drawing(title, figure, f"curve_{key.replace('/', '_')}"))
     return drawings
 
 
@@ -98,7 +104,7 @@ def classes(study: Study, rows: Sequence[Row], ways: Sequence[Style], variant: s
         axes = figure.axes[0]
         axes.set_xlim(-2, 102)
         axes.set_xlabel("IoU, %")
-        drawings.append(Drawing(f"IoU by class, {TITLES[variant]}", figure))
+        drawings.append(Drawing(f"IoU by class, {TITLES[variant]}", figure, "iou"))
     figure = _dots(study, [row.bias.get(variant, {}) for row in rows], ways, logarithm)
     if figure is not None:
         axes = figure.axes[0]
@@ -107,8 +113,18 @@ def classes(study: Study, rows: Sequence[Row], ways: Sequence[Style], variant: s
         axes.axvline(0, color="#444444", linewidth=1, zorder=0)
         axes.set_xlim(-1.08 * reach, 1.08 * reach)
         label_ratios(axes, reach)
-        drawings.append(Drawing(f"size bias by class, {TITLES[variant]}: 1 is as large as the truth", figure))
+        title = f"size bias by class, {TITLES[variant]}: 1 is as large as the truth"
+        drawings.append(Drawing(title, figure, "size_bias"))
     return drawings
+
+
+def add_legend(figure: Figure, names: Sequence[str], ways: Sequence[Style]) -> None:
+    """Write beside a figure of learning curves or classes which setting is drawn how, as it is on the page for all."""
+    lines = [Line2D([], [], color=way.colour, linestyle=way.line, marker=way.mark, markersize=4) for way in ways]
+    figure.set_figheight(figure.get_figheight() + 0.18 * len(lines))
+    figure.legend(
+        lines, [name.replace("$", r"\$") for name in names], loc="outside lower left", fontsize=8, frameon=False
+    )
 
 
 def _effect(key: str, rows: Sequence[Row], others: bool) -> Figure:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
 
-from secseg.files import COMMAND
-from secseg.pages import figure_source, render
-from secseg.report.figures import Drawing, Style, classes, effects, learning_curves, styles
+from secseg.files import COMMAND, write_text
+from secseg.pages import figure_source, render, svg
+from secseg.report.figures import Drawing, Style, add_legend, classes, effects, learning_curves, styles
 from secseg.report.gallery import gallery
 from secseg.report.runs import Run
 from secseg.report.statistics import Row
@@ -20,10 +23,59 @@ _MARKS = {"o": "●", "s": "■", "^": "▲"}
 _LINES = {"-": "──", "--": "╌╌", ":": "┈┈"}
 
 
+class Figures(NamedTuple):
+    """The figures of a study.
+
+    Attributes:
+        shown: the baseline and the best others, which ``curves`` and ``classes`` show.
+        ways: how each of these is drawn.
+        effects, curves, classes: the figures.
+    """
+
+    shown: Sequence[Row]
+    ways: Sequence[Style]
+    effects: Sequence[Drawing]
+    curves: Sequence[Drawing]
+    classes: Sequence[Drawing]
+
+
+def draw(study: Study, rows: Sequence[Row]) -> Figures:
+    """Draw the figures of a study.
+
+    Raises:
+        UserError: for damaged files of a run.
+    """
+    shown = _shown(study, rows)
+    ways = styles(len(shown))
+    dots = classes(study, shown, ways, study.main_variant())
+    return Figures(shown, ways, effects(study, rows), learning_curves(shown, ways), dots)
+
+
+def figure_names(figures: Figures) -> list[tuple[str, str]]:
+    """Return the title of each figure and the name of its file."""
+    drawings = (*figures.effects, *figures.classes, *figures.curves)
+    return [(drawing.title, f"{re.sub(r'[^-.,=+a-zA-Z0-9_]', '_', drawing.name)}.svg") for drawing in drawings]
+
+
+def write_figures(folder: Path, figures: Figures) -> None:
+    """Write each figure into ``folder`` as an SVG, those of many settings with a legend, which the page has but once.
+
+    Raises:
+        UserError: where the folder cannot be written.
+    """
+    names = [row.setting.name for row in figures.shown]
+    for drawing in (*figures.curves, *figures.classes):
+        add_legend(drawing.figure, names, figures.ways)
+    drawings = (*figures.effects, *figures.classes, *figures.curves)
+    for drawing, (_, name) in zip(drawings, figure_names(figures), strict=True):
+        write_text(folder / name, svg(drawing.figure).decode("utf-8"))
+
+
 def report_page(
     study: Study,
     rows: Sequence[Row],
     tables: Sequence[Table],
+    figures: Figures,
     *,
     title: str,
     note: str,
@@ -38,6 +90,7 @@ def report_page(
         study: the runs.
         rows: their figures.
         tables: what :func:`secseg.report.tables.tables` returns.
+        figures: what :func:`draw` returns.
         title, note, warnings: sentences for its head.
         unfinished: folders, and why the run in each is not finished.
         images: how many are in the gallery.
@@ -46,9 +99,7 @@ def report_page(
     Raises:
         UserError: for damaged files of a run.
     """
-    variant = study.main_variant()
-    shown = _shown(study, rows, variant)
-    ways = styles(len(shown))
+    shown = figures.shown
     pictures = gallery(study, [row.setting for row in shown], images)
     few = len(shown) < len(rows)
     return render(
@@ -58,11 +109,11 @@ def report_page(
         warnings=warnings,
         tables=tables,
         unfinished=unfinished,
-        effects=_sources(effects(study, rows)),
+        effects=_sources(figures.effects),
         many_keys=len(study.swept) > 1,
-        curves=_sources(learning_curves(shown, ways)),
-        classes=_sources(classes(study, shown, ways, variant)),
-        legend=[(row.setting.name, way.colour, _sign(way)) for row, way in zip(shown, ways, strict=True)],
+        curves=_sources(figures.curves),
+        classes=_sources(figures.classes),
+        legend=[(row.setting.name, way.colour, _sign(way)) for row, way in zip(shown, figures.ways, strict=True)],
         some=f" Of {len(rows)} settings, the baseline and the {len(shown) - 1} best others are shown." if few else "",
         gallery=pictures,
         data=asdict(pictures),
@@ -71,8 +122,9 @@ def report_page(
     )
 
 
-def _shown(study: Study, rows: Sequence[Row], variant: str) -> list[Row]:
+def _shown(study: Study, rows: Sequence[Row]) -> list[Row]:
     """The baseline and the best others, in the order of the rows."""
+    variant = study.main_variant()
 
     def rank(row: Row) -> tuple[bool, float]:
         return row.setting is not study.baseline, -row.miou[variant].mean if variant in row.miou else 0.0

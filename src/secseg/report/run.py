@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from secseg.errors import UserError
 from secseg.files import working_in, write_text
-from secseg.report.page import report_page
+from secseg.report.page import draw, figure_names, report_page, write_figures
 from secseg.report.runs import Run, find_runs
 from secseg.report.statistics import study_rows
 from secseg.report.study import Study, open_study
 from secseg.report.tables import escaped, markdown, results_csv, tables
 
+FIGURES = "figures"
 NOTE = (
     "Mean IoU in percent over {classes} classes and {images} images ({split}): mean and standard deviation over seeds. "
     "Differences are to the baseline, {baseline}; the interval holds 95 % of draws of the images, and where it holds "
@@ -30,7 +32,7 @@ def report(config: Mapping[str, Any], command: str) -> Path:
         command: the command line, which the report names.
 
     Returns:
-        Its folder, with ``report.md``, ``results.csv`` and ``report.html``.
+        Its folder, with ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files.
 
     Raises:
         UserError: for runs that are not there or cannot be compared.
@@ -42,10 +44,12 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     title = str(config["title"] or _title(study))
     unfinished = [(str(path), why) for path, why in left_out.items()]
     found, told = tables(study, rows), warnings(study)
+    figures = draw(study, rows)
     page = report_page(
         study,
         rows,
         found,
+        figures,
         title=title,
         note=note(study),
         warnings=told,
@@ -56,6 +60,8 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     parts = [f"# {escaped(title)}", *map(escaped, told), escaped(note(study)), markdown(found[0])]
     for table in found[1:]:
         parts += [f"## {table.title}", markdown(table)]
+    named = figure_names(figures)
+    parts += ["## Figures", *(f"![{escaped(title)}]({FIGURES}/{quote(name)})" for title, name in named)]
     if unfinished:
         parts += ["## Not finished, and left out", "\n".join(f"- {escaped(f'{at}: {why}')}" for at, why in unfinished)]
     parts += ["## Command", f"```\n{command}\n```"]
@@ -63,6 +69,7 @@ def report(config: Mapping[str, Any], command: str) -> Path:
         write_text(folder / "results.csv", results_csv(study))
         write_text(folder / "report.md", "\n\n".join(parts) + "\n")
         write_text(folder / "report.html", page)
+        write_figures(folder / FIGURES, figures)
     return folder
 
 
