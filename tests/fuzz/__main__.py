@@ -38,15 +38,14 @@ def main(seconds: int, names: list[str]) -> int:
         for old in folder.iterdir():
             old.unlink()
         command = [sys.executable, "-m", "tests.fuzz", "one", str(seconds), name]
-        ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
-        tried = re.findall(r"stat::number_of_executed_units: +(\d+)", ended.stderr) or re.findall(
-            r"^#(\d+)", ended.stderr, re.M
-        )
-        places = re.findall(r"cov: (\d+)", ended.stderr)
+        ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        log = ended.stderr.decode("utf-8", "replace")
+        tried = re.findall(r"stat::number_of_executed_units: +(\d+)", log) or re.findall(r"^#(\d+)", log, re.MULTILINE)
+        places = re.findall(r"cov: (\d+)", log)
         told = [json.loads(path.read_text())["error"] for path in sorted(folder.glob("*.json"))]
         if ended.returncode:
-            told.append(next(iter(re.findall(r"ERROR: (.*)", ended.stderr)), f"exit code {ended.returncode}"))
-            (folder / "log.txt").write_text(ended.stderr[-20_000:])
+            told.append(next(iter(re.findall(r"ERROR: (.*)", log)), f"exit code {ended.returncode}"))
+            (folder / "log.txt").write_text(log[-20_000:])
         failed |= bool(told)
         print(f"{name:<22}{(tried or ['0'])[-1]:>10}{(places or ['0'])[-1]:>8}  {'; '.join(told) or '-'}", flush=True)
     return int(failed)
