@@ -30,7 +30,7 @@ NAMES = (
     "]]></text><script>alert(1)</script>",
     "<!--<script>",
     "{{ 7 * 7 }} {% raw %} $\\frac{1}{$",
-    "&lt;b&gt; &amp; \u202e\u2028 \x0b\x00",
+    "&lt;b&gt; &amp; \u202e\u2028 \x0b\x00.",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,9 @@ def mask_source(mask: np.ndarray, palette: np.ndarray) -> str:
 
 
 def figure_source(figure: Figure) -> str:
-    """Return a figure as the address of an SVG whose text is text."""
+    """Return a figure as the address of an SVG whose text is text; of control characters, which would spoil the file,
+    question marks."""
     data = io.BytesIO()
     with matplotlib.rc_context(_SVG):
         figure.savefig(data, format="svg", metadata={"Date": None})
-    return source(data.getvalue(), "svg+xml")
+    return source(re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"?", data.getvalue()), "svg+xml")
