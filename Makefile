@@ -3,12 +3,15 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 
-.PHONY: help install demo test
+SECONDS ?= 60
+
+.PHONY: help install demo test fuzz
 
 help:
 	@echo 'make install   the project in .venv'
 	@echo 'make demo      from image-level labels to cues to masks, on the built-in data: minutes on two cores'
 	@echo 'make test      lint, types, tests; builds pydensecrf, which needs a C++ compiler'
+	@echo 'make fuzz      damaged files for each reader, SECONDS=60 each; on Linux alone'
 
 install: $(INSTALLED)
 
@@ -37,3 +40,7 @@ test: $(TOOLS)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+fuzz: $(TOOLS)
+	$(BIN)/python -m pip install --editable '.[fuzz]'
+	PYTHONPATH=src $(BIN)/python -m tests.fuzz $(SECONDS)
