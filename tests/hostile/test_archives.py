@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import tracemalloc
 import zipfile
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.io import savemat
 
-from secseg.data.prepare_voc import MOST_MAT, files_in, sbd_mask
+from secseg.data import prepare_voc
+from secseg.data.prepare_voc import files_in, sbd_mask
 from secseg.errors import UserError
 from secseg.evaluation import predictions
 from secseg.evaluation.predictions import COUNTS, MASKS, read_counts, read_predicted
-from tests.hostile.readers import IMAGES, png, put, valid_counts
+from tests.hostile.readers import IMAGES, mat, png, put, valid_counts
 
 KINDS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 
@@ -86,9 +89,23 @@ def test_a_sparse_member_does_not_unpack_to_gigabytes(tmp_path: Path) -> None:
         extracted(tmp_path, header + member("a", size=512) + body + bytes(1024))
 
 
-def test_a_mask_of_sbd_is_no_larger_than_such_masks_are() -> None:
-    with pytest.raises(UserError, match="more than any of SBD's"):
-        sbd_mask("2008_000002", bytes(MOST_MAT + 1))
+def test_a_mask_of_sbd_does_not_unpack_to_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    savemat(file, {"GTcls": {"Segmentation": np.zeros((2000, 2000), np.uint8)}}, do_compression=True)
+    assert sbd_mask("2008_000002", file.getvalue()).shape == (2000, 2000)
+    monkeypatch.setattr(prepare_voc, "MOST", 10**6)
+    with pytest.raises(UserError, match="unpacks to more than 1,000,000 bytes"):
+        sbd_mask("2008_000002", file.getvalue())
+
+
+@pytest.mark.parametrize("sides", [(1, 117_440_768), (2**31 - 1, 2**31 - 1), (-1, 1)])
+def test_a_struct_in_a_mask_of_sbd_cannot_claim_more_entries_than_it_has(
+    sides: tuple[int, int], tmp_path: Path
+) -> None:
+    valid = mat(tmp_path)
+    at = valid.index(struct.pack("<II", 5, 8) + struct.pack("<ii", 1, 1)) + 8
+    with pytest.raises(UserError, match=r"an array claims .* entries and has"):
+        sbd_mask("2008_000002", valid[:at] + struct.pack("<ii", *sides) + valid[at + 8 :])
 
 
 def test_counts_and_masks_that_unpack_to_gigabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

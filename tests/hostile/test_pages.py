@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
@@ -63,7 +62,7 @@ def check(text: str, scripts: int) -> Tags:
     addresses = [value or "" for key, value in page.attributes if key in ("src", "href", "action", "data")]
     assert all(address.startswith(("data:image/", "#")) for address in addresses)
     assert not {"iframe", "object", "embed", "form", "base", "link"} & set(page.tags)
-    assert "49" not in re.findall(r"\{\{ 7 \* 7 \}\}|>49 ", text)
+    assert ">49 " not in text
     for svg in (b64decode(address.partition(",")[2]) for address in addresses if "svg+xml" in address):
         elements = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
         assert not elements & {"script", "foreignObject", "a", "image", "img"}
