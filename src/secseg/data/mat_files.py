@@ -1,5 +1,5 @@
-"""What a MATLAB file (version 5) claims, checked before SciPy reads it: it makes arrays of cells and structs as large as
-a few bytes say, and unpacks whatever is packed."""
+"""What a MATLAB file (version 5) claims, checked before SciPy reads it: it makes arrays of cells as large as a few
+bytes say, and unpacks whatever is packed."""
 
 from __future__ import annotations
 
