@@ -3,16 +3,19 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 
-.PHONY: help install demo test faults
+.PHONY: help install demo test faults fuzz
 
 # What make faults tries: kills=200 damages=1000 disks=50 minutes=600 is the full campaign.
 TRIES ?= minutes=30
+# For each reader, of make fuzz.
+SECONDS ?= 60
 
 help:
 	@echo 'make install   the project in .venv'
 	@echo 'make demo      from image-level labels to cues to masks, on the built-in data: minutes on two cores'
 	@echo 'make test      lint, types, tests; builds pydensecrf, which needs a C++ compiler'
 	@echo 'make faults    kills, damaged files and full disks in every command, half an hour of them'
+	@echo 'make fuzz      damaged files for each reader, SECONDS=60 each; on Linux alone'
 
 install: $(INSTALLED)
 
@@ -44,3 +47,7 @@ test: $(TOOLS)
 
 faults: $(TOOLS)
 	$(BIN)/python -m tests.faults $(TRIES)
+
+fuzz: $(TOOLS)
+	$(BIN)/python -m pip install --editable '.[fuzz]'
+	PYTHONPATH=src $(BIN)/python -m tests.fuzz $(SECONDS)

@@ -165,7 +165,7 @@ def dry_run(target: str = "") -> str:
 
 
 def test_make_alone_says_what_there_is() -> None:
-    assert re.findall(r"make (\w+)", dry_run()) == ["install", "demo", "test", "faults"]
+    assert re.findall(r"make (\w+)", dry_run()) == ["install", "demo", "test", "faults", "fuzz"]
 
 
 def test_make_test_lints_checks_types_and_tests_in_this_order_and_the_ci_calls_it() -> None:
@@ -175,6 +175,13 @@ def test_make_test_lints_checks_types_and_tests_in_this_order_and_the_ci_calls_i
     ci = REPOSITORY / ".ci" / "run"
     assert ci.stat().st_mode & 0o111
     assert ci.read_text("utf-8").splitlines()[-1] == "make test"
+
+
+def test_make_fuzz_gives_each_reader_the_seconds_that_it_is_told() -> None:
+    words = ["make", "--dry-run", "fuzz", "SECONDS=7"]
+    commands = subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, text=True, timeout=30).stdout
+    assert commands.splitlines()[-1].endswith("python -m tests.fuzz 7")
+    assert (REPOSITORY / "tests" / "fuzz" / "__main__.py").is_file()
 
 
 def test_make_demo_runs_the_experiment_demo_and_looks_where_it_writes() -> None:

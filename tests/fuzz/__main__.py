@@ -3,15 +3,15 @@
 python -m tests.fuzz                  all readers, 60 seconds each
 python -m tests.fuzz 10 mask model    these, 10 seconds each
 
-A finding is any exception but UserError, and more than 20 seconds or 4 GB for one file. The files lie in build/fuzz.
+A finding is any exception but UserError, and more than 20 seconds or 4 GB for one file. What led to it lies in
+build/fuzz: the file, and the traceback.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
+import shutil
 import sys
 import traceback
 import warnings
@@ -19,54 +19,52 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import atheris
+
+OURS = ["secseg", "zipfile", "tarfile", "gzip", "json", "csv", "pickle", "yaml", "safetensors", "scipy.io", "PIL"]
+with atheris.instrument_imports(include=OURS):
+    from PIL import PngImagePlugin
+
+    from tests.hostile.readers import READERS, Reader, accepts
+
 OUT = Path("build/fuzz")
 MOST_SECONDS, MOST_MEGABYTES, MOST_BYTES = 20, 4096, 2**16
 
 
 def main(seconds: int, names: list[str]) -> int:
     """Fuzz each reader in a process of its own; return 1 where there is a finding."""
-    from tests.hostile.readers import READERS
-
-    unknown = set(names) - {reader.name for reader in READERS}
-    if unknown:
-        raise SystemExit(f"There is no reader {', '.join(unknown)}. There are {', '.join(r.name for r in READERS)}.")
+    if unknown := set(names) - {reader.name for reader in READERS}:
+        raise SystemExit(f"No reader is called {', '.join(unknown)}; there are {', '.join(r.name for r in READERS)}.")
     print(f"{'reader':<22}{'files':>10}{'places':>8}  findings", flush=True)
     failed = False
-    for name in names or [reader.name for reader in READERS]:
-        folder = OUT / name.replace(" ", "_")
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink()
-        command = [sys.executable, "-m", "tests.fuzz", "one", str(seconds), name]
-        ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
-        tried = re.findall(r"stat::number_of_executed_units: +(\d+)", ended.stderr) or re.findall(
-            r"^#(\d+)", ended.stderr, re.M
-        )
-        places = re.findall(r"cov: (\d+)", ended.stderr)
-        told = [json.loads(path.read_text())["error"] for path in sorted(folder.glob("*.json"))]
-        if ended.returncode:
-            told.append(next(iter(re.findall(r"ERROR: (.*)", ended.stderr)), f"exit code {ended.returncode}"))
-            (folder / "log.txt").write_text(ended.stderr[-20_000:])
+    for reader in READERS:
+        if names and reader.name not in names:
+            continue
+        folder = OUT / reader.name.replace(" ", "_")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if (child := os.fork()) == 0:
+            fuzz(reader, seconds, folder)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        log = (folder / "log.txt").read_text("utf-8", "replace")
+        tried = re.findall(r"stat::number_of_executed_units: +(\d+)", log) or re.findall(r"^#(\d+)", log, re.MULTILINE)
+        places = re.findall(r"cov: (\d+)", log)
+        told = [path.read_text().partition("\n")[0] for path in sorted(folder.glob("*.error"))]
+        told += [next(iter(re.findall(r"ERROR: (.*)", log)), f"exit code {code}")] if code else []
         failed |= bool(told)
-        print(f"{name:<22}{(tried or ['0'])[-1]:>10}{(places or ['0'])[-1]:>8}  {'; '.join(told) or '-'}", flush=True)
+        print(f"{reader.name:<22}{[0, *tried][-1]:>10}{[0, *places][-1]:>8}  {'; '.join(told) or '-'}", flush=True)
     return int(failed)
 
 
-def fuzz(seconds: int, name: str) -> None:
-    """Fuzz one reader until the time is up; each kind of error is kept once, with the file that led to it."""
-    import atheris
-
-    ours = ["secseg", "zipfile", "tarfile", "gzip", "json", "csv", "pickle", "yaml", "safetensors", "scipy.io", "PIL"]
-    with atheris.instrument_imports(include=ours):
-        from tests.hostile.readers import READERS, accepts
-    from PIL import PngImagePlugin
-
+def fuzz(reader: Reader, seconds: int, folder: Path) -> None:
+    """Fuzz a reader until the time is up; each kind of error is kept once, with the file that led to it."""
+    for stream in (1, 2):
+        os.dup2(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     # Checksums would stop nearly every changed file before the code that is to be tried.
     PngImagePlugin.ChunkStream.crc = PngImagePlugin.ChunkStream.crc_skip  # type: ignore[method-assign]
     zipfile.ZipExtFile._update_crc = lambda self, data: None  # type: ignore[attr-defined]
     warnings.simplefilter("ignore")
-    reader = next(reader for reader in READERS if reader.name == name)
-    folder = OUT / name.replace(" ", "_")
     kept: set[str] = set()
     with TemporaryDirectory() as work, TemporaryDirectory() as corpus:
         (Path(corpus) / "valid").write_bytes(reader.valid(Path(work)))
@@ -79,10 +77,9 @@ def fuzz(seconds: int, name: str) -> None:
                 told = f"{type(error).__name__} in {Path(at.filename).name}:{at.lineno}"
                 if told not in kept:
                     kept.add(told)
-                    path = folder / f"{len(kept)}"
-                    path.write_bytes(content)
+                    (folder / f"{len(kept)}").write_bytes(content)
                     text = "".join(traceback.format_exception(error))
-                    path.with_suffix(".json").write_text(json.dumps({"error": told, "traceback": text}))
+                    (folder / f"{len(kept)}.error").write_text(f"{told}\n{text}", errors="backslashreplace")
 
         options = [
             f"-max_total_time={seconds}",
@@ -97,11 +94,5 @@ def fuzz(seconds: int, name: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("SECSEG_CACHE", str(OUT.absolute() / "cache"))
-    match sys.argv[1:]:
-        case ["one", seconds, name]:
-            fuzz(int(seconds), name)
-        case [seconds, *names]:
-            sys.exit(main(int(seconds), names))
-        case []:
-            sys.exit(main(60, []))
+    os.environ["SECSEG_CACHE"] = str(OUT.absolute() / "cache")
+    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 60, sys.argv[2:]))

@@ -20,6 +20,7 @@ import numpy as np
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import open_cues
 from secseg.data.images import image_size, read_mask, save_mask
+from secseg.data.mat_files import check_mat
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write, write_text
@@ -29,9 +30,7 @@ log = logging.getLogger(__name__)
 AUGMENTED, OWN = MASKS
 WANTED = (PHOTOGRAPHS, OWN, LISTS[0])
 MOST = 64 * 1024**2
-"""Most bytes of a file in an archive; photographs have less than one million."""
-MOST_MAT = 1024**2
-"""Most bytes of a mask of SBD, a few thousand as a rule; packed as it is, it unpacks to a thousand times as many."""
+"""Most bytes of a file in an archive, and of what a mask of SBD unpacks to; photographs have less than one million."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +230,8 @@ def sbd_mask(name: str, data: bytes) -> np.ndarray:
     """
     from scipy.io import loadmat
 
-    if len(data) > MOST_MAT:
-        raise UserError(f"The mask of {name} in the SBD archive has {len(data):,} bytes, more than any of SBD's.")
     try:
+        check_mat(data, MOST)
         mask = np.asarray(loadmat(io.BytesIO(data))["GTcls"][0]["Segmentation"][0])
     except Exception as error:  # SciPy raises whatever a damaged file leads it to
         raise UserError(f"The mask of {name} in the SBD archive cannot be read ({error}).") from error

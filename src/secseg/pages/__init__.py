@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,9 @@ def figure_source(figure: Figure) -> str:
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as an SVG whose text is text; the same figure makes the same bytes."""
+    """Return a figure as an SVG whose text is text; the same figure makes the same bytes. Of control characters, which
+    would spoil the file, it makes question marks."""
     data = io.BytesIO()
     with matplotlib.rc_context(_SVG):
         figure.savefig(data, format="svg", metadata={"Date": None})
-    return data.getvalue()
+    return re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"?", data.getvalue())

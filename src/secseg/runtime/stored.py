@@ -16,6 +16,8 @@ from secseg.files import read_json
 
 MOST_BYTES = 2**20
 """Of a config; ours have four thousand."""
+MOST_BRACKETS = 1_000
+"""Of a config; ours have a dozen, and the time that PyYAML takes grows with their square."""
 MOST_VALUES, DEEPEST = 100_000, 50
 """Of a config, each reference counted as what it stands for: nested ones grow without end."""
 
@@ -37,7 +39,10 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        config = yaml.load(path.read_text("utf-8"), _Loader)
+        text = path.read_text("utf-8")
+        if text.count("[") + text.count("{") > MOST_BRACKETS:
+            raise ValueError(f"it has more than {MOST_BRACKETS:,} brackets")
+        config = yaml.load(text, _Loader)
         if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
             raise ValueError("it holds no settings by name")
         for count, _ in enumerate(_values(config, 0)):
@@ -98,9 +103,10 @@ def _problems(results: Mapping[str, Any]) -> Iterator[str]:
     versions = results.get("versions") or {}
     if not isinstance(versions, dict) or not isinstance(versions.get("packages", {}), dict):
         yield "versions: there are no names of packages"
-    elif git := versions.get("git"):
-        if not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
-            yield "versions.git: it names no commit"
+        versions = {}
+    git = versions.get("git")
+    if git and not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
+        yield "versions.git: it names no commit"
 
 
 def _is_number(value: Any) -> bool:

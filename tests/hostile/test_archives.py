@@ -1,0 +1,172 @@
+"""Archives that lead out of their folder, or claim more than there is: refused, and nothing is written outside."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from secseg.data import prepare_voc
+from secseg.data.prepare_voc import files_in, sbd_mask
+from secseg.errors import UserError
+from secseg.evaluation import predictions
+from secseg.evaluation.predictions import COUNTS, MASKS, read_counts, read_predicted
+from tests.hostile.readers import IMAGES, mat, png, put, valid_counts
+
+KINDS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+
+
+def extracted(folder: Path, content: bytes) -> dict[Path, bytes]:
+    """What a caller that takes any file by its name would write."""
+    return dict(files_in(put(folder, "voc.tar", content), lambda name, size: folder / "data" / name))
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.linkname = kind, size, link
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("archives")
+
+
+parts = st.sampled_from(["..", ".", "a", "b", "", "~", "C:", "\\", "JPEGImages", "x.jpg"])
+paths = st.tuples(st.sampled_from(["", "/", "//"]), st.lists(parts, min_size=1, max_size=5)).map(
+    lambda p: p[0] + "/".join(p[1])
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(paths, st.sampled_from(KINDS), paths)
+@example("../../evil.jpg", tarfile.REGTYPE, "")
+@example("/etc/evil.jpg", tarfile.REGTYPE, "")
+@example("a/link", tarfile.SYMTYPE, "/etc/passwd")
+@example("a/link", tarfile.LNKTYPE, "../../../etc/passwd")
+def test_no_member_gets_a_target_outside_and_links_and_devices_get_none(
+    folder: Path, name: str, kind: bytes, link: str
+) -> None:
+    try:
+        found = extracted(folder, member(name, kind, 0, link) + bytes(1024))
+    except UserError:
+        return
+    assert not found or kind == tarfile.REGTYPE
+    assert all(path.resolve().is_relative_to(folder.resolve()) for path in found if not name.startswith("/"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        member("a", size=10**12),
+        member("a", tarfile.GNUTYPE_LONGNAME, 10**12),
+        member("a", tarfile.XHDTYPE, 10**12),
+        member("a", tarfile.XGLTYPE, 2**40),
+        member("a", size=-1000),
+    ],
+)
+def test_a_member_that_claims_more_than_any_file_has_is_refused(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"voc\.tar is damaged \(.* bytes; no file of it has over"):
+        extracted(tmp_path, content + bytes(1024))
+
+
+def test_a_sparse_member_does_not_unpack_to_gigabytes(tmp_path: Path) -> None:
+    pax = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+    real = b"GNU.sparse.realsize=1000000000000"
+    pax += str(len(real) + 4).encode() + b" " + real + b"\n"
+    header = member("PaxHeaders/a", tarfile.XHDTYPE, len(pax)) + pax.ljust(512, b"\0")
+    body = b"1\n0\n0\n".ljust(512, b"\0")
+    with pytest.raises(UserError, match=r"voc\.tar is damaged"):
+        extracted(tmp_path, header + member("a", size=512) + body + bytes(1024))
+
+
+def test_a_mask_of_sbd_does_not_unpack_to_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    savemat(file, {"GTcls": {"Segmentation": np.zeros((2000, 2000), np.uint8)}}, do_compression=True)
+    assert sbd_mask("2008_000002", file.getvalue()).shape == (2000, 2000)
+    monkeypatch.setattr(prepare_voc, "MOST", 10**6)
+    with pytest.raises(UserError, match="unpacks to more than 1,000,000 bytes"):
+        sbd_mask("2008_000002", file.getvalue())
+
+
+@pytest.mark.parametrize("sides", [(1, 117_440_768), (2**31 - 1, 2**31 - 1), (-1, 1)])
+def test_a_struct_in_a_mask_of_sbd_cannot_claim_more_entries_than_it_has(
+    sides: tuple[int, int], tmp_path: Path
+) -> None:
+    valid = mat(tmp_path)
+    at = valid.index(struct.pack("<II", 5, 8) + struct.pack("<ii", 1, 1)) + 8
+    with pytest.raises(UserError, match=r"an array claims .* entries and has"):
+        sbd_mask("2008_000002", valid[:at] + struct.pack("<ii", *sides) + valid[at + 8 :])
+
+
+def test_counts_and_masks_that_unpack_to_gigabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "LIMIT", 10**6)
+    with zipfile.ZipFile(tmp_path / MASKS, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("without_crf/a.png", png(tmp_path) + bytes(10**7))
+    with zipfile.ZipFile(tmp_path / COUNTS, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("without_crf.npy", bytes(10**7))
+    assert (tmp_path / MASKS).stat().st_size < 10**5
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="unpacks to 10,000,"):
+            read_predicted(tmp_path, "without_crf", IMAGES)
+        with pytest.raises(UserError, match="unpacks to 10,000,"):
+            read_counts(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_few_bytes_cannot_claim_an_array_of_gigabytes(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (10**15, 3, 3)})  # type: ignore[arg-type]
+    with (
+        zipfile.ZipFile(io.BytesIO(valid_counts(tmp_path))) as valid,
+        zipfile.ZipFile(tmp_path / COUNTS, "w") as archive,
+    ):
+        for name in valid.namelist():
+            archive.writestr(name, file.getvalue() if name == "without_crf.npy" else valid.read(name))
+    with pytest.raises(UserError, match="is damaged"):
+        read_counts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"names": np.array([{"a": 1}], object)},
+        {"without_crf": np.array([print], object)},
+        {"without_crf": np.zeros((2, 3, 4), np.int32)},
+        {"without_crf": np.full((2, 3, 3), -1)},
+        {"without_crf": np.zeros((2, 3, 3))},
+        {"names": np.array(["a", "\ud800"])},
+    ],
+)
+def test_counts_are_whole_numbers_of_the_images_and_classes_and_never_objects(
+    changes: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    valid_counts(tmp_path)
+    with np.load(tmp_path / COUNTS) as stored:
+        arrays = {**stored, **changes}
+    np.savez(tmp_path / COUNTS, **arrays)
+    with pytest.raises(UserError, match=r"val_counts\.npz is damaged"):
+        read_counts(tmp_path)
+
+
+def test_a_mask_in_colours_is_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(picture, "PNG")
+    with zipfile.ZipFile(tmp_path / MASKS, "w") as archive:
+        archive.writestr("without_crf/a.png", picture.getvalue())
+    with pytest.raises(UserError, match="holds colours, not class numbers"):
+        read_predicted(tmp_path, "without_crf", IMAGES)

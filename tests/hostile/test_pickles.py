@@ -1,0 +1,137 @@
+"""Files that ask for code to be run: none is, whichever opcode asks, in the cue pickle and in files of torch.save."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from secseg.data.cue_store import open_cues
+from secseg.errors import UserError
+from secseg.loading import load_network
+from secseg.networks.weights import read_weights
+from secseg.runtime.folder import open_run_folder
+from tests.hostile.readers import pth, put
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def attacks(mark: Path) -> dict[str, bytes]:
+    """Pickles that touch ``mark`` where they are obeyed, by the opcode that asks."""
+    command = text(f"touch {mark}")
+    code = text(f"__import__('os').system('touch {mark}')")
+    system = b"cposix\nsystem\n"
+    return {
+        "GLOBAL and REDUCE": b"\x80\x02" + system + command + b"\x85R.",
+        "STACK_GLOBAL": b"\x80\x04" + text("builtins") + text("eval") + b"\x93" + code + b"\x85R.",
+        "INST": b"(" + command + b"iposix\nsystem\n.",
+        "OBJ": b"\x80\x02(" + system + command + b"o.",
+        "NEWOBJ": b"\x80\x02" + system + command + b"\x85\x81.",
+        "NEWOBJ_EX": b"\x80\x04" + system + command + b"\x85}\x92.",
+        "BUILD": b"\x80\x02cargparse\nNamespace\n)R}" + text("a") + system + b"sb.",
+        "EXT1": b"\x80\x02\x82\x01.",
+        "PERSID": b"Pposix.system\n.",
+        "BINPERSID": b"\x80\x02" + command + b"Q.",
+        "an attribute of an allowed module": b"\x80\x04" + text("numpy") + text("core.multiarray.os") + b"\x93.",
+        "NEXT_BUFFER": b"\x80\x05\x97.",
+    }
+
+
+OPCODES = list(attacks(Path("x")))
+
+
+@pytest.mark.parametrize("opcode", OPCODES)
+def test_the_cue_pickle_runs_nothing(opcode: str, tmp_path: Path) -> None:
+    path = put(tmp_path, "cues.pickle", attacks(tmp_path / "ran")[opcode])
+    with pytest.raises(UserError, match=r"cues\.pickle"):
+        open_cues(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def as_torch_writes(content: bytes) -> bytes:
+    """A file of torch.save whose pickle is another one."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(pth(Path()))) as valid, zipfile.ZipFile(file, "w") as archive:
+        for name in valid.namelist():
+            archive.writestr(name, content if name.endswith("data.pkl") else valid.read(name))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", [bytes, as_torch_writes])
+@pytest.mark.parametrize("read", [read_weights, load_network])
+@pytest.mark.parametrize("opcode", OPCODES)
+def test_weights_and_checkpoints_run_nothing(
+    opcode: str, read: Callable[[Path], object], form: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = put(tmp_path, "file.ckpt", form(attacks(tmp_path / "ran")[opcode]))
+    with pytest.raises(UserError, match=r"file\.ckpt cannot be read"):
+        read(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_attacks_would_run_where_pickles_are_obeyed(tmp_path: Path) -> None:
+    for opcode in ("GLOBAL and REDUCE", "STACK_GLOBAL", "INST", "OBJ"):
+        pickle.loads(attacks(tmp_path / opcode.replace(" ", "_"))[opcode])
+        assert (tmp_path / opcode.replace(" ", "_")).exists()
+
+
+@pytest.mark.parametrize("read", [read_weights, load_network])
+def test_a_packed_file_that_would_unpack_to_gigabytes_is_refused(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    file = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(pth(tmp_path))) as valid,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in valid.namelist():
+            packed.writestr(name, valid.read(name))
+    with pytest.raises(UserError, match="holds packed parts"):
+        read(put(tmp_path, "file.ckpt", file.getvalue()))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(2).to_sparse(),
+        torch.empty(10**15, device="meta"),
+        torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
+    ],
+)
+def test_weights_that_are_no_dense_numbers_are_refused(tensor: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({"weight": tensor}, tmp_path / "file.pth")
+    with pytest.raises(UserError, match=r"file\.pth (is not a state dict|cannot be read)"):
+        read_weights(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("content", [[1], 3, torch.zeros(2), {"state_dict": 1}, {}])
+def test_a_run_does_not_go_on_from_a_checkpoint_of_other_things(content: object, tmp_path: Path) -> None:
+    folder = tmp_path / "name" / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save(content, folder / "checkpoints" / "last.ckpt")
+    with pytest.raises(UserError, match="Every checkpoint of the run to continue is damaged"):
+        open_run_folder(folder, "name", "auto")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state_dict": [1]},
+        {"state_dict": {3: torch.zeros(1)}},
+        {"secseg": 1},
+        {"secseg": {}},
+        {"secseg": {"config": []}},
+    ],
+)
+def test_a_checkpoint_whose_parts_are_of_another_type_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "secseg": {"config": {}, "class_names": []}, **changes}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
+        load_network(tmp_path / "last.ckpt")
