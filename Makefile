@@ -3,12 +3,13 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 
-.PHONY: help install demo test
+.PHONY: help install demo test test-oldest
 
 help:
-	@echo 'make install   the project in .venv'
-	@echo 'make demo      from image-level labels to cues to masks, on the built-in data: minutes on two cores'
-	@echo 'make test      lint, types, tests; builds pydensecrf, which needs a C++ compiler'
+	@echo 'make install       the project in .venv'
+	@echo 'make demo          from image-level labels to cues to masks, on the built-in data: minutes on two cores'
+	@echo 'make test          lint, types, tests; builds pydensecrf, which needs a C++ compiler'
+	@echo 'make test-oldest   tests in .venv-oldest, with the oldest releases that pyproject.toml allows'
 
 install: $(INSTALLED)
 
@@ -37,3 +38,15 @@ test: $(TOOLS)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# Not part of `make test`: it downloads another torch. Old releases warn of what is gone since, which no code of ours can
+# mend, so that warnings are no errors here.
+test-oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -q -n auto --dist worksteal -W default
+
+.venv-oldest/.installed: pyproject.toml tests/oldest.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The oldest releases install on Python 3.11 alone: make PYTHON=python3.11 test-oldest")'
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --constraint .venv-oldest/constraints.txt --editable '.[dev]'
+	@touch $@
