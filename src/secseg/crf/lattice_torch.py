@@ -78,7 +78,7 @@ def _farthest(height: int, width: int, xy: float, rgb: float = math.inf) -> floa
 def _position(height: int, width: int, xy: float, device: torch.device) -> Tensor:
     """x and y of each location in standard deviations, (2, n)."""
     y, x = (torch.arange(size, dtype=torch.float32, device=device) for size in (height, width))
-    return _divide(torch.stack([x.repeat(height, 1), y.unsqueeze(1).repeat(1, width)]).flatten(1), xy)
+    return _divide(torch.stack([x.repeat(height, 1), y[:, None].repeat(1, width)]).flatten(1), xy)
 
 
 def _divide(features: Tensor, width: float) -> Tensor:
