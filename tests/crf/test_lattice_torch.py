@@ -171,6 +171,10 @@ class _Operations(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6.") and not torch.cuda.is_available(),
+    reason="torch 2.6 asks the driver even where tensors have no values",
+)
 def test_nothing_but_the_number_of_points_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without values, which cannot be read, stand for those of a GPU; a copy to the host would be seen."""
     points = []

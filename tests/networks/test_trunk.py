@@ -24,6 +24,8 @@ def whole(model: str) -> dict[str, torch.Tensor]:
 def test_file_of_the_whole_model_gives_the_models_own_features(tmp_path: Path, model: str) -> None:
     torch.manual_seed(1)
     net = timm.create_model(model).eval()
+    if not hasattr(net, "forward_intermediates"):
+        pytest.skip(f"timm {timm.__version__} does not give the levels of a whole {model}")
     save_file(net.state_dict(), tmp_path / "whole.safetensors")
     trunk = TimmTrunk(model, str(tmp_path / "whole.safetensors"), 32).eval()
     x = torch.randn(1, 3, 224, 224)

@@ -1,0 +1,25 @@
+"""Print the oldest releases that pyproject.toml allows, as constraints for pip: `make test-oldest` installs these.
+
+Read each time, so that they cannot drift from the bounds. Standard library alone: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
+
+def constraints() -> list[str]:
+    """Return `name==oldest` for each dependency, of the extras too; a pinned one is pinned already."""
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    needs = chain(project["dependencies"], *project["optional-dependencies"].values())
+    bounds = (re.match(r"([\w.-]+)>=([\w.]+)", need) for need in needs)
+    return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound]
+
+
+if __name__ == "__main__":
+    print(*constraints(), sep="\n")
