@@ -107,6 +107,7 @@ def test_without_a_training_crf_the_constrain_term_is_left_out_and_the_protocol_
     assert "constrain term" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # more than there are cores
 def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(run: Run) -> None:
     first = weights(run(*QUICK, folder="a"))
     other = weights(run(*QUICK, "seed=1", folder="c"))

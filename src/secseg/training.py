@@ -101,6 +101,8 @@ def build_trainer(
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # Validations in the middle of the one long epoch are where runs are resumed; our stream goes on at the right image.
     warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
+    # Few steps, few lines: no news.
+    warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller than the logging")
     # Lightning 2.6 with torch 2.14: its matter.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     try:

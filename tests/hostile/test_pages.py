@@ -22,6 +22,8 @@ from tests.localization import random_cues
 from tests.report.synthetic import write_run
 from tests.report.test_page import config
 
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # control characters have none
+
 NAMES = (
     "</script><script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_a_killed_run_goes_on_and_leaves_what_an_uninterrupted_one_does(
     assert len(masks_in(masks)) == count
 
 
+@pytest.fixture
+def _obeyed_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_obeyed_ctrl_c")
 def test_ctrl_c_keeps_the_masks_and_says_how_to_go_on(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

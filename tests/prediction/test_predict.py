@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,10 +94,10 @@ def test_photographs_of_every_kind_come_out_right_and_bad_ones_stop_nothing(
     (folder / "folder.jpg").mkdir()  # no file, so no photograph
     real_open = Image.open
 
-    def guarded(path: Path, *rest: object) -> Image.Image:
+    def guarded(path: Path, **options: Any) -> Image.Image:
         if Path(path).stem == "secret":
             raise PermissionError(13, "Permission denied", str(path))
-        return real_open(path, *rest)
+        return real_open(path, **options)
 
     monkeypatch.setattr("secseg.data.images.Image.open", guarded)
     outcome = predict("images=odd", "out=m")
