@@ -20,7 +20,9 @@ from secseg.data.prepare_voc import files_in, sbd_mask
 from secseg.errors import UserError
 from secseg.evaluation import predictions
 from secseg.evaluation.predictions import COUNTS, MASKS, read_counts, read_predicted
-from tests.hostile.readers import IMAGES, mat, png, put, valid_counts
+from tests.hostile.own_files import valid_counts
+from tests.hostile.parts import IMAGES, png, put
+from tests.hostile.readers import mat
 
 KINDS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 

@@ -17,7 +17,8 @@ from secseg.errors import UserError
 from secseg.loading import load_network
 from secseg.networks.weights import read_weights
 from secseg.runtime.folder import open_run_folder
-from tests.hostile.readers import pth, put
+from tests.hostile.own_files import pth
+from tests.hostile.parts import put
 
 
 def text(value: str) -> bytes:
