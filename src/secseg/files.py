@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import tempfile
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from secseg.errors import UserError
+
+log = logging.getLogger(__name__)
 
 #: Files of a run folder: what came of the run, its settings, why a job of a sweep failed, the command that it is.
 RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
@@ -66,8 +69,11 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path, name: str) -> Iterator[None]:
+def locked(folder: Path, name: str) -> Iterator[bool]:
     """Make ``folder`` and hold its lock, a file ``name`` in it; the system releases it however the process ends.
+
+    Yields:
+        Whether it is held. Some file systems of clusters know no locks: that is warned of.
 
     Raises:
         UserError: if another process holds it, or the folder cannot be written.
@@ -87,13 +93,13 @@ def locked(folder: Path, name: str) -> Iterator[None]:
                 "through, or choose another folder."
             ) from error
         except OSError as error:
-            raise UserError(
-                f"Cannot lock {folder}: {error.strerror}. Choose a folder on another file system."
-            ) from error
+            log.warning("%s cannot be locked (%s): see that no other process writes there.", folder, error.strerror)
+            yield False
+            return
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        yield True
 
 
 @contextmanager
@@ -103,9 +109,10 @@ def working_in(folder: Path) -> Iterator[None]:
     Raises:
         UserError: as ``locked``.
     """
-    with locked(folder, WORKING):
-        for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-            remove_leftovers(place, WRITTEN)
+    with locked(folder, WORKING) as held:
+        if held:
+            for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+                remove_leftovers(place, WRITTEN)
         yield
 
 

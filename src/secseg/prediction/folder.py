@@ -65,9 +65,10 @@ class MaskFolder:
             UserError: if another process writes here; if what is here was made with other settings, saying which; if
                 there are masks of unknown origin; if the folder cannot be written.
         """
-        with locked(self.path, LOCK):
-            for folder in {file.parent for item in photographs for file in self.wanted(item.name)} | {self.path}:
-                remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
+        with locked(self.path, LOCK) as held:
+            if held:
+                for folder in {file.parent for item in photographs for file in self.wanted(item.name)} | {self.path}:
+                    remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
             if overwrite:
                 self._write_record(settings, replaces_older=True)
             elif (before := self._record()) is None:
