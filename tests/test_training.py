@@ -135,6 +135,16 @@ def test_a_run_that_was_broken_off_continues_to_the_same_weights(run: Run, monke
     assert all(torch.equal(whole[name], value) for name, value in weights(resumed).items())
 
 
+def test_a_run_that_ended_before_its_results_were_written_has_them_all_when_it_goes_on(run: Run) -> None:
+    first = run(*QUICK)
+    results = json.loads((first["run"] / "results.json").read_text())
+    (first["run"] / "results.json").unlink()
+    again = json.loads((run(*QUICK, "resume=auto")["run"] / "results.json").read_text())
+    assert again["losses"] == results["losses"]
+    assert {"loss", "seed"} <= again["losses"].keys()
+    assert again["figures"] == results["figures"]
+
+
 def test_a_frozen_trunk_trains_on_cached_features_as_without_the_cache(run: Run, tmp_path: Path) -> None:
     frozen = ["backbone.freeze=true", "evaluation.crf=never"]
     cached = run(*frozen, f"data.feature_cache={tmp_path / 'features'}", folder="a")

@@ -71,6 +71,7 @@ class SECModule(pl.LightningModule):
         self.val_confusion: dict[str, np.ndarray] = {}
         self.gallery: list[GalleryItem] = []
         self.scored_at = -1
+        self.losses: dict[str, Tensor | float] = {}  # of the last step, also of one before a run went on
         self.crf_clock, self.step_clock = StepClock(), StepClock()
         self.loss_watch = LossWatch(
             "The loss",
@@ -97,8 +98,8 @@ class SECModule(pl.LightningModule):
             mask=batch.get("mask"),
         )
         self.loss_watch.watch(terms, batch["name"], self.global_step)
-        means = self._over_processes({term: value.detach() for term, value in terms.items()})
-        self.log_dict({f"train/{term}": mean for term, mean in means.items()}, batch_size=len(logits))
+        self.losses = self._over_processes({term: value.detach() for term, value in terms.items()})
+        self.log_dict({f"train/{term}": mean for term, mean in self.losses.items()}, batch_size=len(logits))
         return terms["loss"]
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -145,13 +146,13 @@ class SECModule(pl.LightningModule):
             values["val/miou_crf"] = self.val_scores_crf["miou"]
         self.log_dict(values, sync_dist=True)
 
-    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor | float]:
         """Return the mean of each term over all processes, whose batches are of one size: that of the global batch.
 
         One sum for all terms, queued on an accelerator; Lightning's ``sync_dist`` waits at a barrier for each.
         """
         if not torch.distributed.is_initialized():
-            return terms
+            return dict(terms)
         means = torch.stack(list(terms.values())) / torch.distributed.get_world_size()
         torch.distributed.all_reduce(means)
         return dict(zip(terms, means.unbind(), strict=True))
@@ -188,6 +189,11 @@ class SECModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_watch.refuse(self.trainer.strategy.reduce_boolean_decision)
         checkpoint["secseg"] = self.record
+        checkpoint["losses"] = {term: float(value) for term, value in self.losses.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.get("losses")
+        self.losses = dict(kept) if isinstance(kept, dict) else {}
 
 
 class _Timed:

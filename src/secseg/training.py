@@ -187,11 +187,7 @@ def summarise(
     step_seconds = module.step_clock.seconds
     return {
         "figures": {"without_crf": module.val_scores, "with_crf": module.val_scores_crf},
-        "losses": {
-            name.removeprefix("train/"): float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name in {f"train/{term}" for term in (*SECLoss.TERMS, "loss")}
-        },
+        "losses": {term: float(value) for term, value in module.losses.items() if term in (*SECLoss.TERMS, "loss")},
         "protocol": {
             **datamodule.protocol(),
             "checkpoint": "the last step's weights",

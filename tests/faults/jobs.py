@@ -46,6 +46,7 @@ TIMES = {
     "step_seconds",
     "peak_bytes",
     "images_per_second",
+    "sha256",
 }  # keys of JSON whose values are never twice the same
 CLOCKED = {"train/images_per_second", "train/crf_share"}  # columns of metrics.csv likewise
 PASSED_OVER = {".lock", ".log", ".html", ".svg"}  # pages and figures tell times too; their tables are compared
