@@ -26,7 +26,7 @@ def with_checksum(content: bytes) -> bytes:
     metadata[KEY] = _checksum(header, memoryview(content)[start:])
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the format's alignment
-    return len(text).to_bytes(8, "little") + text + content[start:]
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[start:]))  # weights are copied once
 
 
 def verify(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -49,6 +50,11 @@ class Drawing(NamedTuple):
     title: str
     figure: Figure
     name: str
+
+    @property
+    def file(self) -> str:
+        """The name of its file, whatever the swept key is called."""
+        return f"{re.sub(r'[^-.,=+a-zA-Z0-9_]', '_', self.name)}.svg"
 
 
 def styles(count: int) -> list[Style]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +37,11 @@ class Figures(NamedTuple):
     curves: Sequence[Drawing]
     classes: Sequence[Drawing]
 
+    @property
+    def drawings(self) -> Sequence[Drawing]:
+        """All of them."""
+        return (*self.effects, *self.classes, *self.curves)
+
 
 def draw(study: Study, rows: Sequence[Row]) -> Figures:
     """Draw the figures of a study.
@@ -51,12 +55,6 @@ def draw(study: Study, rows: Sequence[Row]) -> Figures:
     return Figures(shown, ways, effects(study, rows), learning_curves(shown, ways), dots)
 
 
-def figure_names(figures: Figures) -> list[tuple[str, str]]:
-    """Return the title of each figure and the name of its file."""
-    drawings = (*figures.effects, *figures.classes, *figures.curves)
-    return [(drawing.title, f"{re.sub(r'[^-.,=+a-zA-Z0-9_]', '_', drawing.name)}.svg") for drawing in drawings]
-
-
 def write_figures(folder: Path, figures: Figures) -> None:
     """Write each figure into ``folder`` as an SVG, those of many settings with a legend, which the page has but once.
 
@@ -66,9 +64,8 @@ def write_figures(folder: Path, figures: Figures) -> None:
     names = [row.setting.name for row in figures.shown]
     for drawing in (*figures.curves, *figures.classes):
         add_legend(drawing.figure, names, figures.ways)
-    drawings = (*figures.effects, *figures.classes, *figures.curves)
-    for drawing, (_, name) in zip(drawings, figure_names(figures), strict=True):
-        write_text(folder / name, svg(drawing.figure).decode("utf-8"))
+    for drawing in figures.drawings:
+        write_text(folder / drawing.file, svg(drawing.figure).decode("utf-8"))
 
 
 def report_page(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from secseg.errors import UserError
 from secseg.files import working_in, write_text
-from secseg.report.page import draw, figure_names, report_page, write_figures
+from secseg.report.page import draw, report_page, write_figures
 from secseg.report.runs import Run, find_runs
 from secseg.report.statistics import study_rows
 from secseg.report.study import Study, open_study
@@ -60,8 +60,7 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     parts = [f"# {escaped(title)}", *map(escaped, told), escaped(note(study)), markdown(found[0])]
     for table in found[1:]:
         parts += [f"## {table.title}", markdown(table)]
-    named = figure_names(figures)
-    parts += ["## Figures", *(f"![{escaped(title)}]({FIGURES}/{quote(name)})" for title, name in named)]
+    parts += ["## Figures", *(f"![{escaped(one.title)}]({FIGURES}/{quote(one.file)})" for one in figures.drawings)]
     if unfinished:
         parts += ["## Not finished, and left out", "\n".join(f"- {escaped(f'{at}: {why}')}" for at, why in unfinished)]
     parts += ["## Command", f"```\n{command}\n```"]
