@@ -112,6 +112,31 @@ def test_a_killed_process_ends_the_run_with_an_error_within_half_a_minute(rank: 
             os.kill(pid, signal.SIGKILL)
 
 
+SPOILT = """
+import os
+from secseg.losses.seed import seed_loss
+import secseg.losses.composite as composite
+if os.environ.get("LOCAL_RANK", "0") == "{rank}":
+    composite.seed_loss = lambda *args, **kwargs: seed_loss(*args, **kwargs) * float("nan")
+from secseg.cli.train import main
+main()
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_loss_that_is_not_finite_in_one_process_ends_all_and_names_its_images(rank: int, tmp_path: Path) -> None:
+    draw_shapes(tmp_path / "shapes", train=6, val=3, seed=0)
+    script = tmp_path / "spoilt.py"
+    script.write_text(SPOILT.format(rank=rank))
+    words = [*SETTINGS, "trainer=ddp", "trainer.devices=2", f"data.root={tmp_path}/shapes", f"run_dir={tmp_path}/run"]
+    result = run(script, tmp_path, *words)
+    assert result.returncode in (1, -signal.SIGKILL), "the launcher may kill those that have not ended yet"
+    said = result.stdout + result.stderr
+    assert "The loss is not finite at step 0 (term: seed). The batch's images:" in said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
 def _session(leader: int) -> list[int]:
     """The processes of a session that have not ended."""
     found = []

@@ -140,12 +140,12 @@ def test_on_an_accelerator_whoever_keeps_the_weights_is_refused_from_then_on() -
         watch.watch(terms(1, 2), NAMES, step=5)
 
 
-def test_a_loss_that_another_process_finds_is_refused_too() -> None:
+@pytest.mark.parametrize("own", [1.0, float("nan")])
+def test_a_loss_that_is_not_finite_in_any_process_is_refused_by_each_in_the_same_step(own: float) -> None:
     watch = LossWatch("The loss", "Advice.")
-    watch.watch(terms(1, 2), NAMES, step=0)
-    watch.refuse(lambda finite: finite)
-    with pytest.raises(UserError, match="another process"):
-        watch.refuse(lambda finite: False)
+    watch.watch(terms(1, 2), NAMES, step=0, everywhere=torch.tensor(3.0))
+    with pytest.raises(UserError, match="step 1 in another process" if own == 1 else r"step 1 \(term: seed\)"):
+        watch.watch(terms(own, 2), NAMES, step=1, everywhere=torch.tensor(float("nan")))
 
 
 def test_a_clock_adds_up_what_lies_between_start_and_stop() -> None:

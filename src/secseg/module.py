@@ -97,9 +97,10 @@ class SECModule(pl.LightningModule):
             images=batch.get("crf_image"),
             mask=batch.get("mask"),
         )
-        self.loss_watch.watch(terms, batch["name"], self.global_step)
-        self.losses = self._over_processes({term: value.detach() for term, value in terms.items()})
-        self.log_dict({f"train/{term}": mean for term, mean in self.losses.items()}, batch_size=len(logits))
+        means = self._over_processes({term: value.detach() for term, value in terms.items()})
+        self.loss_watch.watch(terms, batch["name"], self.global_step, everywhere=means["loss"])
+        self.losses = dict(means)
+        self.log_dict({f"train/{term}": mean for term, mean in means.items()}, batch_size=len(logits))
         return terms["loss"]
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -111,7 +112,7 @@ class SECModule(pl.LightningModule):
                 self.log("train/crf_share", share)
 
     def on_validation_epoch_start(self) -> None:
-        self.loss_watch.refuse(self.trainer.strategy.reduce_boolean_decision)
+        self.loss_watch.refuse()
         self._score = SegmentationScore(self.class_names, scored=self.scored)
         self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
         self.gallery = []
@@ -146,13 +147,13 @@ class SECModule(pl.LightningModule):
             values["val/miou_crf"] = self.val_scores_crf["miou"]
         self.log_dict(values, sync_dist=True)
 
-    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor | float]:
+    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the mean of each term over all processes, whose batches are of one size: that of the global batch.
 
         One sum for all terms, queued on an accelerator; Lightning's ``sync_dist`` waits at a barrier for each.
         """
         if not torch.distributed.is_initialized():
-            return dict(terms)
+            return terms
         means = torch.stack(list(terms.values())) / torch.distributed.get_world_size()
         torch.distributed.all_reduce(means)
         return dict(zip(terms, means.unbind(), strict=True))
@@ -187,7 +188,7 @@ class SECModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.loss_watch.refuse(self.trainer.strategy.reduce_boolean_decision)
+        self.loss_watch.refuse()
         checkpoint["secseg"] = self.record
         checkpoint["losses"] = {term: float(value) for term, value in self.losses.items()}
 

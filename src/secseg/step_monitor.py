@@ -7,7 +7,7 @@ next step is prepared: so values are copied in the queue and read a step later.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ def works_in_a_queue(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of one step's loss, or will be when ``copied`` has happened."""
+    """What is known of one step's loss, or will be when ``copied`` has happened: its values end with the loss of all
+    processes."""
 
     step: int
     images: Sequence[str]
@@ -49,13 +50,16 @@ class LossWatch:
         self.what, self.advice = what, advice
         self._seen: _Seen | None = None
 
-    def watch(self, terms: Mapping[str, Tensor], images: Sequence[str], step: int) -> None:
+    def watch(
+        self, terms: Mapping[str, Tensor], images: Sequence[str], step: int, everywhere: Tensor | None = None
+    ) -> None:
         """Look at the loss of one step.
 
         Args:
             terms: scalars; ``loss`` is the one that is looked at, the others are named where they are not finite.
             images: names of the batch's images.
             step: its number.
+            everywhere: the mean loss of all processes, so that each refuses it in the same step; None: one process.
 
         Raises:
             UserError: where the loss is not finite: this step's on a CPU, the last one's on a GPU.
@@ -63,7 +67,8 @@ class LossWatch:
         self.refuse()
         device = terms["loss"].device
         later = works_in_a_queue(device)
-        values = torch.stack([value.detach() for value in terms.values()]).to("cpu", non_blocking=later)
+        seen = [*terms.values(), terms["loss"] if everywhere is None else everywhere]
+        values = torch.stack([value.detach() for value in seen]).to("cpu", non_blocking=later)
         copied = None
         if device.type == "cuda":
             copied = torch.cuda.Event()
@@ -75,25 +80,24 @@ class LossWatch:
             finally:
                 self._seen = None  # the weights are as they were before this step
 
-    def refuse(self, agree: Callable[[bool], bool] = lambda finite: finite) -> None:
-        """Refuse the last loss that was looked at, unless it is finite.
-
-        Args:
-            agree: whether it is finite here to whether it is so in all processes, each of which has to call this.
+    def refuse(self) -> None:
+        """Refuse the last loss that was looked at, unless it is finite in all processes.
 
         Raises:
-            UserError: naming step, terms and images.
+            UserError: naming step, terms and images; or that it is another process that says more.
         """
         seen = self._seen
-        if seen is not None and seen.copied is not None:
+        if seen is None:
+            return
+        if seen.copied is not None:
             seen.copied.synchronize()
-        finite = dict(zip(seen.terms, seen.values.isfinite().tolist(), strict=True)) if seen is not None else {}
-        here = finite.get("loss", True)
-        if agree(here):
+        *own, everywhere = seen.values.isfinite().tolist()
+        finite = dict(zip(seen.terms, own, strict=True))
+        if finite["loss"] and everywhere:
             self._seen = None
             return
-        if seen is None or here:
-            raise UserError(f"{self.what} is not finite in another process, which says more.")
+        if finite["loss"]:
+            raise UserError(f"{self.what} is not finite at step {seen.step} in another process, which says more.")
         broken = [term for term, good in finite.items() if term != "loss" and not good]
         blamed = f" (term: {', '.join(broken) or 'their sum'})" if len(finite) > 1 else ""
         raise UserError(
