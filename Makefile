@@ -1,7 +1,9 @@
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/.installed
-TOOLS := .venv/.tools
+# Another Python beside the usual one: make PYTHON=python3.12 VENV=.venv-3.12 test
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 
 .PHONY: help install demo test test-oldest faults fuzz
 
@@ -11,7 +13,7 @@ TRIES ?= minutes=30
 SECONDS ?= 60
 
 help:
-	@echo 'make install       the project in .venv'
+	@echo 'make install       the project in .venv, or in VENV=<folder>'
 	@echo 'make demo          from image-level labels to cues to masks, on the built-in data: minutes on two cores'
 	@echo 'make test          lint, types, tests; builds pydensecrf, which needs a C++ compiler'
 	@echo 'make test-oldest   tests in .venv-oldest, with the oldest releases that pyproject.toml allows'
@@ -22,13 +24,13 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 install")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
 # Tests compare the CRF with pydensecrf, which pip builds with a C++ compiler.
 $(TOOLS): $(INSTALLED)
-	$(BIN)/python -m pip install --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev,dashboard]'
 	@touch $@
 
 demo: install
