@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 KINDS = ("csv", "wandb", "tensorboard")
 BEST_AND_LAST = ("val/miou", "val/miou_crf")
+INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
+"""How long W&B may be out of reach when a run begins, and when it ends: seconds. In between, a run never waits for it."""
 
 
 def build_loggers(
@@ -54,11 +56,22 @@ def build_loggers(
 def finish_loggers() -> None:
     """Close the W&B run, so that the next run of this process gets its own. For a ``finally`` block.
 
-    Called while an exception is on its way, it marks the run as failed.
+    Called while an exception is on its way, it marks the run as failed. What could not be sent in time is on disk, and
+    a warning tells how to send it.
     """
     wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
+    if wandb is None or wandb.run is None:
+        return
+    folder = Path(wandb.run.dir).parent
+    try:
         wandb.finish(exit_code=0 if sys.exc_info()[0] is None else 1)
+    except TimeoutError:
+        log.warning(
+            "W&B did not take all of this run within %g seconds of its end. Nothing is lost; send it later with: "
+            "wandb sync %s",
+            FINISH_TIMEOUT,
+            folder,
+        )
 
 
 class MetricsFile(CSVLogger):
@@ -133,11 +146,29 @@ class _Wandb(WandbLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         opens = self._experiment is None
-        run = super().experiment
+        run = self._open() if opens else super().experiment
         if opens:
             for key in BEST_AND_LAST:
                 run.define_metric(key, step_metric="trainer/global_step", step_sync=True, summary="max,last")
         return run
+
+    def _open(self) -> Any:
+        import wandb
+
+        try:
+            return super().experiment
+        except wandb.errors.CommError as error:
+            if self._wandb_init["mode"] == "online":
+                raise UserError(
+                    f"W&B does not take this run: {error}\nMend that, or keep the run here with "
+                    "logger.wandb.mode=offline; `wandb sync` sends it later."
+                ) from None
+            log.warning("W&B does not take this run (%s), so it is kept offline.", error)
+            wandb.teardown()  # its process holds the id of the run that it did not open
+            self._wandb_init |= {"mode": "offline", "resume": None}
+            run = super().experiment
+            log.warning("Send it later with: wandb sync %s", Path(run.dir).parent)
+            return run
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         return None  # the whole config is sent when the run opens
@@ -173,8 +204,15 @@ def _wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, An
         mode=mode,
         resume=None if offline else "allow",  # offline, the same id suffices
         config=dict(run_config),
-        settings=wandb.Settings(console="off", silent=offline, init_timeout=120),
+        settings=wandb.Settings(**_settings(wandb.Settings, silent=offline)),
     )
+
+
+def _settings(known: Any, **more: Any) -> dict[str, Any]:
+    settings = {"console": "off", "init_timeout": INIT_TIMEOUT, **more}
+    if "finish_timeout" in known.model_fields:  # older releases wait until all is sent
+        settings |= {"finish_timeout": FINISH_TIMEOUT, "finish_timeout_raises": True}
+    return settings
 
 
 def _wandb_id(folder: Path) -> str:
