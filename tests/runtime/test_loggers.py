@@ -4,6 +4,7 @@ import csv
 import sys
 from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -160,7 +161,7 @@ def test_finish_loggers_marks_a_run_that_an_exception_ends_as_failed(monkeypatch
     codes = []
 
     class Wandb:
-        run = object()
+        run = SimpleNamespace(dir="wandb/run/files")
 
         @staticmethod
         def finish(exit_code: int) -> None:

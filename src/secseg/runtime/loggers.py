@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 KINDS = ("csv", "wandb", "tensorboard")
 BEST_AND_LAST = ("val/miou", "val/miou_crf")
 INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
-"""How long W&B may be out of reach when a run begins, and when it ends: seconds. In between, a run never waits for it."""
+"""How long W&B may be out of reach when a run begins, and when it ends, in seconds. In between, no run waits for it."""
 
 
 def build_loggers(
