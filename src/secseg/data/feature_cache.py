@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import numpy as np
@@ -67,11 +68,12 @@ class FeatureCache:
             batch_size: images at once; on a CPU one at a time is the fastest, since its activations fit the cache.
 
         Raises:
-            UserError: where the disk has no room for it, or an image cannot be read.
+            UserError: where the folder cannot be written, the disk has no room for it, or an image cannot be read.
         """
         missing = [path for path in images if not self._entry(path).is_file()]
         if not missing:
             return
+        self._check_folder()
         self._check_room(missing, features)
         groups = [missing[at : at + batch_size] for at in range(0, len(missing), batch_size)]
         with (
@@ -147,12 +149,23 @@ class FeatureCache:
             with atomic_write(self._entry(path)) as temporary:
                 temporary.write_bytes(with_checksum(save({"image": inputs[number].clone(), **entry})))
 
+    def _check_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"The features cannot be kept in {self.folder}: {error.strerror}. Name another folder with "
+                "data.feature_cache=, or one for all that is kept between runs by the variable SECSEG_CACHE, or "
+                "compute them anew in each step: data.feature_cache=off."
+            ) from error
+
     def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
         inputs = self._read(missing[:1])
         levels = self._compute(inputs, features)
         needed = len(missing) * (inputs.nbytes + sum(level.nbytes for level in levels))
-        existing = next(folder for folder in [self.folder, *self.folder.parents] if folder.is_dir())
-        free = shutil.disk_usage(existing).free
+        free = shutil.disk_usage(self.folder).free
         text = f"The features of {len(missing)} images take {needed / 1e9:.2f} GB in {self.folder}"
         if needed > 0.95 * free:
             raise UserError(
