@@ -7,12 +7,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from secseg.errors import UserError
-from secseg.runtime.checkpoints import CheckpointFiles
+from secseg.runtime.checkpoints import CheckpointFiles, RandomStates
 from secseg.runtime.loggers import build_loggers
 from secseg.runtime.signals import Stopped
 from tests.tiny_training import EVERY, STEPS, TinyModule, fit
@@ -100,6 +102,23 @@ def test_a_run_resumed_after_a_break_equals_an_undisturbed_one_bit_for_bit(
     seen = dict([*broken.validated, *resumed.validated])
     assert seen == dict(whole.validated)
     assert _rows(tmp_path) == rows
+
+
+def test_processes_draw_different_numbers_which_depend_on_the_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "3")
+
+    def drawn(step: int, rank: int) -> float:
+        trainer: Any = SimpleNamespace(global_rank=rank, global_step=step, accumulate_grad_batches=1)
+        module = TinyModule()
+        torch.manual_seed(0)
+        RandomStates().on_train_batch_start(trainer, module, None, step)
+        return float(torch.rand(1))
+
+    first = [drawn(0, rank) for rank in range(3)]
+    assert len(set(first)) == 3
+    torch.manual_seed(0)
+    assert first[0] == float(torch.rand(1)), "the first process goes on with what it has, as a single one does"
+    assert drawn(0, 1) == first[1] != drawn(1, 1)
 
 
 def test_last_and_best_are_written_at_each_validation_with_names_that_hydra_can_take(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
 from pathlib import Path
@@ -54,6 +55,9 @@ class RandomStates(Callback):
     The states are those at the end of the last whole step, also in a checkpoint that is written when a step
     is broken off. They are set again when training starts, after Lightning has made its loaders, which draw
     random numbers, and after each validation, whose loader draws some at its first use only.
+
+    They are those of the first of several processes. The others begin each step with states of their own, made from
+    seed, step and process: else all would drop the same elements of their different images.
     """
 
     def __init__(self) -> None:
@@ -71,6 +75,12 @@ class RandomStates(Callback):
             _set_random_states(self._states)
             self._restore = False
         self._states = _random_states()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_rank:
+            part = batch_idx % trainer.accumulate_grad_batches
+            entropy = (int(os.environ["PL_GLOBAL_SEED"]), trainer.global_step, part, trainer.global_rank)
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         self._states = _random_states()
