@@ -194,7 +194,8 @@ class SECModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint.get("losses")
-        self.losses = dict(kept) if isinstance(kept, dict) else {}
+        terms = kept.items() if isinstance(kept, dict) else ()
+        self.losses = {term: value for term, value in terms if isinstance(term, str) and isinstance(value, float)}
 
 
 class _Timed:

@@ -210,7 +210,7 @@ def _wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, An
 
 def _settings(known: Any, **more: Any) -> dict[str, Any]:
     settings = {"console": "off", "init_timeout": INIT_TIMEOUT, **more}
-    if "finish_timeout" in known.model_fields:  # older releases wait until all is sent
+    if "finish_timeout" in known.__annotations__:  # older releases wait until all is sent
         settings |= {"finish_timeout": FINISH_TIMEOUT, "finish_timeout_raises": True}
     return settings
 
