@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml
 
 # Tests compare the CRF with pydensecrf, which pip builds with a C++ compiler.
 $(TOOLS): $(INSTALLED)
-	$(BIN)/python -m pip install --editable '.[dev,dashboard]'
+	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
 
 demo: install

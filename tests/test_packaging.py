@@ -41,11 +41,11 @@ def parse(lines: list[str]) -> dict[str, str]:
     return {r.name: ",".join(sorted(map(str, r.specifier))) for r in requirements}
 
 
-def project_needs(*names: str) -> dict[str, str]:
-    """The core dependencies and those of ``names`` of extras, with the extras that these name resolved."""
+def project_needs() -> dict[str, str]:
+    """The core dependencies and those of the extra dev, with the extras that it names resolved."""
     extras = PROJECT["optional-dependencies"]
     lines = [*PROJECT["dependencies"]]
-    for line in (line for name in names for line in extras[name]):
+    for line in extras["dev"]:
         named = Requirement(line)
         lines += [need for extra in named.extras for need in extras[extra]] if named.name == "secseg" else [line]
     return parse(lines)
@@ -62,7 +62,7 @@ def test_conda_and_pip_install_the_same_with_the_same_bounds() -> None:
     python = conda.pop("python")
     assert python == PROJECT["requires-python"]
     assert conda.pop("pip") == ""
-    needs = project_needs("dev", "dashboard")
+    needs = project_needs()
     expected = {
         CONDA_NAMES.get(name, name): "" if name in OTHER_VERSIONS else bounds
         for name, bounds in needs.items()
@@ -76,7 +76,7 @@ def test_conda_and_pip_install_the_same_with_the_same_bounds() -> None:
 
 
 def test_the_installed_packages_are_within_the_bounds() -> None:
-    for name, bounds in project_needs("dev").items():
+    for name, bounds in project_needs().items():
         if name == "pydensecrf2" and sys.version_info >= (3, 13):
             continue  # does not compile there
         assert Requirement(f"{name}{bounds}").specifier.contains(version(name), prereleases=True), name
@@ -196,7 +196,7 @@ def test_make_test_oldest_has_its_own_environment_and_the_constraints_of_pyproje
 
 def test_each_dependency_is_pinned_or_has_a_bound_below_which_is_its_constraint() -> None:
     oldest = dict(line.split("==") for line in constraints())
-    for name, bounds in project_needs("dev").items():
+    for name, bounds in project_needs().items():
         if "==" in bounds:
             assert name not in oldest
         else:

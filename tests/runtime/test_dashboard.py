@@ -16,7 +16,6 @@ from secseg.cli import dashboard
 from tests.command import Outcome, run_in_process
 from tests.conftest import REPOSITORY
 
-pytest.importorskip("wandb_workspaces", reason="needs pip install 'secseg[dashboard]'")
 KEY = "0123456789" * 4
 Run = Callable[..., Outcome]
 

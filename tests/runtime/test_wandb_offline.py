@@ -166,7 +166,6 @@ def shown(panel: dict[str, Any]) -> set[str]:
 
 
 def test_the_dashboard_draws_every_key_that_is_logged_and_no_others(runs: dict[str, WandbRun]) -> None:
-    pytest.importorskip("wandb_workspaces", reason="needs pip install 'secseg[dashboard]'")
     section = json.loads(build_dashboard("secseg", "me", [])._to_model().spec.model_dump_json(by_alias=True))["section"]
     panels = [panel for each in section["panelBankConfig"]["sections"] for panel in each["panels"]]
     drawn = set().union(*map(shown, panels))

@@ -204,15 +204,14 @@ def _wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, An
         mode=mode,
         resume=None if offline else "allow",  # offline, the same id suffices
         config=dict(run_config),
-        settings=wandb.Settings(**_settings(wandb.Settings, silent=offline)),
+        settings=wandb.Settings(
+            console="off",
+            silent=offline,
+            init_timeout=INIT_TIMEOUT,
+            finish_timeout=FINISH_TIMEOUT,
+            finish_timeout_raises=True,
+        ),
     )
-
-
-def _settings(known: Any, **more: Any) -> dict[str, Any]:
-    settings = {"console": "off", "init_timeout": INIT_TIMEOUT, **more}
-    if "finish_timeout" in known.__annotations__:  # older releases wait until all is sent
-        settings |= {"finish_timeout": FINISH_TIMEOUT, "finish_timeout_raises": True}
-    return settings
 
 
 def _wandb_id(folder: Path) -> str:
