@@ -25,7 +25,7 @@ class Try:
     """One fault and its verdict.
 
     - survived: what the command left in the end is what it leaves undisturbed.
-    - clear error: it said what is wrong and ended with code 1.
+    - clear error: it said what is wrong and ended with code 1, or named the damaged file and went on without it.
     - other content: a file of the user's without a checksum was changed into another valid one, as no reader can know.
     - lost: it crashed, hung, or cannot go on.
     - wrong: it ended as if all were well, and left something else.
@@ -91,7 +91,10 @@ class Campaign:
         file = self.rng.choice([path for path in files if path.stat().st_size])
         unknowable = any(file in self.world.glob(pattern) for pattern in job.takes)
         way = damage(file, self.rng)
-        return self._judge("damage", job, run(job, self.world), f"{way} in {file.relative_to(self.world)}", unknowable)
+        ended, what = run(job, self.world), f"{way} in {file.relative_to(self.world)}"
+        if ended.code == 0 and f"{file.name} is damaged" in ended.said:
+            return Try("damage", job.name, CLEAR, what)
+        return self._judge("damage", job, ended, what, unknowable)
 
     def fill_disk(self, job: Job) -> Try:
         """Run the command on a disk that becomes full, then make room and run it again."""

@@ -130,6 +130,19 @@ def test_last_and_best_are_written_at_each_validation_with_names_that_hydra_can_
     assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "checkpoints" / "best.ckpt")
 
 
+def test_a_damaged_best_checkpoint_is_told_and_replaced_when_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = TinyModule()
+    module.scores_by_step = {4: 0.5, 8: 0.4, 12: 0.3}
+    fit(module, tmp_path, max_steps=8)
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:-200])
+    fit(module, tmp_path, tmp_path / "checkpoints" / "last.ckpt")
+    assert "best.ckpt is damaged" in caplog.text
+    assert torch.load(best, weights_only=True)["global_step"] == 12
+
+
 def test_best_is_the_checkpoint_with_the_highest_val_miou(tmp_path: Path) -> None:
     module = TinyModule()
     module.scores_by_step = {4: 0.3, 8: 0.5, 12: float("nan")}

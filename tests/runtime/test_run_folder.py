@@ -107,7 +107,11 @@ def _flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [_truncate, _flip_a_byte, lambda path: path.write_bytes(b"")])
+def _lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip_a_byte, _lengthen, lambda path: path.write_bytes(b"")])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(damage, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
     run = tmp_path / "runs" / "sec" / "a"
     damage(_checkpoint(run))

@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from secseg.files import atomic_write
-from secseg.runtime.saved import read_saved
+from secseg.runtime.saved import find_damage, read_saved
 from secseg.runtime.signals import Stopped, StopSignals
 
 log = logging.getLogger(__name__)
@@ -137,8 +137,14 @@ class Checkpoints(Checkpoint):
         return {"best_score": self.best_score, "validated_at": self._validated_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score = state_dict["best_score"]
         self._validated_at = state_dict["validated_at"]
+        best = self.folder / "best.ckpt"
+        if not best.is_file():
+            return  # the run goes on in another folder, or never scored
+        if (problem := find_damage(best)) is None:
+            self.best_score = state_dict["best_score"]
+        else:
+            log.warning("%s is damaged (%s): the best from now on takes its place.", best, problem)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:

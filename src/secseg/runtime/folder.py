@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from secseg.errors import UserError, listing
 from secseg.files import CONFIG, JOB, RESULTS
-from secseg.runtime.saved import load_saved
+from secseg.runtime.saved import find_damage
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _run_to_continue(run_dir: Path, name: str) -> Path | None:
 def _newest_whole_checkpoint(run: Path) -> Path:
     damaged: list[str] = []
     for path in _checkpoints(run):
-        if (problem := _damage(path)) is None:
+        if (problem := find_damage(path)) is None:
             if damaged:
                 log.warning("Damaged, so passed over:\n%s\nUsing %s instead.", listing(damaged), path.name)
             return path
@@ -108,12 +108,3 @@ def _newest_whole_checkpoint(run: Path) -> Path:
         f"Every checkpoint of the run to continue is damaged:\n{listing(damaged)}\n"
         f"Remove {run} and resume=auto takes the run before it, or start anew with resume=never."
     )
-
-
-def _damage(path: Path) -> str | None:
-    try:
-        state = load_saved(path, mmap=True)
-        missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        return str(error).partition("\n")[0] or type(error).__name__
-    return f"it lacks {', '.join(missing)}" if missing else None

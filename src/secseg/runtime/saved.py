@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 
 from secseg.errors import UserError
+
+END, END_SIZE = b"PK\x05\x06", 22  # of a zip archive without a comment, as torch writes it
 
 
 def load_saved(path: Path, map_location: Any = "cpu", mmap: bool = False) -> Any:
@@ -26,7 +29,21 @@ def load_saved(path: Path, map_location: Any = "cpu", mmap: bool = False) -> Any
                 raise ValueError("it holds packed parts, which torch does not write")
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"its part {damaged} does not match its checksum")
+        with path.open("rb") as file:
+            file.seek(-END_SIZE, os.SEEK_END)
+            if file.read(len(END)) != END:
+                raise ValueError("bytes follow its end")
     return torch.load(path, map_location=map_location, mmap=mmap, weights_only=True)
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint of a training, or None where it is whole."""
+    try:
+        state = load_saved(checkpoint, mmap=True)
+        missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
+    except Exception as error:  # torch raises whatever damaged bytes lead to
+        return str(error).partition("\n")[0] or type(error).__name__
+    return f"it lacks {', '.join(missing)}" if missing else None
 
 
 def read_saved(path: Path, map_location: Any = "cpu") -> Any:
