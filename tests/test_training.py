@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
 import secseg
 import secseg.module
@@ -21,7 +22,7 @@ from secseg.data.shapes import draw_shapes
 from secseg.errors import UserError
 from secseg.export import export_checkpoint
 from secseg.files import working_in
-from secseg.training import compile_in_place, train
+from secseg.training import compile_in_place, train, warn_of_order
 from tests.tiny_network import tiny_network
 
 TINY = [
@@ -221,6 +222,16 @@ def test_an_accelerator_that_is_not_there_is_told_in_one_message(run: Run) -> No
         pytest.skip("needs a machine without a GPU")
     with pytest.raises(UserError, match=r"trainer\.\*"):
         run("trainer.accelerator=gpu")
+
+
+@pytest.mark.parametrize(("setting", "then"), [(True, "ends the run"), ("warn", "is warned of")])
+def test_deterministic_says_on_a_gpu_what_it_can_promise(setting: bool | str, then: str, caplog) -> None:
+    warn_of_order(setting, CUDAAccelerator())
+    assert then in caplog.text
+    caplog.clear()
+    warn_of_order(setting, CPUAccelerator())
+    warn_of_order(False, CUDAAccelerator())
+    assert not caplog.text
 
 
 def test_masks_enter_training_only_when_asked_for_and_the_protocol_says_so(

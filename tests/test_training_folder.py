@@ -56,7 +56,8 @@ def test_a_folder_without_masks_trains_predicts_and_is_exported(command: Command
     assert "val/" not in (run / "metrics.csv").read_text()
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["last.ckpt"]
     for picture in ("curves.png", "pictures/step_000002.png"):
-        assert Image.open(run / picture).width > 100
+        with Image.open(run / picture) as image:
+            assert image.width > 100
 
     refused = command(evaluate.main, f"ckpt={run}", "crf=off", run="evaluated")
     assert (refused.code, "data/val has no masks to score against" in refused.error) == (1, True)

@@ -16,6 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.accelerators import Accelerator, CPUAccelerator
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -75,6 +76,7 @@ def _train_in(run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataMo
         callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"], run.path)]
         loggers = build_loggers(config["logger"], run.path, config, run.path.name)
         trainer = build_trainer(config["trainer"], run.path, callbacks, loggers)
+        warn_of_order(config["trainer"]["deterministic"], trainer.accelerator)
         trainer.fit(module, datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
         if module.scored_at != trainer.max_steps:
             trainer.validate(module, datamodule, verbose=False)
@@ -122,6 +124,18 @@ def build_trainer(
         raise UserError(
             f"Lightning refuses these trainer settings: {error} Check trainer.* on the command line."
         ) from error
+
+
+def warn_of_order(deterministic: bool | str, accelerator: Accelerator) -> None:
+    """Say what ``trainer.deterministic`` can promise where sums have no fixed order, as on a GPU."""
+    if deterministic and not isinstance(accelerator, CPUAccelerator):
+        log.warning(
+            "trainer.deterministic=%s: the CRF's sums and the backward passes of pooling and enlargement take torch's "
+            "slower ways of fixed order; an operation that has none %s. Only runs on the same device, driver and "
+            "torch can be equal (docs/reliability.md).",
+            deterministic,
+            "is warned of" if deterministic == "warn" else "ends the run",
+        )
 
 
 def without_unused_terms(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def valid(reader: Reader) -> bytes:
-    return reader.valid(Path(mkdtemp(prefix="secseg-valid-")))
+    with TemporaryDirectory() as folder:
+        return reader.valid(Path(folder))
 
 
 @st.composite
