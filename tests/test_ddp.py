@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from secseg.data.shapes import draw_shapes
-from secseg.evaluation.predictions import COUNTS
+from secseg.evaluation.predictions import COUNTS, read_predicted
+from secseg.files import COMMAND
 from tests.test_cli import TRAIN, run
 from tests.test_training import TINY
 
@@ -88,6 +89,14 @@ def test_the_validations_score_the_same(runs: tuple[Path, Path]) -> None:
         assert two == pytest.approx(one, abs=1e-3)
     one_losses, two_losses = (json.loads((folder / "results.json").read_text())["losses"] for folder in runs)
     assert two_losses == pytest.approx(one_losses, rel=1e-4)
+
+
+def test_two_processes_leave_each_images_masks_and_the_command(runs: tuple[Path, Path]) -> None:
+    _, two = runs
+    names = tuple(f"val_{number:05}" for number in range(9))
+    for variant in ("without_crf", "with_crf"):
+        assert tuple(read_predicted(two, variant, names)) == names
+    assert "trainer=ddp" in (two / COMMAND).read_text()
 
 
 @pytest.mark.parametrize("rank", [0, 1])

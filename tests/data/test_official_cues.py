@@ -148,12 +148,20 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
         read_official(path, limit=100_000)
 
 
-def test_few_bytes_cannot_ask_for_much_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02}r" + (2**24).to_bytes(4, "little") + b".", "not a dict of labels"),  # an empty dict is number 2^24
+        (b"\x80\x05\x96" + (2**32).to_bytes(8, "little") + b".", "holds a bytearray"),  # of 2^32 bytes
+    ],
+    ids=["memo", "bytearray"],
+)
+def test_few_bytes_cannot_ask_for_much_memory(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "localization_cues.pickle"
-    path.write_bytes(b"\x80\x02}r" + (2**24).to_bytes(4, "little") + b".")  # an empty dict, remembered as number 2^24
+    path.write_bytes(content)
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match="not a dict of labels"):
+        with pytest.raises(UserError, match=message):
             read_official(path)
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:

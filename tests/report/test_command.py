@@ -1,24 +1,20 @@
-"""The command, on a real training in two processes, and what is said of what cannot be reported."""
+"""The command, on a real training, and what is said of what cannot be reported."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from secseg.cli import report
+from secseg.cli import report, train
 from secseg.evaluation.predictions import read_predicted
 from secseg.report.runs import Run, find_runs
 from tests.command import run_in_process
-from tests.conftest import REPOSITORY
 from tests.report.conftest import Sweep
 
 TRAINING = [
-    *("trainer=ddp", "trainer.devices=2"),
     *("backbone=timm", "backbone.trunk.model=test_efficientnet", "backbone.trunk.weights=null"),
     *("backbone.head.width=16", "backbone.head.dilation=2", "backbone.input_size=65", "loss=seed"),
     *("data.draw_train=2", "data.draw_val=3", "data.batch_size=1", "data.workers=0", "data.feature_cache=off"),
@@ -29,22 +25,15 @@ TRAINING = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     base = tmp_path_factory.mktemp("trained")
-    subprocess.run(
-        [
-            *(sys.executable, str(REPOSITORY / "src" / "train.py"), *TRAINING),
-            *(f"hydra.run.dir={base}/runs/two", f"data.root={base}/shapes"),
-        ],
-        cwd=base,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        words = [*TRAINING, f"hydra.run.dir={base}/runs/one", f"data.root={base}/shapes"]
+        patch.setattr(sys, "argv", ["src/train.py", *words])
+        train.main()
     (run,), _ = find_runs(str(base / "runs"))
     return run
 
 
-def test_two_processes_leave_each_images_counts_and_masks_and_the_command(trained: Run) -> None:
+def test_a_training_leaves_each_images_counts_and_masks_and_the_command(trained: Run) -> None:
     run = trained
     assert run.counts.names == ("val_00000", "val_00001", "val_00002")
     for variant in ("without_crf", "with_crf"):
@@ -57,7 +46,7 @@ def test_two_processes_leave_each_images_counts_and_masks_and_the_command(traine
         masks = read_predicted(run.folder, variant, run.counts.names)
         assert list(masks) == list(run.counts.names)
     command = (run.folder / "command.txt").read_text()
-    assert command.startswith("python src/train.py trainer=ddp ")
+    assert command.startswith("python src/train.py backbone=timm ")
     assert "trainer.max_steps=1" in command
 
 
@@ -72,7 +61,7 @@ def test_a_report_lies_where_out_says_and_names_the_commands(
     assert not (tmp_path / "run").exists()
     page = (out / "report.html").read_text("utf-8")
     assert f"python src/report.py runs={runs} out={out}" in page
-    assert "python src/train.py trainer=ddp" in page
+    assert "python src/train.py backbone=timm" in page
     assert "data:image/jpeg" in page
 
 

@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -176,6 +176,12 @@ class _Unpickler(pickle._Unpickler):
             f"asks for {module}.{name}, which is not among the three NumPy names that cues need. "
             "It may be an attempt to run code; nothing was run"
         )
+
+    def refuse_bytearray(self: Any) -> None:
+        """Room for one is made before its bytes are read, and a file can claim any length."""
+        raise UserError("holds a bytearray, which cues have none of")
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: refuse_bytearray}
 
 
 def _load(path: Path, data: bytes) -> dict[Any, Any]:
