@@ -90,7 +90,7 @@ def _work(
     with tempfile.TemporaryDirectory(prefix="secseg-faults-") as folder:
         try:
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                campaign = Campaign(Path(folder) / "run", random.Random(seed))
+                campaign = Campaign.prepare(Path(folder) / "run", random.Random(seed))
             for fault, name in tries:
                 if time.monotonic() > until:
                     break

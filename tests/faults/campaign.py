@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.damage import damage
@@ -37,39 +37,42 @@ class Try:
     what: str
 
 
+@dataclass
 class Campaign:
-    """Holds the state before each command, and what each leaves undisturbed.
+    """The state before each command, and what each leaves undisturbed.
 
-    Args:
-        folder: for worlds; is made.
+    Attributes:
+        world: the folder that commands run in.
+        kept: holds what ``world`` is before each command, in a folder of its name.
         rng: draws the faults.
+        usual: what each command leaves, by its name: a hash of each file.
+        seconds: how long each takes.
     """
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.world, self.kept, self.rng = folder / "world", folder / "kept", rng
-        self.world.mkdir(parents=True)
-        draw_world(self.world)
-        self._warm_up(folder / "warm")
-        self.usual: dict[str, dict[str, str]] = {}
-        self.seconds: dict[str, float] = {}
-        for job in JOBS:
-            shutil.copytree(self.world, self.kept / job.name)
-            ended = run(job, self.world)
-            if ended.code:
-                raise RuntimeError(f"{job.name} fails undisturbed:\n{ended.said}")
-            self.usual[job.name], self.seconds[job.name] = job.outcome(self.world), ended.seconds
+    world: Path
+    kept: Path
+    rng: random.Random
+    usual: dict[str, dict[str, str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def _warm_up(self, folder: Path) -> None:
-        """Run each command in this process, so that all is imported and compiled before it is forked."""
-        here = Path.cwd()
-        folder.mkdir()
-        draw_world(folder)
-        os.chdir(folder)
-        os.environ["SECSEG_CACHE"] = str(folder / "cache")
+    @classmethod
+    def prepare(cls, folder: Path, rng: random.Random) -> Campaign:
+        """Run every command once, one after another, in a new world in ``folder``."""
+        made = cls(folder / "world", folder / "kept", rng)
+        made.world.mkdir(parents=True)
+        draw_world(made.world)
+        warm_up(folder / "warm")
         for job in JOBS:
-            sys.argv = [f"{job.name}.py", *job.words]
-            job.main()
-        os.chdir(here)
+            made.add(job)
+        return made
+
+    def add(self, job: Job) -> None:
+        """Keep the world as it is, and note what the command makes of it."""
+        shutil.copytree(self.world, self.kept / job.name)
+        ended = run(job, self.world)
+        if ended.code:
+            raise RuntimeError(f"{job.name} fails undisturbed:\n{ended.said}")
+        self.usual[job.name], self.seconds[job.name] = job.outcome(self.world), ended.seconds
 
     def kill(self, job: Job) -> Try:
         """Kill the command at random moments, up to ``MOST_KILLS`` times, then let it end."""
@@ -128,6 +131,19 @@ class Campaign:
             # Nothing may be left that the same command cannot go on from, unless a file was damaged.
             return Try(fault, job.name, CLEAR if fault == "damage" else LOST, f"{what}:\n{ended.said}")
         return Try(fault, job.name, LOST, f"{what}; code {ended.code}:\n{ended.said}")
+
+
+def warm_up(folder: Path) -> None:
+    """Run each command in this process, so that all is imported and compiled before it is forked."""
+    here = Path.cwd()
+    folder.mkdir()
+    draw_world(folder)
+    os.chdir(folder)
+    os.environ["SECSEG_CACHE"] = str(folder / "cache")
+    for job in JOBS:
+        sys.argv = [f"{job.name}.py", *job.words]
+        job.main()
+    os.chdir(here)
 
 
 def with_disk(folder: Path, size: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from secseg.errors import UserError
 from secseg.files import write_text
 from tests.faults.campaign import CLEAR, LOST, OTHER, SURVIVED, WRONG, Campaign
 from tests.faults.damage import WAYS, damage
-from tests.faults.forked import run
 from tests.faults.jobs import Job
 
 
@@ -65,13 +63,10 @@ def campaign(tmp_path: Path) -> Callable[..., tuple[Campaign, Job]]:
     def start(main: Callable[[], None], taken: bool = False) -> tuple[Campaign, Job]:
         files = {"takes" if taken else "reads": ("in.txt",)}
         job = Job("job", main, (), ("out",), **{"reads": (), **files})
-        made = Campaign.__new__(Campaign)
-        made.world, made.kept, made.rng = tmp_path / "world", tmp_path / "kept", random.Random(0)
-        (made.kept / "job").mkdir(parents=True)
-        (made.kept / "job" / "in.txt").write_text("content")
-        shutil.copytree(made.kept / "job", made.world)
-        ended = run(job, made.world)
-        made.usual, made.seconds = {"job": job.outcome(made.world)}, {"job": ended.seconds}
+        made = Campaign(tmp_path / "world", tmp_path / "kept", random.Random(0))
+        made.world.mkdir()
+        (made.world / "in.txt").write_text("content")
+        made.add(job)
         return made, job
 
     return start
