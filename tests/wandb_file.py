@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ BLOCK = 32768
 FILE_HEADER = 7
 PART = struct.Struct("<IHB")  # checksum, length, kind
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+PATIENCE = 20.0  # seconds
 
 
 @dataclass
@@ -29,7 +31,17 @@ class WandbRun:
 
 
 def read_wandb_run(path: Path) -> WandbRun:
-    """Return what the run file ``path`` holds."""
+    """Return what the run file ``path`` of a finished run holds.
+
+    W&B's own process may write on for a moment after ``finish`` has returned: the record of the end is waited for.
+    """
+    until = time.monotonic() + PATIENCE
+    while (found := _read(path)).exit_code is None and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+def _read(path: Path) -> WandbRun:
     found = WandbRun()
     for record in _records(path.read_bytes()):
         kind = record.WhichOneof("record_type")

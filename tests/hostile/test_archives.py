@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import tarfile
 import tracemalloc
 import zipfile
@@ -22,7 +21,6 @@ from secseg.evaluation import predictions
 from secseg.evaluation.predictions import COUNTS, MASKS, read_counts, read_predicted
 from tests.hostile.own_files import valid_counts
 from tests.hostile.parts import IMAGES, png, put
-from tests.hostile.readers import mat
 
 KINDS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 
@@ -98,16 +96,6 @@ def test_a_mask_of_sbd_does_not_unpack_to_gigabytes(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(prepare_voc, "MOST", 10**6)
     with pytest.raises(UserError, match="unpacks to more than 1,000,000 bytes"):
         sbd_mask("2008_000002", file.getvalue())
-
-
-@pytest.mark.parametrize("sides", [(1, 117_440_768), (2**31 - 1, 2**31 - 1), (-1, 1)])
-def test_a_struct_in_a_mask_of_sbd_cannot_claim_more_entries_than_it_has(
-    sides: tuple[int, int], tmp_path: Path
-) -> None:
-    valid = mat(tmp_path)
-    at = valid.index(struct.pack("<II", 5, 8) + struct.pack("<ii", 1, 1)) + 8
-    with pytest.raises(UserError, match=r"an array claims .* entries and has"):
-        sbd_mask("2008_000002", valid[:at] + struct.pack("<ii", *sides) + valid[at + 8 :])
 
 
 def test_counts_and_masks_that_unpack_to_gigabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,11 @@ Everything that is whole is kept, every file appears whole: the work can be inte
 
 from __future__ import annotations
 
-import io
 import logging
 import shutil
+import struct
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -20,7 +21,7 @@ import numpy as np
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_store import open_cues
 from secseg.data.images import image_size, read_mask, save_mask
-from secseg.data.mat_files import check_mat
+from secseg.data.mat_files import read_field
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.errors import UserError, listing
 from secseg.files import atomic_write, write_text
@@ -228,14 +229,11 @@ def sbd_mask(name: str, data: bytes) -> np.ndarray:
     Raises:
         UserError: where it cannot be read, or is no mask of VOC's classes.
     """
-    from scipy.io import loadmat
-
     try:
-        check_mat(data, MOST)
-        mask = np.asarray(loadmat(io.BytesIO(data))["GTcls"][0]["Segmentation"][0])
-    except Exception as error:  # SciPy raises whatever a damaged file leads it to
+        mask = read_field(data, "GTcls", "Segmentation", MOST)
+    except (ValueError, struct.error, zlib.error) as error:
         raise UserError(f"The mask of {name} in the SBD archive cannot be read ({error}).") from error
-    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) >= len(VOC_CLASSES):
+    if mask.ndim != 2 or mask.max(initial=0) >= len(VOC_CLASSES):
         raise UserError(f"The mask of {name} in the SBD archive is not one of classes 0..{len(VOC_CLASSES) - 1}.")
     return mask
 
