@@ -48,6 +48,6 @@ def test_features_that_cannot_be_kept_are_told_before_they_are_computed(world: P
 def test_every_command_works_without_a_home_and_writes_nothing_into_the_data(world: Path) -> None:
     before = snapshot(world / "my_data")
     for job in JOBS:
-        ended = start(job, world, SECSEG_CACHE="cache")
+        ended = start(job, world, SECSEG_CACHE=os.environ["SECSEG_CACHE"])  # of this session, with what is compiled
         assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
         assert snapshot(world / "my_data") == before, job.name

@@ -202,17 +202,22 @@ def test_the_config_group_holds_the_paper_s_widths(name: str, train: str, test: 
     assert config["test"] == {"backend": test, "gradient": "stop", "scale": 1, **PAPER}
 
 
+def numba_cache(**environment: str) -> str:
+    """Where a new process keeps what numba compiles."""
+    usual = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    usual["PYTHONPATH"] = str(REPOSITORY / "src")
+    command = [sys.executable, "-c", "import numba, secseg.crf.rows as l; print(l.softmax._cache.cache_path)"]
+    return subprocess.run(command, env=usual | environment, capture_output=True, text=True, check=True).stdout
+
+
 def test_numba_s_cache_goes_to_the_user_s_cache_folder_even_where_numba_is_loaded(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"SECSEG_CACHE": str(tmp_path)}
-    code = "import numba, secseg.crf.rows as l; print(l.softmax._cache.cache_path)"
-    source = str(REPOSITORY / "src")
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, env=environment | {"PYTHONPATH": source}, capture_output=True, text=True, check=True)
-    assert run.stdout.startswith(str(tmp_path / "numba"))
+    assert numba_cache(SECSEG_CACHE=str(tmp_path)).startswith(str(tmp_path / "numba"))
 
 
 def test_a_numba_cache_that_the_user_chose_is_kept(tmp_path: Path) -> None:
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY / "src")}
-    command = [sys.executable, "-c", "import secseg.crf.rows as l; print(l.softmax._cache.cache_path)"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout.startswith(str(tmp_path))
+    assert numba_cache(NUMBA_CACHE_DIR=str(tmp_path)).startswith(str(tmp_path))
+
+
+def test_where_no_cache_can_be_kept_numba_s_is_gone_with_the_process(tmp_path: Path) -> None:
+    assert numba_cache(SECSEG_CACHE="/dev/null/cache", TMPDIR=str(tmp_path)).startswith(f"{tmp_path}/secseg-numba-")
+    assert not list(tmp_path.iterdir())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,15 @@ from secseg.files import user_cache
 
 
 def _cache_folder() -> Path:
-    """The user's cache, or a temporary folder where that cannot be written."""
+    """The user's cache, or a folder for this process alone where that cannot be written."""
     folder = user_cache() / "numba"
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="secseg-numba-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="secseg-numba-"))
+    if os.access(folder, os.W_OK):
+        return folder
+    folder = Path(tempfile.mkdtemp(prefix="secseg-numba-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 # Numba would cache beside this file, and cannot be asked to look elsewhere but by its environment.
