@@ -53,8 +53,9 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.session = None
-        self.call("Browser.close")  # ends its other processes too
-        self.process.wait(PATIENCE)
+        with self.process:  # closes its pipes
+            self.call("Browser.close")  # ends its other processes too
+            self.process.wait(PATIENCE)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from secseg.cli.evaluate import main
 from secseg.data.classes import voc_palette
-from secseg.data.images import read_image, read_mask, save_mask
+from secseg.data.images import image_size, read_image, read_mask, save_mask
 from secseg.inference import Predictor, Protocol
 from secseg.loading import load_network
 from secseg.metrics import SegmentationScore
@@ -32,7 +31,7 @@ def root(tmp_path: Path) -> Path:
     folder = voc_layout(tmp_path / "VOC2012", IDS)
     rng = np.random.default_rng(0)
     for name in IDS:
-        width, height = Image.open(folder / "JPEGImages" / f"{name}.jpg").size
+        height, width = image_size(folder / "JPEGImages" / f"{name}.jpg")
         mask = (
             rng.choice(np.array([0, 3, 8, 255], np.uint8), (-(-height // 6), -(-width // 6))).repeat(6, 0).repeat(6, 1)
         )
@@ -85,7 +84,7 @@ def test_a_network_is_scored_as_its_masks_are_by_hand(evaluate: Run, root: Path,
     assert "mean of 3" in said
     folder = tmp_path / "run"
     for figure in ("iou", "size_bias", "boundary", "confusion_with_crf", "worst"):
-        assert np.asarray(Image.open(folder / f"{figure}.png")).std() > 0, figure
+        assert read_image(folder / f"{figure}.png").std() > 0, figure
     with (folder / "metrics.csv").open() as file:
         row = next(csv.DictReader(file))
     assert float(row["test/miou"]) == pytest.approx(expected["miou"])

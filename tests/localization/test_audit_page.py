@@ -61,7 +61,7 @@ def test_an_audit_writes_figures_tables_pictures_and_the_comparison(tmp_path: Pa
     on_disk = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert {**on_disk, "against": json.loads((tmp_path / "audit" / "comparison.json").read_text())} == figures
     assert figures["masks"]["images"] == len(masks_of(images)) == 6
-    rows = list(csv.DictReader((tmp_path / "audit" / "comparison.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "audit" / "comparison.csv").read_text().splitlines()))
     assert len(rows) == 7
     tables = Page((tmp_path / "audit" / "audit.html").read_text()).texts["pre"]
     assert [table.split()[0] for table in tables] == ["cues", "images"]
