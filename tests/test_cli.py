@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig
 from torch._utils import ExceptionWrapper
+from torch.utils.data import Dataset
 
 from secseg.cli.command import run_command
 from secseg.cli.messages import explain
 from secseg.config import validate
+from secseg.data.datasets import loader
 from secseg.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -226,3 +230,25 @@ def test_an_error_from_a_loader_process_is_told_without_that_process_traceback()
     with pytest.raises(UserError, match="Traceback") as raised:
         wrapped.reraise()
     assert explain(raised.value, "train", []) == "x.jpg is damaged:\n  truncated"
+
+
+class Deadly(Dataset[dict[str, Any]]):
+    """A data set whose reader is killed, as by a system that is out of memory."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+
+def test_a_loader_process_that_is_killed_is_told_with_what_to_do() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        next(iter(loader(Deadly(), workers=1)))
+    for name, goes_on in (("train", "with resume=auto training goes on"), ("make_cues", "the same command goes on")):
+        message = explain(raised.value, name, [])
+        assert message is not None
+        assert message.startswith(
+            "A loader process was killed, as when memory runs out: lower data.workers; " + goes_on
+        )

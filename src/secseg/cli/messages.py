@@ -49,6 +49,9 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
         return f"No space is left on the disk of {error.filename or 'the run folder'}: free some, or choose another."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not have been imported
         return f"The device's memory is full: lower data.batch_size or backbone.input_size.\n{error}"
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # torch's
+        goes_on = "with resume=auto training goes on" if name == "train" else "the same command goes on"
+        return f"A loader process was killed, as when memory runs out: lower data.workers; {goes_on}.\n{error}"
     if type(error).__name__ in ("TerminatedWorkerError", "FailedJobError", "UncompletedJobError"):  # of launchers
         return f"A job's process could not be started, or was killed; the same command goes on.\n{error}"
     return None
