@@ -26,7 +26,8 @@ from secseg.losses import SECLoss
 from secseg.networks import build_network
 from secseg.optim import build_optimizer
 from secseg.pooling import resolve_decay
-from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime.loggers import build_loggers
+from secseg.runtime.wandb_logger import finish_wandb
 from tests.conftest import REPOSITORY
 
 CONF = config_dir()
@@ -204,7 +205,7 @@ def test_each_logger_is_made_and_the_csv_always(node: Any, option: str, tmp_path
         loggers = build_loggers(settings, tmp_path, {}, "test")
         names = [type(logger).__name__.lower() for logger in loggers]
     finally:
-        finish_loggers()
+        finish_wandb()
     assert names[0] == "metricsfile"
     assert option == "csv" or option in names[1]
 

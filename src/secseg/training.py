@@ -36,8 +36,9 @@ from secseg.pooling import resolve_decay
 from secseg.precision import resolve_precision
 from secseg.runtime.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.runtime.folder import RunFolder, first_process, open_run_folder
-from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime.loggers import build_loggers
 from secseg.runtime.records import save_config, versions, write_results, write_versions
+from secseg.runtime.wandb_logger import finish_wandb
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _train_in(run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataMo
             results["time"]["seconds"] = time.perf_counter() - started
             write_results(run.path, results)
     finally:
-        finish_loggers()
+        finish_wandb()
     return {"run": run.path, "results": results, "module": module, "datamodule": datamodule, "trainer": trainer}
 
 

@@ -12,7 +12,8 @@ import wandb
 
 from secseg.callbacks import Pictures
 from secseg.errors import UserError
-from secseg.runtime.loggers import MetricsFile, build_loggers, finish_loggers
+from secseg.runtime.loggers import MetricsFile, build_loggers
+from secseg.runtime.wandb_logger import finish_wandb
 from tests.tiny_training import TinyModule, fit
 from tests.wandb_file import read_wandb_run
 
@@ -122,7 +123,7 @@ def test_wandb_works_offline_without_a_key_and_a_resumed_run_keeps_its_id(tmp_pa
             fit(TinyModule(), tmp_path, resume_from, [pictures], loggers, max_steps=max_steps)
             runs.append((run.id, run.name, run.group, run.tags, run.config["decay"]["pos"], run.offline))
         finally:
-            finish_loggers()
+            finish_wandb()
         assert wandb.run is None
     assert runs[0] == runs[1] == (runs[0][0], "run a", "g", ("t",), 0.996, True)
     assert runs[0][0] == (tmp_path / "wandb_id.txt").read_text().strip()
@@ -144,7 +145,7 @@ def test_the_wandb_summary_holds_the_best_and_the_last_miou_and_of_other_keys_th
     _, logger = build_loggers({"wandb": {"mode": "offline"}}, tmp_path, {}, "run")
     for step, value in enumerate((0.25, 0.75, 0.5)):
         logger.log_metrics({"val/miou": value, "val/miou_crf": -value, "val/iou/cat": value}, step)
-    finish_loggers()
+    finish_wandb()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     summary = read_wandb_run(file).summary
     assert summary["val/miou"] == {"max": 0.75, "last": 0.5}
@@ -157,7 +158,7 @@ def test_each_run_folder_has_its_own_wandb_id(tmp_path: Path) -> None:
     assert ids[0] == ids[2] != ids[1]
 
 
-def test_finish_loggers_marks_a_run_that_an_exception_ends_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finish_wandb_marks_a_run_that_an_exception_ends_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = []
 
     class Wandb:
@@ -168,12 +169,12 @@ def test_finish_loggers_marks_a_run_that_an_exception_ends_as_failed(monkeypatch
             codes.append(exit_code)
 
     monkeypatch.setitem(sys.modules, "wandb", Wandb)
-    finish_loggers()
+    finish_wandb()
     try:
         try:
             raise ValueError
         finally:
-            finish_loggers()
+            finish_wandb()
     except ValueError:
         pass
     assert codes == [0, 1]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +15,9 @@ import pytest
 import wandb
 
 from secseg.errors import UserError
-from secseg.runtime import loggers
-from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime import wandb_logger
+from secseg.runtime.loggers import build_loggers
+from secseg.runtime.wandb_logger import finish_wandb
 from tests.wandb_file import read_wandb_run
 from tests.wandb_server import WandbServer, serve_wandb
 
@@ -23,10 +27,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     with serve_wandb() as server:
         monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setattr(loggers, "FINISH_TIMEOUT", 3.0)
+        monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 3.0)
         wandb.teardown()  # its process keeps the address that it began with
         yield server
-        finish_loggers()
+        finish_wandb()
         wandb.teardown()
 
 
@@ -43,7 +47,7 @@ def test_a_run_that_is_sent_arrives_whole(server: WandbServer, tmp_path: Path) -
     logger = open_logger(tmp_path)
     for step in range(3):
         logger.log_metrics({"loss": float(step)}, step)
-    finish_loggers()
+    finish_wandb()
     assert [row["loss"] for row in server.rows if "loss" in row] == steps(tmp_path) == [0, 1, 2]
 
 
@@ -58,7 +62,7 @@ def test_a_run_goes_on_when_wandb_goes_away_and_its_end_names_the_folder_to_send
         logger.log_metrics({"loss": float(step)}, step)
     assert time.monotonic() - before < 3, "no step waits for W&B"
     with caplog.at_level(logging.WARNING):
-        finish_loggers()
+        finish_wandb()
     (folder,) = tmp_path.glob("wandb/run-*")
     assert f"wandb sync {folder}" in caplog.text
     assert steps(tmp_path) == list(range(100))
@@ -67,13 +71,34 @@ def test_a_run_goes_on_when_wandb_goes_away_and_its_end_names_the_folder_to_send
 def test_a_run_that_begins_without_wandb_is_kept_offline_unless_online_is_asked_for(
     server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loggers, "INIT_TIMEOUT", 2.0)
+    monkeypatch.setattr(wandb_logger, "INIT_TIMEOUT", 2.0)
     server.go_away()
     with pytest.raises(UserError, match=r"(?s)W&B does not take this run.*logger\.wandb\.mode=offline"):
         open_logger(tmp_path / "online", mode="online").log_metrics({"loss": 1.0}, 0)
     with caplog.at_level(logging.WARNING):
         open_logger(tmp_path / "either").log_metrics({"loss": 1.0}, 0)
-    finish_loggers()
+    finish_wandb()
     (folder,) = tmp_path.glob("either/wandb/offline-run-*")
     assert f"wandb sync {folder}" in caplog.text
     assert steps(tmp_path / "either", "offline-run") == [1]
+
+
+def test_a_run_goes_on_when_wandb_s_own_process_is_killed_and_the_next_one_is_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = open_logger(tmp_path / "first", mode="offline")
+    logger.log_metrics({"loss": 0.0}, 0)
+    (process,) = subprocess.run(["pgrep", "-P", str(os.getpid()), "wandb-core"], capture_output=True).stdout.split()
+    os.kill(int(process), signal.SIGKILL)
+    with caplog.at_level(logging.WARNING):
+        for step in range(1, 20):
+            logger.log_metrics({"loss": float(step)}, step)
+            logger.send({"table": step})
+            time.sleep(0.05)
+        finish_wandb()
+    assert caplog.text.count("The run goes on without it.") == 1
+    (folder,) = tmp_path.glob("first/wandb/offline-run-*")
+    assert f"wandb sync {folder}" in caplog.text
+    open_logger(tmp_path / "second", mode="offline").log_metrics({"loss": 1.0}, 0)
+    finish_wandb()
+    assert steps(tmp_path / "second", "offline-run") == [1]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from secseg.losses import SECLoss
 from secseg.runtime.dashboard import STEP, build_dashboard
-from secseg.runtime.loggers import BEST_AND_LAST
+from secseg.runtime.wandb_logger import BEST_AND_LAST
 from tests.conftest import REPOSITORY
 from tests.test_training import TINY
 from tests.wandb_file import WandbRun, read_wandb_run

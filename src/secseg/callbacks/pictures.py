@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from secseg.panels import curves, panel, save_figure
 from secseg.resizing import resize_mask
+from secseg.runtime.wandb_logger import RunLogger
 from secseg.visualize import GalleryItem
 
 CRF_SUFFIX = {"without_crf": "", "with_crf": " with CRF"}
@@ -38,7 +39,7 @@ class Pictures(Callback):
             figure = panel(pl_module.gallery, pl_module.class_names, pl_module.palette)
             save_figure(figure, self.folder / f"step_{step:06d}.png")
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, RunLogger):
                 _to_wandb(logger, pl_module, step)
             elif isinstance(logger, TensorBoardLogger) and figure is not None:
                 logger.experiment.add_image("pictures/val", _pixels(figure), step, dataformats="HWC")
@@ -69,7 +70,7 @@ def _pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _to_wandb(logger: WandbLogger, module: Any, step: int) -> None:
+def _to_wandb(logger: RunLogger, module: Any, step: int) -> None:
     scores = {"without_crf": module.val_scores, "with_crf": module.val_scores_crf}
     ious = {variant: score["iou"] for variant, score in scores.items() if score is not None}
     values: dict[str, Any] = {"trainer/global_step": step}
@@ -78,7 +79,7 @@ def _to_wandb(logger: WandbLogger, module: Any, step: int) -> None:
         values["tables/confusion"] = confusion_table(module.val_confusion, module.class_names)
     if module.gallery:
         values["pictures/val"] = [wandb_image(item, module.class_names) for item in module.gallery]
-    logger.experiment.log(values)
+    logger.send(values)
 
 
 def iou_table(ious: Mapping[str, Mapping[str, float]]) -> Any:

@@ -24,8 +24,9 @@ from secseg.model_file import is_safetensors
 from secseg.panels import panel, save_figure
 from secseg.parallel import results_of
 from secseg.progress import ImageMeter, Stopwatch
-from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime.loggers import build_loggers
 from secseg.runtime.records import save_config, versions, write_results
+from secseg.runtime.wandb_logger import finish_wandb
 from secseg.visualize import GalleryItem
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _evaluate_in(run: Path, config: Mapping[str, Any], data: ImageDataModule) ->
         write_results(run, results)
         log_evaluation(loggers, run, figures, gallery, data.class_names)
     finally:
-        finish_loggers()
+        finish_wandb()
     print(score_table(figures, title=f"{data.title}, {data.val_split}"))
     return results
 

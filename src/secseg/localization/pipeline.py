@@ -35,7 +35,8 @@ from secseg.localization.stages import Stage, WorkFolder
 from secseg.localization.training import NAME, open_cache, train_classifier
 from secseg.parallel import results_of
 from secseg.progress import ImageMeter
-from secseg.runtime.loggers import build_loggers, finish_loggers
+from secseg.runtime.loggers import build_loggers
+from secseg.runtime.wandb_logger import finish_wandb
 
 MAP_KEYS = ("scales", "mirror", "grid")
 """Keys of ``conf/cues`` that are about the maps; the others are ``CueSettings``."""
@@ -152,7 +153,7 @@ class Pipeline:
                     resume=goes_on,
                 )
             finally:
-                finish_loggers()
+                finish_wandb()
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # only for going on
             return figures
 
