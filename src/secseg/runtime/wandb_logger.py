@@ -47,6 +47,7 @@ class RunLogger(WandbLogger):
     def _open(self) -> Any:
         import wandb
 
+        self._wandb_init.pop("anonymous", None)  # Lightning's, of which W&B warns
         try:
             return super().experiment
         except wandb.errors.CommError as error:
