@@ -85,6 +85,11 @@ class RunLogger(WandbLogger):
 
 
 def build_wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str) -> RunLogger:
+    """Return the logger of a run, which opens when first used; ``options`` as ``build_loggers`` describes them.
+
+    Raises:
+        UserError: without the package wandb, or for ``mode=online`` without a key.
+    """
     require_package("logger=wandb", "wandb", install="wandb")
     import wandb
 
