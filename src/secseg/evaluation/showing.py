@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 
 from secseg.callbacks.pictures import iou_table, wandb_image
+from secseg.runtime.wandb_logger import RunLogger
 from secseg.visualize import GalleryItem
 
 
@@ -27,11 +28,11 @@ def log_evaluation(
             values[f"test/{key}{suffix}"] = figures[variant][key]
     for logger in loggers:
         logger.log_metrics(values, step=0)
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, RunLogger):
             import wandb
 
             pictures = {f"figures/{path.stem}": wandb.Image(Image.open(path)) for path in sorted(folder.glob("*.png"))}
             table = iou_table({variant: figure["iou"] for variant, figure in figures.items()})
             worst = [wandb_image(item, class_names) for item in gallery]
-            logger.experiment.log({**pictures, "tables/iou": table, **({"pictures/worst": worst} if worst else {})})
+            logger.send({**pictures, "tables/iou": table, **({"pictures/worst": worst} if worst else {})})
         logger.finalize("success")
