@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from secseg.panels import curves, panel, save_figure
 from secseg.resizing import resize_mask
-from secseg.runtime.wandb_logger import RunLogger
+from secseg.runtime.wandb_logger import WandbRunLogger
 from secseg.visualize import GalleryItem
 
 CRF_SUFFIX = {"without_crf": "", "with_crf": " with CRF"}
@@ -39,7 +39,7 @@ class Pictures(Callback):
             figure = panel(pl_module.gallery, pl_module.class_names, pl_module.palette)
             save_figure(figure, self.folder / f"step_{step:06d}.png")
         for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
+            if isinstance(logger, WandbRunLogger):
                 _to_wandb(logger, pl_module, step)
             elif isinstance(logger, TensorBoardLogger) and figure is not None:
                 logger.experiment.add_image("pictures/val", _pixels(figure), step, dataformats="HWC")
@@ -70,7 +70,7 @@ def _pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _to_wandb(logger: RunLogger, module: Any, step: int) -> None:
+def _to_wandb(logger: WandbRunLogger, module: Any, step: int) -> None:
     scores = {"without_crf": module.val_scores, "with_crf": module.val_scores_crf}
     ious = {variant: score["iou"] for variant, score in scores.items() if score is not None}
     values: dict[str, Any] = {"trainer/global_step": step}

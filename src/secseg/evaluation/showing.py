@@ -10,7 +10,7 @@ from PIL import Image
 from pytorch_lightning.loggers import Logger
 
 from secseg.callbacks.pictures import iou_table, wandb_image
-from secseg.runtime.wandb_logger import RunLogger
+from secseg.runtime.wandb_logger import WandbRunLogger
 from secseg.visualize import GalleryItem
 
 
@@ -28,7 +28,7 @@ def log_evaluation(
             values[f"test/{key}{suffix}"] = figures[variant][key]
     for logger in loggers:
         logger.log_metrics(values, step=0)
-        if isinstance(logger, RunLogger):
+        if isinstance(logger, WandbRunLogger):
             import wandb
 
             pictures = {f"figures/{path.stem}": wandb.Image(Image.open(path)) for path in sorted(folder.glob("*.png"))}

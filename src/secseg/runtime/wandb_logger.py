@@ -25,7 +25,7 @@ INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
 """How long W&B may be out of reach when a run begins, and when it ends, in seconds. In between, no run waits for it."""
 
 
-class RunLogger(WandbLogger):
+class WandbRunLogger(WandbLogger):
     """Lightning's W&B logger, whose summary has the best and the last mean IoU: ``val/miou.max``, ``.last``.
 
     Attributes:
@@ -67,7 +67,7 @@ class RunLogger(WandbLogger):
         return None  # the whole config is sent when the run opens
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._unless_lost(lambda: super(RunLogger, self).log_metrics(metrics, step))
+        self._unless_lost(lambda: super(WandbRunLogger, self).log_metrics(metrics, step))
 
     def send(self, values: Mapping[str, Any]) -> None:
         """Log tables and pictures."""
@@ -84,7 +84,9 @@ class RunLogger(WandbLogger):
             log.warning("W&B's process has ended (%s). The run goes on without it.", error)
 
 
-def build_wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str) -> RunLogger:
+def build_wandb(
+    options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
+) -> WandbRunLogger:
     """Return the logger of a run, which opens when first used; ``options`` as ``build_loggers`` describes them.
 
     Raises:
@@ -107,7 +109,7 @@ def build_wandb(options: Mapping[str, Any], folder: Path, run_config: Mapping[st
         )
     finish_wandb()  # a run left open by other code would swallow this one
     offline = mode in ("offline", "dryrun", "disabled")
-    return RunLogger(
+    return WandbRunLogger(
         name=options.get("name") or run_name,
         project=options.get("project"),
         save_dir=folder,
