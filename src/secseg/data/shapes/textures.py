@@ -21,7 +21,7 @@ def noise(shape: tuple[int, int], cells: float, rng: np.random.Generator, octave
         grid = rng.random((2 + round(height * side), 2 + round(width * side)), dtype=np.float32)
         layer = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
         total += np.asarray(layer) * 0.5**octave
-    low, high = total.min(), total.max()
+    low, high = float(total.min()), float(total.max())
     return (total - low) / max(high - low, 1e-6)
 
 

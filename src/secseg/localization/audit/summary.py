@@ -67,7 +67,7 @@ def summarize(counts: CueCounts, overlaps: int | None = None, scored: Sequence[s
         name: {
             "labelled": int(counts.labelled[:, number].sum()) if number else None,
             "with_cues": int(with_cues[:, number].sum()),
-            "coverage": ratio(counts.cued[:, number].sum(), with_cues[:, number].sum() * counts.locations),
+            "coverage": ratio(counts.cued[:, number].sum(), int(with_cues[:, number].sum()) * counts.locations),
         }
         for number, name in enumerate(counts.class_names)
     }
