@@ -73,6 +73,8 @@ def test_it_reads_what_scipy_writes(shape: tuple[int, int], packed: bool) -> Non
         ({"kind": DOUBLES}, "not one of unsigned bytes"),
         ({"storage": 2050}, "not one of unsigned bytes"),
         ({"structs": (1, 117_440_768)}, "no struct truth"),
+        ({"structs": (2**31 - 1, 2**31 - 1)}, "no struct truth"),
+        ({"structs": (-1, 1)}, "no struct truth"),
         ({"step": 0}, "must not be zero"),
         ({"step": 5}, "argument 2 is shorter"),
         ({"packed": True}, "unpacks to more than 100 bytes"),

@@ -1,7 +1,7 @@
 """Reading one array out of a MATLAB file (version 5).
 
 SciPy's reader crashes on a file that names a type of numbers which there is not, and makes arrays of cells as large as
-a few bytes say. Here no more memory is taken than the file has bytes for.
+a few bytes say. Here no more memory is taken than there are bytes for, unpacked, and these have a bound.
 """
 
 from __future__ import annotations
