@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from secseg.files import write_text
+from secseg.utils.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 

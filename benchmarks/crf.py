@@ -25,14 +25,14 @@ from benchmarks.compare import alternate, digits, report, timing_table
 from benchmarks.scenes import Scene, add_arguments, find_scenes
 from secseg.crf import CRFParams, build_crf
 from secseg.crf.lattice import gaussian_lattice
+from secseg.crf.packed import row_width
 from secseg.crf.permutohedral import build_lattice
-from secseg.crf.rows import row_width
 from secseg.data.classes import VOC_CLASSES
-from secseg.full_size import FLOOR, apply_crf, labels
-from secseg.inference import Predictor, Protocol
-from secseg.memory import keep_freed_memory
-from secseg.metrics import SegmentationScore
-from secseg.parallel import results_of
+from secseg.evaluation.confusion import SegmentationScore
+from secseg.inference.full_size import FLOOR, apply_crf, labels
+from secseg.inference.predictor import Predictor, Protocol
+from secseg.utils.memory import keep_freed_memory
+from secseg.utils.parallel import results_of
 
 PEERS = "pydensecrf"
 PAPER, TRAINING = CRFParams(), CRFParams().scaled(12)

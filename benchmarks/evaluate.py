@@ -21,16 +21,16 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks import crf as crf_benchmark
 from benchmarks.compare import alternate, report, timing_table
-from secseg.config import config_dir, to_plain
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.data.transforms import evaluation_input
-from secseg.evaluation.run import open_data, score_network
+from secseg.evaluation.evaluate import open_data, score_network
 from secseg.evaluation.scores import Evaluation
-from secseg.full_size import full_size_probs, labels
-from secseg.loading import load_network
-from secseg.memory import keep_freed_memory
-from secseg.precision import multiplies_in_bfloat16
+from secseg.inference.full_size import full_size_probs, labels
+from secseg.models.files.load import load_network
+from secseg.utils.config import config_dir, to_plain
+from secseg.utils.memory import keep_freed_memory
+from secseg.utils.precision import multiplies_in_bfloat16
 
 PEERS = "plain torch, pydensecrf in a pool of 2 processes"
 OURS = {

@@ -22,10 +22,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.compare import alternate, digits, report, timing_table
-from secseg.config import config_dir, to_plain
 from secseg.data.classes import VOC_CLASSES
-from secseg.memory import keep_freed_memory
-from secseg.networks import build_network
+from secseg.models import build_network
+from secseg.utils.config import config_dir, to_plain
+from secseg.utils.memory import keep_freed_memory
 
 WAYS = {"given back": False, "kept": True}
 PLACES = ("one thread", "all threads", "two workers")

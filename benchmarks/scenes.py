@@ -17,8 +17,8 @@ from secseg.data.images import read_image, read_mask
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.transforms import evaluation_input
 from secseg.data.voc import open_split
-from secseg.full_size import full_size_probs
-from secseg.loading import load_network
+from secseg.inference.full_size import full_size_probs
+from secseg.models.files.load import load_network
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ FIRST_STEP = """
 import os, sys
 from secseg.cli.train import main
 def job(cfg):
-    from secseg import training
-    from secseg.config import validate
-    from secseg.module import SECModule
+    from secseg.training import run as training
+    from secseg.utils.config import validate
+    from secseg.training.module import SECModule
     SECModule.on_train_batch_end = lambda *_: os._exit(0)
     validate(cfg)
     training.train(cfg)
@@ -40,10 +40,13 @@ main()
 QUESTIONS = {
     "import secseg": ["-c", "import secseg"],
     **{f"{name} --help": ["-c", f"from secseg.cli.{name} import main; main()", "--help"] for name in COMMANDS},
-    "imports of secseg.load": ["-c", "import secseg.loading"],
-    "imports of secseg.load for VGG": ["-c", "import secseg.loading, secseg.networks.vgg"],
-    "imports of secseg.load for EfficientNet": ["-c", "import secseg.loading, secseg.networks.efficientnet_lite"],
-    "imports of predict": ["-c", "import secseg.prediction.run"],
+    "imports of secseg.load": ["-c", "import secseg.models.files.load"],
+    "imports of secseg.load for VGG": ["-c", "import secseg.models.files.load, secseg.models.vgg"],
+    "imports of secseg.load for EfficientNet": [
+        "-c",
+        "import secseg.models.files.load, secseg.models.efficientnet_lite",
+    ],
+    "imports of predict": ["-c", "import secseg.inference.predict"],
     "train.py to the end of its first step": ["-c", FIRST_STEP],
 }
 

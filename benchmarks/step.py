@@ -24,18 +24,19 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning.utilities import move_data_to_device
 
 from benchmarks.compare import alternate, report, timing_table
-from secseg.config import config_dir, to_plain
 from secseg.crf import build_stage_crf
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.datamodule import ShapesDataModule, VOCDataModule
-from secseg.data.datasets import gather
+from secseg.data.samples import gather
 from secseg.losses import SECLoss, composite
-from secseg.memory import keep_freed_memory
-from secseg.module import SECModule
-from secseg.networks import SegmentationNet, build_network
-from secseg.optim import build_optimizer
-from secseg.pooling import resolve_decay
-from secseg.precision import resolve_precision
+from secseg.losses.pooling import resolve_decay
+from secseg.models import SegmentationNet, build_network
+from secseg.training.feature_cache import attach_features
+from secseg.training.module import SECModule
+from secseg.training.optimizers import build_optimizer
+from secseg.utils.config import config_dir, to_plain
+from secseg.utils.memory import keep_freed_memory
+from secseg.utils.precision import resolve_precision
 
 BATCHES = 2
 WAYS = {
@@ -134,7 +135,7 @@ def load_batches(config: dict[str, Any], network: SegmentationNet, root: Path | 
     data.open(cues=True, masks=False)
     data.val_images = data.val_images.take([0])
     with torch.no_grad():
-        data.connect(network, config["backbone"]["input_size"])
+        attach_features(data, network, config["backbone"]["input_size"])
     samples = [data.train_data[number, False] for number in range(count)]
     return [gather(samples[start : start + size]) for start in range(0, count, size)]
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from secseg.config import config_dir, to_plain
-from secseg.networks import SegmentationNet, build_network
+from secseg.models import SegmentationNet, build_network
+from secseg.utils.config import config_dir, to_plain
 
 CLASSES = ("background", "cat", "dog")
 STEPS = 4

@@ -15,18 +15,18 @@ from PIL import Image
 
 from secseg.cli import evaluate, make_cues, predict, report, train
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.cue_store import Cues, CueStore
+from secseg.data.cues.cue_files import Cues, CueStore
+from secseg.data.cues.official_export import export_official
 from secseg.data.images import save_mask
-from secseg.data.official_export import export_official
 from secseg.data.shapes import draw_shapes
+from tests.cli.test_cli import TRAIN, run
 from tests.command import run_in_process
 from tests.conftest import REPOSITORY
 from tests.documents import COMMANDS, PAGES
+from tests.evaluation.report.synthetic import validation_masks
+from tests.evaluation.report.synthetic import write_run as write_finished_run
 from tests.folder_data import draw_folder, write_cues
-from tests.prediction.conftest import voc_layout
-from tests.report.synthetic import validation_masks
-from tests.report.synthetic import write_run as write_finished_run
-from tests.test_cli import TRAIN, run
+from tests.inference.conftest import voc_layout
 from tests.tiny_network import write_run
 
 PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]

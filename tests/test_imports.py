@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.model_file import NAME, write_model
-from secseg.networks import build_network
+from secseg.models import build_network
+from secseg.models.files.model_file import NAME, write_model
 from tests.conftest import REPOSITORY
 
 HEAVY = ("timm", "torchvision", "pytorch_lightning", "torchmetrics", "wandb", "matplotlib", "numba", "scipy")
@@ -16,8 +16,8 @@ PAPER = {
     "name": "vgg16_largefov",
     "input_size": 65,
     "freeze": False,
-    "trunk": {"_target_": "secseg.networks.vgg.VGG16LargeFOV", "weights": None},
-    "head": {"_target_": "secseg.networks.head.LargeFOVHead", "width": 8, "dilation": 12, "dropout": 0.5},
+    "trunk": {"_target_": "secseg.models.vgg.VGG16LargeFOV", "weights": None},
+    "head": {"_target_": "secseg.models.head.LargeFOVHead", "width": 8, "dilation": 12, "dropout": 0.5},
 }
 
 
@@ -46,5 +46,5 @@ def test_printing_the_config_of_any_command_imports_no_torch(tmp_path: Path) -> 
 def test_a_stored_vgg_is_loaded_and_photographs_are_read_without_timm_lightning_or_matplotlib(tmp_path: Path) -> None:
     network = build_network(PAPER, VOC_CLASSES)
     write_model(tmp_path / NAME, network, PAPER)
-    code = f"import secseg; secseg.load({str(tmp_path)!r})\nimport secseg.prediction.run, secseg.export"
+    code = f"import secseg; secseg.load({str(tmp_path)!r})\nimport secseg.inference.predict, secseg.models.files.export"
     assert imported(code, HEAVY, tmp_path) == set()

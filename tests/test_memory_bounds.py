@@ -20,7 +20,7 @@ PHOTOGRAPH = (
     + f"""
 import numpy as np, torch
 from secseg.crf import CRFParams, build_crf
-from secseg.inference import Predictor, Protocol
+from secseg.inference.predictor import Predictor, Protocol
 from tests.tiny_network import tiny_network
 torch.set_num_threads(1)
 predictor = Predictor(tiny_network(), Protocol(65, most_pixels={MOST}), build_crf("lattice", CRFParams()))
@@ -36,8 +36,8 @@ LIST = (
     START
     + f"""
 from pathlib import Path
-from secseg.errors import UserError
-from secseg.prediction.sources import find_photographs
+from secseg.utils.errors import UserError
+from secseg.inference.sources import find_photographs
 root = Path.cwd()
 (root / "ids.txt").write_text("".join(f"{{number:011d}}\\n" for number in range({IDS})))
 before = peak()

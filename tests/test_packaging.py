@@ -134,7 +134,12 @@ def test_the_wheel_holds_every_config_but_no_machine_paths(wheel: zipfile.ZipFil
 def test_the_wheel_holds_the_modules_the_id_lists_the_licence_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     modules = tracked_like(REPOSITORY / "src" / "secseg", {".py", ".txt", ".u2", ".typed", ".html", ".css", ".js"})
-    assert {"data/lists/train_aug.txt", "pages/report.html", "pages/report.js", "pages/style.css"} <= modules
+    assert {
+        "data/lists/train_aug.txt",
+        "drawing/html/report.html",
+        "drawing/html/report.js",
+        "drawing/html/style.css",
+    } <= modules
     assert {f"secseg/{name}" for name in modules} <= names
     metadata = f"secseg-{secseg.__version__}.dist-info"
     assert f"{metadata}/licenses/LICENSE" in names
@@ -143,7 +148,7 @@ def test_the_wheel_holds_the_modules_the_id_lists_the_licence_and_nothing_else(w
 
 def test_an_installed_package_finds_its_configs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
-    code = "from secseg.config import config_dir; print(config_dir())"
+    code = "from secseg.utils.config import config_dir; print(config_dir())"
     words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     result = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60)
     assert Path(result.stdout.strip()) == tmp_path / "secseg" / "conf"

@@ -8,21 +8,21 @@ from pathlib import Path
 import torch
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.networks import SegmentationNet, build_network
+from secseg.models import SegmentationNet, build_network
 
 BACKBONE = {
     "name": "timm",
     "input_size": 65,
     "freeze": False,
     "trunk": {
-        "_target_": "secseg.networks.trunk.TimmTrunk",
+        "_target_": "secseg.models.timm_trunk.TimmTrunk",
         "model": "test_efficientnet",
         "weights": None,
         "output_stride": 8,
         "levels": None,
     },
     "head": {
-        "_target_": "secseg.networks.head.LargeFOVHead",
+        "_target_": "secseg.models.head.LargeFOVHead",
         "width": 16,
         "dilation": 2,
         "dropout": 0.5,

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from secseg.runtime.checkpoints import CheckpointFiles, Checkpoints, RandomStates
+from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 
 CLASSES = ("background", "cat", "dog")
 BATCH, STEPS, EVERY = 4, 12, 4

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from secseg.networks import SegmentationNet
+    from secseg.models import SegmentationNet
 
 __version__ = "0.1.0"
 
 
 def load(path: str | Path) -> SegmentationNet:
     """Return the trained network of a run folder, a checkpoint or an exported folder or file, in evaluation mode, with
-    ``class_names``, ``input_size`` and its own normalisation (see ``secseg.loading.load_network``)."""
-    from secseg.loading import load_network  # torch is imported only by what needs it
+    ``class_names``, ``input_size`` and its own normalisation (see ``secseg.models.files.load.load_network``)."""
+    from secseg.models.files.load import load_network  # torch is imported only by what needs it
 
     return load_network(path)

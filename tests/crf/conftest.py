@@ -7,7 +7,7 @@ import os
 import pytest
 
 from secseg.crf import CRF, CRFParams, build_crf
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 
 @pytest.fixture(scope="session")

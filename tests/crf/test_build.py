@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from secseg.crf import BACKENDS, CRFParams, build_crf
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 from tests.crf import TRAINING, textured
 
@@ -206,7 +206,7 @@ def numba_cache(**environment: str) -> str:
     """Where a new process keeps what numba compiles."""
     usual = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     usual["PYTHONPATH"] = str(REPOSITORY / "src")
-    command = [sys.executable, "-c", "import numba, secseg.crf.rows as l; print(l.softmax._cache.cache_path)"]
+    command = [sys.executable, "-c", "import numba, secseg.crf.packed as l; print(l.softmax._cache.cache_path)"]
     return subprocess.run(command, env=usual | environment, capture_output=True, text=True, check=True).stdout
 
 

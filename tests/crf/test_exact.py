@@ -10,8 +10,8 @@ import torch
 
 from secseg.crf import CRFParams, build_crf, exact
 from secseg.crf.exact import MOST_LOCATIONS, Backend
-from secseg.errors import UserError
 from secseg.losses import constrain_loss, floor_softmax
+from secseg.utils.errors import UserError
 from tests.crf import TRAINING, scores, textured
 from tests.reference.crf import mean_field
 

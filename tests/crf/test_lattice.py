@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from secseg.crf import CRF, CRFParams, build_crf
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 from tests.crf import TRAINING, photographs, scores, textured
 
 Official = Callable[..., CRF]

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from secseg.crf import CRF, CRFParams, build_crf, lattice_torch, permutohedral_torch
 from secseg.crf.lattice_torch import mean_field
 from secseg.crf.permutohedral_torch import build_lattice
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 from tests.crf import TRAINING, photographs, scores, textured
 
 Official = Callable[..., CRF]

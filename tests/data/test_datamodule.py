@@ -11,9 +11,9 @@ import pytest
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.datamodule import ShapesDataModule, VOCDataModule
 from secseg.data.images import read_mask, save_mask
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 from tests.folder_data import write_cues
-from tests.prediction.conftest import voc_layout
+from tests.inference.conftest import voc_layout
 
 
 def opened(root: Path, **settings: str) -> VOCDataModule:

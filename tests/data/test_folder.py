@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secseg.data.folder import open_folder
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
 
 LABELS = {"a": (1,), "b": (1, 2), "sub/c": ()}

@@ -11,7 +11,7 @@ import pytest
 from secseg.data.folder import open_folder
 from secseg.data.folder_module import FolderDataModule
 from secseg.data.folder_split import choose_split
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from secseg.data.classes import voc_palette
 from secseg.data.images import image_size, read_image, read_mask, save_mask
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 
 def colours(height: int = 6, width: int = 9) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secseg.data.label_table import LabelTable, read_table
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 NAMES = ("a", "b", "sub/c")
 EXPECTED = {"a": ("cat",), "b": ("dog", "cat"), "sub/c": ()}

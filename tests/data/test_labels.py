@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secseg.data.cue_store import Cues, CueStore
+from secseg.data.cues.cue_files import Cues, CueStore
 from secseg.data.labels import read_labels
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 CLASSES = ("background", "cat", "dog", "horse")
 

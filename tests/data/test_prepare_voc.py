@@ -21,11 +21,11 @@ from scipy.io import savemat
 from secseg.cli.prepare_voc import main
 from secseg.data import prepare_voc
 from secseg.data.classes import voc_palette
-from secseg.data.cue_store import Cues, CueStore
+from secseg.data.cues.cue_files import Cues, CueStore
 from secseg.data.images import read_mask
 from secseg.data.prepare_voc import Archive, Sources, fetch, official_sources, prepare
 from secseg.data.voc import open_split
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 TRAIN = ("2007_000032", "2007_000039")
 SBD_ONLY = ("2008_000002", "2008_000003", "2008_000007")
@@ -157,7 +157,7 @@ def test_work_broken_off_at_any_file_is_finished_by_a_second_run(
             return super().replace(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("secseg.files.Path", Interrupting)
+        patch.setattr("secseg.utils.files.Path", Interrupting)
         try:
             prepare(tmp_path / "voc", web, sources=sources(web))
         except KeyboardInterrupt:

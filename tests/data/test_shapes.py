@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import VOID
-from secseg.data.cue_store import CueStore, resample
+from secseg.data.cues.cue_files import CueStore, resample
 from secseg.data.shapes import SHAPES_CLASSES, dataset, draw_shapes
 from secseg.data.shapes.cues import simulate_cues
 from secseg.data.shapes.scene import Scene, draw_scene
 from secseg.data.voc import open_split
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")

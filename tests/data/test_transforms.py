@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import zoom
 
 from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
-from secseg.resizing import resize_aligned, resize_half_pixel
+from secseg.utils.resizing import resize_aligned, resize_half_pixel
 
 
 def photo(height: int = 60, width: int = 90) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.data.cue_store import Cues, CueStore
+from secseg.data.cues.cue_files import Cues, CueStore
 from secseg.data.voc import check_cues, open_split, shipped_ids
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 IDS = ("2007_000033", "2007_000042", "2007_000061")
 

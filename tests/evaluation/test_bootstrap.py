@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from secseg.errors import UserError
 from secseg.evaluation.bootstrap import bootstrap_difference, mean_iou
-from secseg.metrics import SegmentationScore
+from secseg.evaluation.confusion import SegmentationScore
+from secseg.utils.errors import UserError
 
 SCORED = (0, 2)
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from secseg.errors import UserError
 from secseg.evaluation import BoundaryScore
 from secseg.evaluation.boundary import boundary_pixels
+from secseg.utils.errors import UserError
 from tests.evaluation import random_pair
 from tests.reference import scores as reference
 

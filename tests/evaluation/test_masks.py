@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.imageset import ImageSet
-from secseg.errors import UserError
+from secseg.data.splits import ImageSet
 from secseg.evaluation import Evaluation, score_folder
+from secseg.utils.errors import UserError
 from tests.evaluation import random_pair
 
 NAMES = [f"2007_{number:06d}" for number in range(7)]

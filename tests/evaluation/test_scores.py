@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from secseg.errors import UserError
 from secseg.evaluation import Evaluation
+from secseg.utils.errors import UserError
 from tests.evaluation import evaluated, random_pair
 from tests.reference import scores as reference
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from secseg.cli import evaluate, make_cues, predict, report, train
-from secseg.files import WORKING
-from secseg.runtime.saved import find_damage
+from secseg.utils.files import WORKING
+from secseg.utils.torch_file import find_damage
 from tests.test_guide import draw
 
 NETWORK = (

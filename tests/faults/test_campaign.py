@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from secseg.errors import UserError
-from secseg.files import write_text
+from secseg.utils.errors import UserError
+from secseg.utils.files import write_text
 from tests.faults.campaign import CLEAR, LOST, OTHER, SURVIVED, WRONG, Campaign
 from tests.faults.damage import WAYS, damage
 from tests.faults.jobs import Job

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
+from secseg.cue_making.classifier import build_localization_net
+from secseg.cue_making.classifier_file import load_localization, save_localization
+from secseg.cue_making.map_files import read_maps
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.feature_cache import FeatureCache
 from secseg.evaluation.predictions import COUNTS, MASKS, ImagePredictions, read_counts, read_predicted
-from secseg.loading import load_network
-from secseg.localization.files import load_localization, save_localization
-from secseg.localization.map_files import read_maps
-from secseg.localization.networks import build_localization_net
-from secseg.model_file import write_model
-from secseg.networks import SegmentationNet
-from secseg.networks.caffemodel import read_caffemodel
-from secseg.networks.weights import read_weights
-from secseg.prediction.folder import RECORD, MaskFolder
-from secseg.prediction.outputs import read_probabilities, save_probabilities
-from secseg.runtime.stored import read_config, read_metrics, read_training_results
+from secseg.inference.mask_folder import RECORD, MaskFolder
+from secseg.inference.outputs import read_probabilities, save_probabilities
+from secseg.models import SegmentationNet
+from secseg.models.files.caffemodel import read_caffemodel
+from secseg.models.files.load import load_network
+from secseg.models.files.model_file import write_model
+from secseg.models.weights import read_weights
+from secseg.runs.run_reader import read_config, read_metrics, read_training_results
+from secseg.training.feature_cache import FeatureCache
+from tests.cue_making.toy import NETWORK
 from tests.hostile.parts import CLASSES, IMAGES, MASK, png, put
-from tests.localization.toy import NETWORK
 from tests.tiny_network import BACKBONE, tiny_network, write_run
 
 LAYERS: dict[str, Any] = {"conv1_1": [np.ones((2, 3, 1, 1), np.float32), np.zeros(2, np.float32)]}

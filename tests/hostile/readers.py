@@ -19,17 +19,17 @@ from safetensors.torch import save as save_tensors
 from scipy.io import savemat
 
 from secseg.data.classes import VOC_CLASSES, VOID
-from secseg.data.cue_pngs import import_pngs
-from secseg.data.cue_store import Cues, CueStore, import_official
+from secseg.data.cues.cue_files import Cues, CueStore, import_official
+from secseg.data.cues.official import read_id_list
+from secseg.data.cues.png import import_pngs
+from secseg.data.image_files import name_of
 from secseg.data.images import image_size, read_image, read_mask
 from secseg.data.labels import read_labels
-from secseg.data.official_cues import read_id_list
-from secseg.data.photographs import name_of
 from secseg.data.prepare_voc import files_in, sbd_mask
 from secseg.data.voc import read_ids
-from secseg.errors import UserError
-from secseg.voc_server import FOLDER, check_archive
-from tests.data import official_pickle
+from secseg.inference.voc_server import FOLDER, check_archive
+from secseg.utils.errors import UserError
+from tests.data.cues import official_pickle
 from tests.hostile.own_files import (
     LAYERS,
     caffe,
@@ -56,7 +56,7 @@ from tests.hostile.own_files import (
     weights,
 )
 from tests.hostile.parts import CLASSES, IMAGES, MASK, png, put
-from tests.networks import caffemodel
+from tests.models import caffemodel
 from tests.stored_run import RESULTS
 
 

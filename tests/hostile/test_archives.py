@@ -16,9 +16,9 @@ from scipy.io import savemat
 
 from secseg.data import prepare_voc
 from secseg.data.prepare_voc import files_in, sbd_mask
-from secseg.errors import UserError
 from secseg.evaluation import predictions
 from secseg.evaluation.predictions import COUNTS, MASKS, read_counts, read_predicted
+from secseg.utils.errors import UserError
 from tests.hostile.own_files import valid_counts
 from tests.hostile.parts import IMAGES, png, put
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
-from secseg.data.cue_store import CueStore
-from secseg.data.imageset import ImageSet
-from secseg.localization.audit.writing import audit
-from secseg.report.run import report
-from tests.localization import random_cues
-from tests.report.synthetic import write_run
-from tests.report.test_page import config
+from secseg.cue_making.audit.write import audit
+from secseg.data.cues.cue_files import CueStore
+from secseg.data.splits import ImageSet
+from secseg.evaluation.report.build import report
+from tests.cue_making import random_cues
+from tests.evaluation.report.synthetic import write_run
+from tests.evaluation.report.test_page import config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # control characters have none
 

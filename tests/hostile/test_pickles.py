@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from secseg.data.cue_store import open_cues
-from secseg.errors import UserError
-from secseg.loading import load_network
-from secseg.networks.weights import read_weights
-from secseg.runtime.folder import open_run_folder
+from secseg.data.cues.cue_files import open_cues
+from secseg.models.files.load import load_network
+from secseg.models.weights import read_weights
+from secseg.runs.run_folder import open_run_folder
+from secseg.utils.errors import UserError
 from tests.hostile.own_files import pth
 from tests.hostile.parts import put
 

@@ -14,18 +14,25 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secseg.config import build
 from secseg.data.datamodule import ImageDataModule
-from secseg.errors import UserError
-from secseg.evaluation.run import open_data
-from secseg.report.run import report
-from secseg.runtime.records import save_config
-from secseg.runtime.stored import read_config, read_training_results
-from tests.report.synthetic import write_run
-from tests.report.test_page import config
+from secseg.evaluation.evaluate import open_data
+from secseg.evaluation.report.build import report
+from secseg.runs.run_reader import read_config, read_training_results
+from secseg.runs.run_writer import save_config
+from secseg.utils.config import build
+from secseg.utils.errors import UserError
+from tests.evaluation.report.synthetic import write_run
+from tests.evaluation.report.test_page import config
 from tests.tiny_network import write_run as write_network
 
-TARGETS = ["os.system", "torch.os.system", "torch.hub.load", "secseg.files.os.system", "pytorch_lightning.Trainer", ""]
+TARGETS = [
+    "os.system",
+    "torch.os.system",
+    "torch.hub.load",
+    "secseg.utils.files.os.system",
+    "pytorch_lightning.Trainer",
+    "",
+]
 VOC = "secseg.data.datamodule.VOCDataModule"
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from secseg import losses
-from secseg.errors import UserError
 from secseg.losses import SECLoss, constrain_loss, expand_loss, floor_softmax, seed_loss, supervised_loss
-from secseg.pooling import Decay, global_weighted_rank_pooling
+from secseg.losses.pooling import Decay, global_weighted_rank_pooling
+from secseg.utils.errors import UserError
 from tests.reference import losses as reference
 
 PAPER = Decay(pos=0.996, neg=0.0, bg=0.999)

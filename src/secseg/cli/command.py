@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from secseg.cli.help import help_text
 from secseg.cli.messages import explain
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -70,7 +70,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
         _refuse_unknown_flags()
         import hydra
 
-        from secseg.config import config_dir, sweeping
+        from secseg.utils.config import config_dir, sweeping
 
         os.environ[_FULL_ERROR] = "1"  # so that Hydra raises its errors instead of printing them
         try:

@@ -18,9 +18,9 @@ python src/dashboard.py 'group_by=[Group,decay.pos]'          a line for each st
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
-    from secseg.files import write_text
-    from secseg.runtime.dashboard import save_dashboard
+    from secseg.runs.dashboard import save_dashboard
+    from secseg.utils.config import to_plain
+    from secseg.utils.files import write_text
 
     config = to_plain(cfg)
     sent = save_dashboard(config["project"], config["entity"], config["group_by"])

@@ -19,11 +19,11 @@ python src/evaluate.py masks=<folder> data=voc12aug root=<VOC2012>       anyone'
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
+    from secseg.utils.config import to_plain
 
     config = to_plain(cfg)
-    from secseg.evaluation.run import evaluate
-    from secseg.memory import keep_freed_memory
+    from secseg.evaluation.evaluate import evaluate
+    from secseg.utils.memory import keep_freed_memory
 
     keep_freed_memory()
     evaluate(config)

@@ -18,14 +18,14 @@ python src/export.py caffe=SEC.caffemodel out=models/sec        the published ne
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
-    from secseg.errors import UserError
+    from secseg.utils.config import to_plain
+    from secseg.utils.errors import UserError
 
     config = to_plain(cfg)
     if (config["ckpt"] is None) == (config["caffe"] is None):
         raise UserError("Give one of ckpt=<run folder or checkpoint> and caffe=<.caffemodel or state dict>.")
-    from secseg.export import export_caffe, export_checkpoint
-    from secseg.runtime.records import save_config, versions, write_results
+    from secseg.models.files.export import export_caffe, export_checkpoint
+    from secseg.runs.run_writer import save_config, versions, write_results
 
     run = Path(config["run_dir"])
     out = run / "model" if config["out"] is None else config["out"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from secseg.config import config_dir
+from secseg.utils.config import config_dir
 
 # Groups that a command uses beside those in its defaults list, or that are not for the command line.
 _HIDDEN = {"local", "hydra"}

@@ -22,11 +22,11 @@ python src/make_cues.py stage=audit cue_file=<any cue file> data=voc12aug    how
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
+    from secseg.utils.config import to_plain
 
     config = to_plain(cfg)
-    from secseg.localization.run import make_cues  # torch only now: errors in the command line answer at once
-    from secseg.memory import keep_freed_memory
+    from secseg.cue_making.make_cues import make_cues  # torch only now: errors in the command line answer at once
+    from secseg.utils.memory import keep_freed_memory
 
     keep_freed_memory()
     results = make_cues(config)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from secseg.errors import UserError, nearest
+from secseg.utils.errors import UserError, nearest
 
 # Launchers that come with an extra.
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
@@ -72,7 +72,7 @@ def _without_worker(message: str) -> str:
 
 
 def _unknown_option(error: Any) -> str:
-    from secseg.config import config_dir
+    from secseg.utils.config import config_dir
 
     group, _, option = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
     there = (path.stem for path in (config_dir() / group).glob("*.yaml"))
@@ -110,7 +110,7 @@ def _keys(name: str, words: Sequence[str]) -> Iterator[str]:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    from secseg.config import config_dir
+    from secseg.utils.config import config_dir
 
     groups = list(_groups())
     chosen = [word for word in words if re.fullmatch(rf"({'|'.join(groups)})=(\w+|\[[\w,]*\])", word)]
@@ -128,6 +128,6 @@ def _walk(node: Any, prefix: str) -> Iterator[str]:
 
 
 def _groups() -> Iterator[str]:
-    from secseg.config import config_dir
+    from secseg.utils.config import config_dir
 
     yield from (folder.name for folder in config_dir().iterdir() if folder.is_dir())

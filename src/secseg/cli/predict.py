@@ -20,11 +20,11 @@ python src/predict.py ckpt=<run folder> images=test root=<VOC2012> server=true  
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
+    from secseg.utils.config import to_plain
 
     config = to_plain(cfg)
-    from secseg.memory import keep_freed_memory
-    from secseg.prediction.run import predict
+    from secseg.inference.predict import predict
+    from secseg.utils.memory import keep_freed_memory
 
     keep_freed_memory()
     problem = predict(config)

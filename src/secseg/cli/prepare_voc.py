@@ -18,12 +18,12 @@ python src/prepare_voc.py cues=localization_cues.pickle         with the officia
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
+    from secseg.utils.config import to_plain
 
     config = to_plain(cfg)
     from secseg.data.prepare_voc import prepare
     from secseg.data.voc import open_split
-    from secseg.runtime.records import save_config, write_results
+    from secseg.runs.run_writer import save_config, write_results
 
     run = Path(config["run_dir"])
     save_config(run, config)

@@ -20,10 +20,10 @@ python src/report.py 'runs=runs/*/*seed=0*' out=my_report                 a glob
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.config import to_plain
+    from secseg.utils.config import to_plain
 
     config = to_plain(cfg)
-    from secseg.report.run import check, report
+    from secseg.evaluation.report.build import check, report
 
     check(config)
     folder = report(config, command_line("report"))

@@ -22,9 +22,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.messages import explain
-from secseg.config import to_plain, what_is_computed
-from secseg.errors import UserError, listing
-from secseg.files import FAILURE, JOB, RESULTS, locked, write_text
+from secseg.utils.config import to_plain, what_is_computed
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
 
 LOCK = ".lock"
 MOST_TAG = 64  # characters of a W&B tag

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secseg.cli.command import command_line, run_command
-from secseg.files import COMMAND, write_text
+from secseg.utils.files import COMMAND, write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,7 +24,7 @@ python src/train.py resume=auto                                 continue the new
 
 
 def task(cfg: DictConfig) -> Path | None:
-    from secseg.config import sweeping
+    from secseg.utils.config import sweeping
 
     if not sweeping():
         return run(cfg)
@@ -34,11 +34,11 @@ def task(cfg: DictConfig) -> Path | None:
 
 
 def run(cfg: DictConfig) -> Path:
-    from secseg.config import validate
+    from secseg.utils.config import validate
 
     validate(cfg)
-    from secseg.memory import keep_freed_memory
-    from secseg.training import train  # torch and Lightning only now: errors in the command line answer at once
+    from secseg.training.run import train  # torch and Lightning only now: errors in the command line answer at once
+    from secseg.utils.memory import keep_freed_memory
 
     keep_freed_memory()
     folder = train(cfg)["run"]

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from secseg.crf.base import CRF, CRFParams
-from secseg.errors import UserError, nearest
+from secseg.utils.errors import UserError, nearest
 
 __all__ = ["BACKENDS", "CRF", "CRFParams", "build_crf", "build_stage_crf"]
 

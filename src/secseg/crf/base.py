@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.errors import UserError, listing
+from secseg.utils.errors import UserError, listing
 
 #: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``, unfloored, on the logits' device.
 CRF = Callable[[Tensor, Tensor], Tensor]

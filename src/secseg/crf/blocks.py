@@ -14,7 +14,8 @@ import numpy as np
 
 from secseg.crf.base import CRFParams
 from secseg.crf.compiled import njit
-from secseg.crf.lanes import (
+from secseg.crf.packed import TILE, enter, leave, row_width, softmax
+from secseg.crf.simd import (
     add,
     exp_falling,
     first_lane,
@@ -27,7 +28,6 @@ from secseg.crf.lanes import (
     store,
     sub,
 )
-from secseg.crf.rows import TILE, enter, leave, row_width, softmax
 
 #: Entries of a kernel below this, the largest being 1, are left out where they fill a block, and far along an axis.
 #: That moves probabilities by about 1e-6, where float32's rounding moves them by 1e-5.

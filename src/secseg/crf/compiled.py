@@ -12,7 +12,7 @@ from typing import Any
 
 import numba
 
-from secseg.files import user_cache
+from secseg.utils.files import user_cache
 
 
 def _cache_folder() -> Path:

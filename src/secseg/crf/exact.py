@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 #: Up to here a kernel is held: 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
 MOST_HELD = 81 * 81

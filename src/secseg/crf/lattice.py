@@ -23,9 +23,9 @@ from torch import Tensor
 
 from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
 from secseg.crf.compiled import njit
-from secseg.crf.lanes import add, fetch, load, muladd, spread, store
+from secseg.crf.packed import TILE, empty_rows, enter, leave, row_width, softmax
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
-from secseg.crf.rows import TILE, empty_rows, enter, leave, row_width, softmax
+from secseg.crf.simd import add, fetch, load, muladd, spread, store
 
 #: From so many locations on an image is worked on in 2, 4 or 8 parts, which threads can share. The parts do not depend
 #: on the number of threads, so neither does the result.

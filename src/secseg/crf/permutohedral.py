@@ -15,7 +15,7 @@ import numpy as np
 
 from secseg.crf.base import MOST_COORDINATE, too_narrow
 from secseg.crf.compiled import njit
-from secseg.crf.lanes import add, below, load, mul, rint, spread, store, sub
+from secseg.crf.simd import add, below, load, mul, rint, spread, store, sub
 
 #: Locations that are worked on together; a multiple of the lanes.
 TILE = 64

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
-from secseg.errors import UserError
+from secseg.utils.errors import UserError
 
 try:
     from pydensecrf.densecrf import CONST_KERNEL, NORMALIZE_SYMMETRIC, DenseCRF2D

@@ -1,4 +1,4 @@
-"""LightningDataModules: a data set's splits and cues as batches, for the network they are connected to."""
+"""LightningDataModules: a data set's splits and cues as batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.cue_store import CueStore, find_cues, open_cues
-from secseg.data.datasets import EvaluationImages, TrainingImages, loader
-from secseg.data.feature_cache import FeatureCache, cache_folder
-from secseg.data.imageset import ImageSet, doubts
+from secseg.data.cues.cue_files import CueStore, find_cues, open_cues
 from secseg.data.labels import Labels, labels_in_masks, read_labels
+from secseg.data.sampler import ShuffledStream
+from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
-from secseg.data.stream import ShuffledStream
+from secseg.data.splits import ImageSet, doubts
 from secseg.data.voc import check_cues, open_split
-from secseg.errors import UserError
-from secseg.networks import SegmentationNet, trunk_fingerprint
+from secseg.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -164,25 +162,25 @@ class ImageDataModule(pl.LightningDataModule):
     def _limited(self, images: ImageSet) -> ImageSet:
         return images.take(range(len(images.names))[: self.limit])
 
-    def connect(self, network: SegmentationNet, input_size: int) -> None:
-        """Serve batches for ``network``; where its trunk is frozen, compute the features that the cache lacks."""
-        size = input_size
-        features: tuple[FeatureCache | None, FeatureCache | None] = (None, None)
-        folder = cache_folder(self.feature_cache)
-        if network.freeze and folder is not None:
-            key = trunk_fingerprint(network)
-            caches = (
-                FeatureCache(folder, key, size, "train", self.mirror),
-                FeatureCache(folder, key, size, "eval"),
-            )
-            for cache, images in zip(caches, (self.train_images, self.val_images), strict=True):
-                cache.prepare(images.images, network.features)
-            features = caches
-        mask_size = network.mask_size(size)
+    def build_samples(
+        self,
+        input_size: int,
+        mask_size: tuple[int, int],
+        train_features: FeatureSource | None = None,
+        val_features: FeatureSource | None = None,
+    ) -> None:
+        """Build the samples of both splits; after ``open``.
+
+        Args:
+            input_size: side of the network's square input, pixels.
+            mask_size: (h, w) of the network's mask.
+            train_features: a frozen trunk's features of the training images, served in place of the images.
+            val_features: the same of the validation images.
+        """
         masks = self.training_masks is not None
-        self.train_data = TrainingImages(self.train_images, self.cues, size, mask_size, features[0], masks)
-        self.val_data = EvaluationImages(self.val_images, size, features[1])
-        self._gallery_data = EvaluationImages(self.train_images, size, features[0], self.cues)
+        self.train_data = TrainingImages(self.train_images, self.cues, input_size, mask_size, train_features, masks)
+        self.val_data = EvaluationImages(self.val_images, input_size, val_features)
+        self._gallery_data = EvaluationImages(self.train_images, input_size, train_features, self.cues)
 
     def gallery_samples(self, count: int) -> list[dict[str, Any]]:
         """Return the first ``count`` training images as evaluation samples, with their cues, for the pictures."""

@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from secseg.data.image_files import KINDS, clashes, photographs_below
 from secseg.data.images import image_size
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
-from secseg.data.photographs import KINDS, clashes, photographs_below
-from secseg.errors import UserError, listing, nearest
+from secseg.utils.errors import UserError, listing, nearest
 
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from secseg.data.cue_store import CueStore
+from secseg.data.cues.cue_files import CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import open_folder
 from secseg.data.folder_split import choose_split, describe_folder, oddities
 from secseg.data.images import image_size, read_mask
-from secseg.data.imageset import ImageSet
 from secseg.data.labels import Labels, check_same_labels
-from secseg.errors import UserError, listing
-from secseg.parallel import results_and_problems
+from secseg.data.splits import ImageSet
+from secseg.utils.errors import UserError, listing
+from secseg.utils.parallel import results_and_problems
 
 log = logging.getLogger(__name__)
 

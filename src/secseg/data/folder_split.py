@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from secseg.data.folder import FolderData
-from secseg.data.photographs import name_of
+from secseg.data.image_files import name_of
 from secseg.data.voc import read_ids
-from secseg.errors import UserError, listing, nearest
+from secseg.utils.errors import UserError, listing, nearest
 
 MOST_LISTED = 40
 """Most classes that a summary lists."""

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from secseg.data.classes import VOID
-from secseg.errors import UserError
-from secseg.files import atomic_write
+from secseg.utils.errors import UserError
+from secseg.utils.files import atomic_write
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """What is read. Pillow knows many more, whatever a file is called, and hands some to other programs (EPS)."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secseg.data.photographs import is_photograph, name_of
-from secseg.errors import UserError
+from secseg.data.image_files import is_photograph, name_of
+from secseg.utils.errors import UserError
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")
 """Titles that say of a column that it holds the names of the classes."""

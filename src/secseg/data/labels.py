@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from secseg.data.classes import VOID
-from secseg.data.cue_store import open_cues
+from secseg.data.cues.cue_files import open_cues
 from secseg.data.images import read_mask
-from secseg.data.imageset import ImageSet
 from secseg.data.label_table import LabelTable, read_table
-from secseg.errors import UserError, listing, nearest
-from secseg.parallel import results_and_problems
+from secseg.data.splits import ImageSet
+from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.parallel import results_and_problems
 
 CUE_SUFFIXES = (".safetensors", ".pickle", ".pkl", ".gz")
 BACKGROUND = "background"

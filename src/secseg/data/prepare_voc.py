@@ -19,12 +19,12 @@ from typing import Self
 import numpy as np
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.cue_store import open_cues
+from secseg.data.cues.cue_files import open_cues
 from secseg.data.images import image_size, read_mask, save_mask
 from secseg.data.mat_files import read_field
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
-from secseg.errors import UserError, listing
-from secseg.files import atomic_write, write_text
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import atomic_write, write_text
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.resizing import resize_aligned, resize_half_pixel
+from secseg.utils.resizing import resize_aligned, resize_half_pixel
 
 
 def training_input(photo: np.ndarray, size: int) -> Tensor:

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.cue_store import CueStore
-from secseg.data.imageset import ImageSet
-from secseg.errors import UserError, listing, nearest
+from secseg.data.cues.cue_files import CueStore
+from secseg.data.splits import ImageSet
+from secseg.utils.errors import UserError, listing, nearest
 
 PHOTOGRAPHS = "JPEGImages"
 MASKS = ("SegmentationClassAug", "SegmentationClass")

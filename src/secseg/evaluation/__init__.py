@@ -6,6 +6,6 @@ from secseg.evaluation.boundary import BoundaryScore
 from secseg.evaluation.masks import score_folder
 from secseg.evaluation.scores import Evaluation
 from secseg.evaluation.tables import score_table
-from secseg.evaluation.writing import write_evaluation
+from secseg.evaluation.to_files import write_evaluation
 
 __all__ = ["BoundaryScore", "Evaluation", "score_folder", "score_table", "write_evaluation"]

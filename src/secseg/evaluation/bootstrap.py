@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from secseg.errors import UserError
-from secseg.metrics import class_iou
+from secseg.evaluation.confusion import class_iou
+from secseg.utils.errors import UserError
 
 
 class Difference(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from secseg.data.classes import VOID
-from secseg.errors import UserError
-from secseg.metrics import SegmentationScore
+from secseg.evaluation.confusion import SegmentationScore
+from secseg.utils.errors import UserError
 
 WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 """Widths of the bands, in pixels."""
@@ -30,7 +30,7 @@ class BoundaryScore:
 
     Raises:
         UserError: for widths that are not positive and ascending, or none; for ``scored`` as in
-            :class:`~secseg.metrics.SegmentationScore`.
+            :class:`~secseg.evaluation.confusion.SegmentationScore`.
 
     Source: Kohli, Ladicky and Torr (2009); Krähenbühl and Koltun (2011).
     """

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from secseg.data.classes import VOID
 from secseg.data.images import read_mask
-from secseg.data.imageset import ImageSet
-from secseg.errors import UserError, listing
+from secseg.data.splits import ImageSet
 from secseg.evaluation.boundary import WIDTHS
 from secseg.evaluation.scores import Evaluation
-from secseg.parallel import results_of
-from secseg.progress import ImageMeter, Stopwatch
+from secseg.utils.errors import UserError, listing
+from secseg.utils.parallel import results_of
+from secseg.utils.progress import ImageMeter, Stopwatch
 
 CONVERT = "(rgb[..., None, :] == voc_palette()).all(-1).argmax(-1).astype('uint8')"
 """Class numbers (H, W) of an array ``rgb`` (H, W, 3) in VOC's colours."""

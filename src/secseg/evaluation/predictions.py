@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from secseg.data.images import palette_image
-from secseg.errors import UserError
-from secseg.files import atomic_write
-from secseg.metrics import SegmentationScore
+from secseg.evaluation.confusion import SegmentationScore
+from secseg.utils.errors import UserError
+from secseg.utils.files import atomic_write
 
 COUNTS, MASKS = "val_counts.npz", "val_masks.zip"
 LIMIT = 2 * 1024**3

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from secseg.evaluation.boundary import WIDTHS, BoundaryScore
-from secseg.metrics import SegmentationScore
+from secseg.evaluation.confusion import SegmentationScore
 
 
 class Evaluation:
@@ -20,7 +20,7 @@ class Evaluation:
         widths: widths of the bands around boundaries, in pixels, positive and ascending.
 
     Attributes:
-        score: :class:`~secseg.metrics.SegmentationScore` over the set.
+        score: :class:`~secseg.evaluation.confusion.SegmentationScore` over the set.
         boundary: :class:`~secseg.evaluation.boundary.BoundaryScore` over the set.
         images: mean IoU of each image by itself, by name: over the scored classes in its prediction or its truth; NaN
             where it has none of them. For finding images; their mean is not the mean IoU of the set.
@@ -53,8 +53,9 @@ class Evaluation:
     def compute(self) -> dict[str, Any]:
         """Return the figures as plain values.
 
-        ``miou``, ``iou`` and ``pixel_accuracy`` as in :meth:`~secseg.metrics.SegmentationScore.compute`, ``size_bias``
-        as in :meth:`~secseg.metrics.SegmentationScore.size_bias`, ``boundary`` as in
+        ``miou``, ``iou`` and ``pixel_accuracy`` as in
+        :meth:`~secseg.evaluation.confusion.SegmentationScore.compute`, ``size_bias`` as in
+        :meth:`~secseg.evaluation.confusion.SegmentationScore.size_bias`, ``boundary`` as in
         :meth:`~secseg.evaluation.boundary.BoundaryScore.compute`; ``scored``, the names of the classes in the means,
         and ``images``, the number of images.
         """

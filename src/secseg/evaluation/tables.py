@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from secseg.evaluation.scores import Evaluation
-from secseg.files import csv_text
+from secseg.utils.files import csv_text
 
 MOST_NAME = 48
 """Longest class name that is shown in full, so that the table fits 100 columns."""
@@ -19,10 +19,10 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
     """Return the scores as text of at most 100 columns: IoU in percent by class and its mean, a column a variant.
 
     Args:
-        results: what :meth:`secseg.metrics.SegmentationScore.compute` returns, by variant: ``without_crf``,
-            ``with_crf`` or both. With what :meth:`secseg.evaluation.Evaluation.compute` returns, there are columns of
-            the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too; names of classes
-            that are not in the mean are in brackets.
+        results: what :meth:`secseg.evaluation.confusion.SegmentationScore.compute` returns, by variant:
+            ``without_crf``, ``with_crf`` or both. With what :meth:`secseg.evaluation.Evaluation.compute` returns,
+            there are columns of the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too; names
+            of classes that are not in the mean are in brackets.
         title: heads the column of the names.
     """
     first = next(iter(results.values()))

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from secseg.crf import CRF
-from secseg.errors import UserError
 from secseg.losses.constrain import constrain_loss
 from secseg.losses.expand import expand_loss
+from secseg.losses.pooling import Decay
 from secseg.losses.probabilities import at_least_float32, floor_softmax
 from secseg.losses.seed import seed_loss
 from secseg.losses.supervised import supervised_loss
-from secseg.pooling import Decay
+from secseg.utils.errors import UserError
 
 
 class SECLoss(nn.Module):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from secseg.losses.pooling import global_weighted_rank_pooling
 from secseg.losses.probabilities import at_least_float32, finite_log
-from secseg.pooling import global_weighted_rank_pooling
 
 
 def expand_loss(probs: Tensor, labels: Tensor, pos: float, neg: float, bg: float) -> Tensor:

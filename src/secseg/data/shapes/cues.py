@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from secseg.data.cue_store import Cues, resample
+from secseg.data.cues.cue_files import Cues, resample
 from secseg.data.shapes.scene import Scene
 from secseg.data.shapes.textures import noise
 

@@ -14,12 +14,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.cue_store import Cues, CueStore
+from secseg.data.cues.cue_files import Cues, CueStore
 from secseg.data.shapes.cues import GRID, simulate_cues
 from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.scene import draw_scene
-from secseg.errors import UserError, listing
-from secseg.files import atomic_write, read_json
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import atomic_write, read_json
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
 VERSION = 2

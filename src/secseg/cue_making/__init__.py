@@ -1,0 +1,1 @@
+"""From image-level labels to localization cues: classifier, maps, cues, audit."""

@@ -1,0 +1,95 @@
+"""Classifiers that tell where: multi-label scores, class activation maps, saliency."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secseg.cue_making.heads import ScoreHead
+from secseg.models.trunk import Trunk, TrunkNet
+from secseg.utils.config import build
+from secseg.utils.errors import UserError
+
+
+class LocalizationNet(TrunkNet):
+    """Images (B, 3, S, S), RGB, 0..255, to scores (B, K), one a foreground class.
+
+    Feature levels are brought to the finest level's grid with aligned corners and concatenated. Arguments as
+    ``TrunkNet``; the names of the K classes are without the background. For maps, put it into evaluation mode: else
+    dropout is in them.
+    """
+
+    head: ScoreHead
+
+    def classify(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the scores (B, K) of feature levels (B, c, h, w), in the head's precision or float32."""
+        return self.head(self.joined(features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images))
+
+    def activation_maps_of(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the class activation maps (B, K, h, w) of feature levels (B, c, h, w).
+
+        They are as the classifier gives them and may be negative: ``sum_k w_{k,c} A_k``, whose mean (with ranked
+        pooling: weighted mean) is the class's score.
+
+        Raises:
+            UserError: where the head has none.
+        """
+        return self.head.maps(self.joined(features))
+
+    def activation_maps(self, images: Tensor) -> Tensor:
+        """Return the class activation maps (B, K, h, w) of images (B, 3, S, S); see ``activation_maps_of``."""
+        return self.activation_maps_of(self.features(images))
+
+    def saliency(self, images: Tensor) -> Tensor:
+        """Return how much the scores hang on each location of images (B, 3, S, S): (B, h, w), at least 0, no gradient.
+
+        It is the largest absolute value, over the channels, of the gradient of the sum of all K scores with respect to
+        units inside the trunk (``Trunk.units``): VGG-16's conv4_1 before its ReLU, so that a unit that is off counts 0;
+        the finest level of other trunks. The gradient comes through the trunk's deeper layers, also where it is frozen.
+        It has to: at the last features it would be the same at every location, where the head is linear and the pooling
+        the average.
+
+        Source: the paper's background network, for conv4_1; other trunks are ours.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            units, levels = self.trunk.units(self.normalized(images).requires_grad_())
+            (gradient,) = torch.autograd.grad(self.classify(levels).sum(), units)
+        return gradient.abs().amax(1)
+
+
+def build_localization_net(
+    node: Mapping[str, Any], class_names: Sequence[str], weights: bool = True, key: str = "network"
+) -> LocalizationNet:
+    """Build the network of a node of ``conf/localization`` (``foreground.network``), plain.
+
+    Args:
+        node: ``trunk`` and ``head`` (nodes with ``_target_``), ``freeze`` and ``input_size``.
+        class_names: names of the K foreground classes.
+        weights: load the trunk's first weights; False where trained ones are loaded afterwards.
+        key: where the node stands in the config, for messages: ``localization.foreground.network``.
+
+    Raises:
+        UserError: for settings or weights that do not fit.
+    """
+    with _named(key):
+        trunk = build(node["trunk"], Trunk, load=weights)
+        head = build(node["head"], ScoreHead, in_channels=sum(trunk.channels), num_classes=len(class_names))
+        return LocalizationNet(trunk, head, class_names, node["freeze"], node["input_size"])
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Let messages about trunks, which are written for ``conf/backbone``, speak of ``key``."""
+    try:
+        yield
+    except UserError as error:
+        text = re.sub(r"\bbackbone\.", f"{key}.", str(error))
+        raise UserError(re.sub(r"\bbackbone=", "localization=", text)) from error

@@ -1,0 +1,148 @@
+"""Images with their image-level labels, as a classifier is trained and measured on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from secseg.data.images import read_image
+from secseg.data.sampler import ShuffledStream
+from secseg.data.samples import loader
+from secseg.data.splits import ImageSet
+from secseg.data.transforms import mirror, training_input
+from secseg.training.feature_cache import FeatureCache
+from secseg.utils.errors import UserError, listing, nearest
+
+
+class LabelledImages(Dataset[dict[str, Any]]):
+    """Samples addressed by (image number, mirrored or not): ``image`` (3, S, S) uint8 RGB or, where there is a feature
+    cache, ``features``, a list of (c, h, w), in its place; ``labels`` (K,) float, 0 or 1; ``name``.
+
+    Args:
+        images: the images, whose classes begin with the background.
+        labels: foreground class numbers (1..K) of each of them; none at all is a label too.
+        input_size: side S of the network's square input, pixels.
+        features: cache of the frozen trunk's features.
+
+    Raises:
+        UserError: where an image has no entry in ``labels``, or a number that is no foreground class.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        labels: Mapping[str, Sequence[int]],
+        input_size: int,
+        features: FeatureCache | None = None,
+    ) -> None:
+        classes = len(images.class_names) - 1
+        if absent := [name for name in images.names if name not in labels]:
+            raise UserError(f"{len(absent)} images of {images.title} have no image-level labels:\n{listing(absent)}")
+        wrong = [name for name in images.names if any(not 1 <= number <= classes for number in labels[name])]
+        if wrong:
+            raise UserError(f"Labels of these images are no classes from 1 to {classes}:\n{listing(wrong)}")
+        self.images, self.input_size, self.features = images, input_size, features
+        self.labels = torch.zeros(len(images.names), classes)
+        for row, name in enumerate(images.names):
+            self.labels[row, [number - 1 for number in labels[name]]] = 1
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    def __getitem__(self, at: tuple[int, bool]) -> dict[str, Any]:
+        number, mirrored = at
+        sample: dict[str, Any] = {"name": self.images.names[number], "labels": self.labels[number]}
+        if self.features is not None:
+            sample["features"] = self.features.read(self.images.images[number], mirrored)
+        else:
+            image = training_input(read_image(self.images.images[number]), self.input_size)
+            sample["image"] = mirror(image, mirrored)
+        return sample
+
+
+class LabelledDataModule(pl.LightningDataModule):
+    """Batches of a whole run for training, and each held-out image once, not mirrored.
+
+    Args:
+        train, held_out: the images of each.
+        batch_size: images a step.
+        mirror: mirror training images with probability 1/2.
+        seed: of the order and the mirroring.
+        workers: loader processes.
+    """
+
+    def __init__(
+        self, train: LabelledImages, held_out: LabelledImages, batch_size: int, mirror: bool, seed: int, workers: int
+    ) -> None:
+        super().__init__()
+        self.train, self.held_out = train, held_out
+        self.batch_size, self.mirror, self.seed, self.workers = batch_size, mirror, seed, workers
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        assert self.trainer is not None
+        stream = ShuffledStream(
+            len(self.train),
+            self.batch_size,
+            self.trainer.max_steps,
+            self.seed,
+            self.mirror,
+            self.trainer.global_step,
+        )
+        return loader(self.train, self.workers, batch_sampler=stream)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        order = [(number, False) for number in range(len(self.held_out))]
+        return loader(self.held_out, self.workers, batch_size=self.batch_size, sampler=order)
+
+
+def split_holdout(images: ImageSet, holdout: float | Sequence[str]) -> tuple[ImageSet, ImageSet]:
+    """Split ``images`` into those to train on and those to measure on.
+
+    Args:
+        images: the training images.
+        holdout: the names of those to measure on; or their share, in [0, 1), which is rounded to at least one image
+            unless it is 0. Which ones hangs on their names only, not on order, seed or labels.
+
+    Raises:
+        UserError: for names that are not among the images, a share out of range, or nothing left to train on.
+    """
+    if isinstance(holdout, int | float):
+        if not 0 <= holdout < 1:
+            raise UserError(f"holdout={holdout}: give a share of the images in [0, 1), or a list of names.")
+        drawn = sorted(images.names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        chosen = set(drawn[: max(1, round(holdout * len(drawn))) if holdout else 0])
+    else:
+        chosen = set(holdout)
+        if unknown := sorted(chosen - set(images.names)):
+            raise UserError(f"holdout names images that are not in {images.title}:\n{listing(unknown)}")
+    if len(chosen) == len(images.names):
+        raise UserError(f"holdout={holdout} leaves no image of {images.title} to train on.")
+    inside = [name in chosen for name in images.names]
+    train, held_out = ([at for at, there in enumerate(inside) if there is part] for part in (False, True))
+    return images.take(train), images.take(held_out)
+
+
+def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
+    """Return what the loss of positives is multiplied with (K,), or None for 1.
+
+    Args:
+        labels: (N, K), 0 or 1.
+        balance: ``none``; ``inverse``: negatives over positives, so that both weigh the same in a class. A class
+            without positives has 1, and one without negatives counts as if it had one.
+
+    Raises:
+        UserError: for another one.
+    """
+    if balance == "none":
+        return None
+    if balance != "inverse":
+        raise UserError(f"balance={balance}: give one of none, inverse.{nearest(balance, ('none', 'inverse'))}")
+    positives = labels.sum(0)
+    negatives = (len(labels) - positives).clamp(min=1)
+    return (negatives / positives.clamp(min=1)).where(positives > 0, 1.0)

@@ -1,0 +1,181 @@
+"""Heads of the localization networks: a trunk's features to one score a class and image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from secseg.losses.pooling import check_decay, global_weighted_rank_pooling, log_mean_exp_pooling
+from secseg.models.cpu.dropout import Dropout
+from secseg.utils.errors import UserError
+
+
+class ScoreHead(nn.Module):
+    """What every head has: features (B, in, h, w) to scores (B, K).
+
+    Attributes:
+        classifier: its last layer, whose learning rate has a multiplier of its own.
+    """
+
+    classifier: nn.Conv2d
+
+    def maps(self, features: Tensor) -> Tensor:
+        """Return the class activation maps (B, K, h, w) of features (B, in, h, w), of any sign.
+
+        Raises:
+            UserError: for a head that has none.
+        """
+        raise UserError(
+            f"A {type(self).__name__} has no class activation maps. Use a network whose head is an ActivationMapHead."
+        )
+
+
+class ActivationMapHead(ScoreHead):
+    """Convolutions, each with dropout and (all but the last) with ReLU; a linear map to class activation maps, without
+    bias; pooling of each map to the class's score.
+
+    Pooling and linear map can change places when the pooling is the average, so that the map ``sum_k w_{k,c} A_k`` has
+    the paper's score as its mean. With ranked pooling the score is the weighted mean of the map. Log-mean-exp pooling
+    lets the locations that speak for a class answer for it: maps are more precise, and their unit is that of a score,
+    so that 0 is where a location speaks neither for the class nor against it.
+
+    Args:
+        in_channels: channels of the features.
+        num_classes: K, without background, at least 1.
+        width: channels of the convolutions.
+        kernels: their sides, odd; an empty list for a linear map of the features themselves.
+        last_relu: ReLU behind the last convolution, too, which the paper's has not.
+        standardize: first bring each channel of the features to mean 0 and variance 1 (batch statistics in training,
+            running ones afterwards): a frozen trunk's channels differ by far in size.
+        dropout: probability, element by element.
+        decay: of the pooling: 1 is the average, 0 the maximum, between them global weighted rank pooling.
+        sharpness: of log-mean-exp pooling, which takes the place of the former; None for the former.
+        std: standard deviation of the weights at the start (biases are 0, which is our choice); None leaves them as
+            PyTorch draws them.
+
+    Raises:
+        UserError: for settings out of range.
+
+    Source: the defaults are the paper's foreground network.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: int = 1024,
+        kernels: Sequence[int] = (3, 3),
+        last_relu: bool = False,
+        standardize: bool = False,
+        dropout: float = 0.5,
+        decay: float = 1.0,
+        sharpness: float | None = None,
+        std: float | None = 0.005,
+    ) -> None:
+        super().__init__()
+        _check(num_classes, width, dropout)
+        check_decay("head.decay", decay)
+        if any(side < 1 or side % 2 == 0 for side in kernels):
+            raise UserError(f"head.kernels={list(kernels)}: give odd sides, such as [1, 3].")
+        if sharpness is not None and not sharpness > 0:
+            raise UserError(f"head.sharpness={sharpness}: give a number above 0, or null for ranked pooling.")
+        self.decay, self.sharpness = decay, sharpness
+        self.hidden = nn.Sequential()
+        if standardize:
+            self.hidden.add_module("standardize", nn.BatchNorm2d(in_channels, affine=False))
+        for number, side in enumerate(kernels, 1):
+            self.hidden.add_module(f"conv{number}", nn.Conv2d(in_channels, width, side, padding=side // 2))
+            if number < len(kernels) or last_relu:
+                self.hidden.add_module(f"relu{number}", nn.ReLU(inplace=True))
+            self.hidden.add_module(f"dropout{number}", Dropout(dropout))
+            in_channels = width
+        self.classifier = nn.Conv2d(in_channels, num_classes, 1, bias=False)
+        _draw(self, std)
+
+    def maps(self, features: Tensor) -> Tensor:
+        return self.classifier(self.hidden(features))
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the scores (..., K) of class activation maps (..., K, h, w)."""
+        if self.sharpness is not None:
+            return log_mean_exp_pooling(maps.flatten(-2), self.sharpness)
+        return global_weighted_rank_pooling(maps.flatten(-2), self.decay)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.pool(self.maps(features))
+
+
+class FullyConnectedHead(ScoreHead):
+    """fc6 over the whole grid, ReLU, dropout, fc7, ReLU, dropout, fc8: one place of features to scores.
+
+    The layers are convolutions, fc6 of the grid's side, which is the same. On a larger grid (a larger image) they look
+    at each place, and the scores are averaged.
+
+    Args:
+        in_channels: channels of the features.
+        num_classes: K, without background, at least 1.
+        size: side of the trunk's grid; 11 for images of 321 after five pools.
+        width: channels of fc6 and fc7.
+        dropout: probability, element by element.
+        std: standard deviation of the weights at the start (biases are 0, which is our choice); None leaves them as
+            PyTorch draws them.
+
+    Raises:
+        UserError: for settings out of range.
+
+    Source: the defaults are the paper's background network.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        size: int = 11,
+        width: int = 1024,
+        dropout: float = 0.5,
+        std: float | None = 0.005,
+    ) -> None:
+        super().__init__()
+        _check(num_classes, min(width, size), dropout)
+        self.fc6 = nn.Conv2d(in_channels, width, size)
+        self.fc7 = nn.Conv2d(width, width, 1)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = Dropout(dropout)
+        _draw(self, std)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores (B, K).
+
+        Raises:
+            UserError: for a grid smaller than fc6.
+        """
+        (height, width), (size, _) = features.shape[-2:], self.fc6.kernel_size
+        if min(height, width) < size:
+            raise UserError(
+                f"The fully connected layers are made for a grid of {size} x {size}, and these images have one of "
+                f"{height} x {width}: give head.size={min(height, width)}, or larger images."
+            )
+        x = self.dropout(self.relu(self.fc6(features)))
+        x = self.dropout(self.relu(self.fc7(x)))
+        return self.classifier(x).mean((2, 3))
+
+
+def _check(num_classes: int, width: int, dropout: float) -> None:
+    if num_classes < 1:
+        raise UserError("A localization network needs at least 1 class besides the background.")
+    if width < 1 or not 0 <= dropout <= 1:
+        raise UserError(f"head: widths and sizes must be at least 1, and dropout={dropout} in [0, 1].")
+
+
+def _draw(head: nn.Module, std: float | None) -> None:
+    if std is None:
+        return
+    if not std > 0:
+        raise UserError(f"head.std={std}: give a number above 0, or null.")
+    for name, parameter in head.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter, std=std)

@@ -1,0 +1,264 @@
+"""Reading the official cue pickle without running anything that it asks for.
+
+A pickle can name any function of any module and call it. Here three names of NumPy are known, each an exact
+(module, name) pair, and even these stand for small stand-ins that take integer arrays and nothing else: no NumPy
+function is called with what the file says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import re
+import zlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+
+from secseg.data.classes import VOID
+from secseg.utils.errors import UserError, listing
+
+GRID = (41, 41)
+ID_LIST = "input_list.txt"
+"""The file beside the pickle that says which image has which number."""
+_NUMBER = re.compile(r"\d{1,9}")
+LIMIT = 2 * 1024**3
+"""Most bytes that the file may unpack to; the official one has 104 MB."""
+
+
+@dataclass(frozen=True)
+class OfficialCues:
+    """What the official file holds, sorted by image number.
+
+    Attributes:
+        numbers: image numbers.
+        maps: (N, 41, 41) uint8, the class of each location, 255 = no cue.
+        labels: the foreground classes of each image.
+        overlaps: locations that had more than one class.
+    """
+
+    numbers: list[int]
+    maps: np.ndarray
+    labels: list[list[int]]
+    overlaps: int
+
+
+def read_official(path: str | Path, limit: int = LIMIT) -> OfficialCues:
+    """Read ``localization_cues.pickle``, gzipped or not.
+
+    Raises:
+        UserError: if the file is missing, damaged, unpacks to more than ``limit`` bytes, asks for a name that is
+            not on the list (which it says), or holds anything but labels and cues on the 41 x 41 grid.
+    """
+    path = Path(path)
+    content = _load(path, _read(path, limit))
+    labels, cues = _split(path, content)
+    numbers = sorted(labels)
+    all_labels = [_labels(path, number, labels[number]) for number in numbers]
+    arrays = [_locations(path, number, cues[number]) for number in numbers]
+    counts = np.array([array.shape[1] for array in arrays])
+    image = np.repeat(np.arange(len(numbers)), counts)
+    classes, rows, columns = np.concatenate(arrays, axis=1)
+    _check(path, numbers, image, classes, rows, columns)
+    maps, overlaps = _paint(len(numbers), image, classes, rows, columns)
+    return OfficialCues(numbers, maps, all_labels, overlaps)
+
+
+def official_ids() -> dict[int, str]:
+    """Return the image id of each number in the official cue file (10,582)."""
+    lists = files("secseg.data") / "lists"
+    names = (lists / "train_aug.txt").read_text("ascii").split()
+    # Positions in train_aug.txt, two bytes each: the official order is a shuffle, and this is its shortest form.
+    order = np.frombuffer((lists / "official_order.u2").read_bytes(), dtype="<u2")
+    return {number: names[position] for number, position in enumerate(order)}
+
+
+def read_id_list(path: str | Path) -> dict[int, str]:
+    """Read lines of ``<id>.jpg <number>`` into a map from number to id.
+
+    Raises:
+        UserError: if the file cannot be read, or a line is of another form or repeats a number or id.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the id list {path}: {error}.") from error
+    ids: dict[int, str] = {}
+    wrong = []
+    for count, line in enumerate(lines, 1):
+        match line.strip().rsplit(maxsplit=1):
+            case []:
+                continue
+            case [file, number] if _NUMBER.fullmatch(number) and int(number) not in ids and PurePosixPath(file).name:
+                ids[int(number)] = str(PurePosixPath(file).with_suffix(""))
+            case _:
+                wrong.append(f"line {count}: {line[:80]!r}")
+    if wrong or len(set(ids.values())) != len(ids):
+        wrong = wrong or ["an image id is listed twice"]
+        raise UserError(f"{path} is not a list of '<id>.jpg <number>' lines, each once:\n{listing(wrong)}")
+    return ids
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            source = gzip.GzipFile(fileobj=file) if packed else file
+            data = io.BytesIO()
+            while data.tell() <= limit and (piece := source.read(2**20)):
+                data.write(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"The cue file {path} is truncated or damaged ({error}). Fetch it again.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read the cue file {path}: {error.strerror}.") from error
+    if data.tell() > limit:
+        raise UserError(f"The cue file {path} unpacks to more than {limit:,} bytes: that is not the official one.")
+    return data.getvalue()
+
+
+class _Dtype:
+    """Stands for ``numpy.dtype``, of integers only."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not (isinstance(code, str) and re.fullmatch(r"[iu][1248]", code)):
+            raise UserError(f"holds an array of type {code!r}; cues and labels are integers")
+        self.code = "=" + code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = {"<": "<", ">": ">", "|": "=", "=": "="}
+        self.code = order[state[1]] + self.code[1:]
+
+
+class _Array:
+    """Stands for ``numpy.ndarray``: becomes an array when its state arrives."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, _Dtype):
+            raise UserError("holds an array without a type")
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        flat = np.frombuffer(raw, dtype=np.dtype(dtype.code))
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+class _Bytes(io.BytesIO):
+    """A file that ends too early says so; the unpickler in Python would go on with half a name."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError("it ends within a name")
+        return line
+
+
+class _Unpickler(pickle._Unpickler):
+    """Knows three names; refuses every other before it is imported.
+
+    It is the one in Python: the one in C makes room for a memo as large as the file claims, gigabytes for ten bytes.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        match module, name:
+            case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
+                return lambda *_: _Array()
+            case "numpy", "ndarray":
+                return None  # only ever handed to _reconstruct
+            case "numpy", "dtype":
+                return lambda *arguments: _Dtype(*arguments)
+        raise UserError(
+            f"asks for {module}.{name}, which is not among the three NumPy names that cues need. "
+            "It may be an attempt to run code; nothing was run"
+        )
+
+    def refuse_bytearray(self: Any) -> None:
+        """Room for one is made before its bytes are read, and a file can claim any length."""
+        raise UserError("holds a bytearray, which cues have none of")
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: refuse_bytearray}
+
+
+def _load(path: Path, data: bytes) -> dict[Any, Any]:
+    try:
+        content = _Unpickler(_Bytes(data), encoding="latin1").load()
+    except UserError as error:
+        raise UserError(f"The cue file {path} {error}. Fetch the official file again.") from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise UserError(
+            f"The cue file {path} is truncated, damaged or not a pickle of cues ({error}). Fetch it again."
+        ) from error
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"The cue file {path} holds a {type(content).__name__}, not a dict of labels and cues.")
+    return content
+
+
+def _split(path: Path, content: dict[Any, Any]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    parts: dict[str, dict[int, np.ndarray]] = {"labels": {}, "cues": {}}
+    wrong = []
+    for key, entry in content.items():
+        found = re.fullmatch(rf"({_NUMBER.pattern})_(labels|cues)", key) if isinstance(key, str) else None
+        value = getattr(entry, "value", None)
+        if found is None or value is None:
+            wrong.append(f"{str(key)[:60]!r}: {type(entry).__name__.strip('_').lower()}")
+        else:
+            parts[found[2]][int(found[1])] = value
+    lonely = sorted(parts["labels"].keys() ^ parts["cues"].keys())
+    wrong += [f"image {number}: has labels or cues, not both" for number in lonely]
+    if wrong:
+        raise UserError(
+            f"{path} must hold arrays '<number>_labels' and '<number>_cues'; these do not fit:\n{listing(wrong)}"
+        )
+    return parts["labels"], parts["cues"]
+
+
+def _labels(path: Path, number: int, labels: np.ndarray) -> list[int]:
+    values = sorted({int(label) for label in labels.reshape(-1)})
+    if values and not (values[0] > 0 and values[-1] < VOID):
+        raise UserError(f"{path}: image {number} has labels {values[:20]}; foreground classes are 1..254.")
+    return values
+
+
+def _locations(path: Path, number: int, cues: np.ndarray) -> np.ndarray:
+    if cues.ndim != 2 or cues.shape[0] != 3:
+        raise UserError(f"{path}: the cues of image {number} have shape {cues.shape}, not 3 x N (class, row, column).")
+    return cues.astype(np.int64)
+
+
+def _check(
+    path: Path, numbers: list[int], image: np.ndarray, classes: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> None:
+    height, width = GRID
+    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
+    impossible = (classes < 0) | (classes >= VOID)
+    for bad, what in (
+        (outside, f"locations outside the {height} x {width} grid (are they cues of another grid?)"),
+        (impossible, f"classes outside 0..{VOID - 1}"),
+    ):
+        if bad.any():
+            wrong = [f"image {numbers[index]}" for index in np.unique(image[bad])]
+            raise UserError(f"{path} has {what} in:\n{listing(wrong)}")
+
+
+def _paint(
+    count: int, image: np.ndarray, classes: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Draw the locations into maps; where classes meet, objects beat background and the smaller region wins."""
+    height, width = GRID
+    location = (image * height + rows) * width + columns
+    entry = np.sort(location * 256 + classes)
+    entry = entry[np.diff(entry, prepend=-1) != 0]  # one a location and class
+    location, classes = entry // 256, entry % 256
+    region = location // (height * width) * 256 + classes
+    sizes = np.bincount(region)[region]
+    # The last one painted wins: background first, then from the largest region to the smallest.
+    order = np.lexsort((-classes, -sizes, classes > 0))
+    maps = np.full(count * height * width, VOID, dtype=np.uint8)
+    maps[location[order]] = classes[order]
+    shared = np.unique(location[1:][np.diff(location) == 0])
+    return maps.reshape(count, height, width), len(shared)

@@ -1,0 +1,130 @@
+"""Writing the official cue pickle, for other ports of SEC to read."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from secseg.data.classes import VOID
+from secseg.data.cues.official import GRID, ID_LIST, official_ids, read_id_list
+from secseg.data.cues.store import CueStore, resample
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import atomic_write
+
+# Places in the pickle's memo.
+_RECONSTRUCT, _NDARRAY, _DTYPE = range(3)
+
+
+def export_official(store: CueStore, path: str | Path, resize: bool = False) -> None:
+    """Write cues in the layout of the official file, and the list of their numbers, ``input_list.txt``, beside it.
+
+    A pickle of protocol 2, gzipped if ``path`` ends in ``.gz``: a dict with ``<number>_labels`` (int64, the foreground
+    classes) and ``<number>_cues`` (3 x N int64: class, row, column on 41 x 41, sorted). It names what the official
+    file names, ``numpy.core.multiarray._reconstruct``, ``numpy.ndarray`` and ``numpy.dtype``, so Python 2 reads it
+    with ``pickle.load(file)`` and Python 3 with ``pickle.load(file, encoding="latin1")``. Images of the official list
+    keep their official numbers if all are on it; else the number is the position in the store.
+
+    Args:
+        store: the cues.
+        path: the pickle.
+        resize: bring cues of another grid to 41 x 41 (:func:`secseg.data.cues.cue_files.resample`: small regions may be
+            lost); if not, they are refused.
+
+    Raises:
+        UserError: if the grid is another, the list cannot carry an image's id, another list lies where this one has
+            to, or the folder cannot be written.
+    """
+    path = Path(path)
+    if store.grid != GRID and not resize:
+        raise UserError(
+            f"The official layout holds cues on {GRID[0]} x {GRID[1]}, these are on {store.grid[0]} x {store.grid[1]}. "
+            "Allow resizing, or make the cues on that grid."
+        )
+    official = {name: number for number, name in official_ids().items()}
+    are_official = all(name in official for name in store.names)
+    numbers = [official[name] if are_official else place for place, name in enumerate(store.names)]
+    _write_list(path.with_name(ID_LIST), dict(zip(numbers, store.names, strict=True)))
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:  # no name, no time: equal cues, equal bytes
+                packed.writelines(_pickled(store, numbers))
+        else:
+            file.writelines(_pickled(store, numbers))
+
+
+def _write_list(path: Path, ids: dict[int, str]) -> None:
+    text = "".join(f"{name}.jpg {number}\n" for number, name in sorted(ids.items()))
+    if path.is_file() and path.read_text("utf-8", errors="replace") != text:
+        raise UserError(f"{path} lists other images, which cues there may need. Export into another folder.")
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        try:
+            carried = read_id_list(temporary)
+        except UserError:
+            carried = {}
+        lost = [repr(name) for number, name in ids.items() if carried.get(number) != name]
+        if lost:
+            raise UserError(f"These image ids cannot be written into {ID_LIST}; rename the images:\n{listing(lost)}")
+
+
+def _pickled(store: CueStore, numbers: list[int]) -> Iterator[bytes]:
+    """The pickle in pieces, one an image.
+
+    Written by hand: Python 3 would write bytes through a fourth name, and NumPy 2 the names of its own modules, which
+    older NumPys lack.
+    """
+    yield pickle.PROTO + b"\x02"
+    for place, (module, name) in enumerate(
+        [("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")]
+    ):
+        yield pickle.GLOBAL + f"{module}\n{name}\n".encode() + pickle.BINPUT + bytes([place]) + pickle.POP
+    # numpy.dtype("i8", False, True) with its state, byte order first, takes the place of numpy.dtype itself.
+    yield _get(_DTYPE) + _string(b"i8") + _int(0) + _int(1) + pickle.TUPLE3 + pickle.REDUCE
+    state = (_int(3), _string(b"<"), 3 * pickle.NONE, _int(-1), _int(-1), _int(0))
+    yield pickle.MARK + b"".join(state) + pickle.TUPLE + pickle.BUILD
+    yield pickle.BINPUT + bytes([_DTYPE]) + pickle.POP
+    yield pickle.EMPTY_DICT
+    for name, number in zip(store.names, numbers, strict=True):
+        cues = store[name]
+        cue_map = resample(cues.map, GRID)
+        rows, columns = np.nonzero(cue_map != VOID)
+        classes = cue_map[rows, columns]
+        locations = np.stack([classes, rows, columns])[:, np.argsort(classes, kind="stable")]
+        for key, value in (("labels", np.array(cues.labels)), ("cues", locations)):
+            yield _unicode(f"{number}_{key}") + _array(value.astype("<i8")) + pickle.SETITEM
+    yield pickle.STOP
+
+
+def _array(value: np.ndarray) -> bytes:
+    """``_reconstruct(ndarray, (0,), "b")`` and the state of the array: version, shape, dtype, order, content."""
+    empty = (
+        _get(_RECONSTRUCT) + _get(_NDARRAY) + _int(0) + pickle.TUPLE1 + _string(b"b") + pickle.TUPLE3 + pickle.REDUCE
+    )
+    shape = pickle.MARK + b"".join(map(_int, value.shape)) + pickle.TUPLE
+    content = _string(value.tobytes())
+    return (
+        empty + pickle.MARK + _int(1) + shape + _get(_DTYPE) + pickle.NEWFALSE + content + pickle.TUPLE + pickle.BUILD
+    )
+
+
+def _get(place: int) -> bytes:
+    return pickle.BINGET + bytes([place])
+
+
+def _int(value: int) -> bytes:
+    return pickle.BININT + struct.pack("<i", value)
+
+
+def _string(value: bytes) -> bytes:
+    """A string of Python 2, which Python 3 decodes."""
+    return pickle.BINSTRING + struct.pack("<i", len(value)) + value
+
+
+def _unicode(value: str) -> bytes:
+    data = value.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(data)) + data

@@ -1,0 +1,248 @@
+"""Localization cues of many images: one map an image, one class a location, read through memory mapping."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from secseg.data.classes import VOID
+from secseg.utils.checksums import verify, with_checksum
+from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.files import atomic_write
+
+FORMAT = "secseg.cues"
+CHUNK = 256
+"""Maps whose locations are counted at once: a few megabytes."""
+
+
+@dataclass(frozen=True)
+class Cues:
+    """The cues of one image.
+
+    Attributes:
+        labels: foreground classes of the image, sorted.
+        map: (h, w) uint8, the class of each location, 0 = background, 255 = no cue.
+    """
+
+    labels: tuple[int, ...]
+    map: np.ndarray
+
+
+class CueStore:
+    """The cues of many images on one grid, by image id.
+
+    Args:
+        names: image ids, unique.
+        maps: (N, h, w) uint8, the class of each location, 255 = no cue.
+        labels: (N, k) uint8, the foreground classes of each image, sorted, filled up with 255.
+        provenance: where the cues come from; anything that JSON can hold.
+    """
+
+    def __init__(
+        self, names: Sequence[str], maps: np.ndarray, labels: np.ndarray, provenance: Mapping[str, Any]
+    ) -> None:
+        self.names = tuple(names)
+        self.maps = maps
+        self.labels = labels
+        self.provenance = dict(provenance)
+        self._index = {name: number for number, name in enumerate(self.names)}
+
+    @classmethod
+    def from_dict(cls, cues: Mapping[str, Cues], provenance: Mapping[str, Any]) -> CueStore:
+        """Gather single images into a store.
+
+        Raises:
+            UserError: if there are none, a map is not (h, w) uint8 on the grid of the others, or a map holds a
+                class that is not among the image's labels.
+        """
+        if not cues:
+            raise UserError("There are no cues to store: give at least one image.")
+        grid = next(iter(cues.values())).map.shape
+        odd = [
+            f"{name}: {entry.map.dtype} {entry.map.shape}"
+            for name, entry in cues.items()
+            if entry.map.dtype != np.uint8 or entry.map.shape != grid or entry.map.ndim != 2
+        ]
+        if odd:
+            raise UserError(f"These cue maps are not uint8 on one (h, w) grid, here {grid}:\n{listing(odd)}")
+        maps = np.stack([entry.map for entry in cues.values()])
+        store = cls(tuple(cues), maps, pad_labels([entry.labels for entry in cues.values()]), provenance)
+        store.check_labels()
+        return store
+
+    @classmethod
+    def load(cls, path: str | Path) -> CueStore:
+        """Open a cue file; the maps stay on disk until they are read.
+
+        Raises:
+            UserError: if the file is missing, damaged or not a cue file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"There is no cue file at {path}.{neighbours(path)}")
+        try:
+            verify(path)
+            with safe_open(path, framework="numpy") as file:  # checks the header and the file's length
+                header = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+                tensors = set(file.keys())
+            if not header or tensors != {"maps", "labels"}:
+                content = ", ".join(sorted(tensors)) or "nothing"
+                raise UserError(
+                    f"{path} is a safetensors file, but not one of cues: it holds {content}. "
+                    "Give a file written by make_cues.py or the official localization_cues.pickle."
+                )
+            names, provenance = tuple(header["names"]), dict(header["provenance"])
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError("a name of an image is no text")
+            "".join(names).encode()  # no halves of characters, which no file can be called
+            maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"The cue file {path} is damaged ({error}). Make or fetch it again.") from error
+        if (
+            maps.ndim != 3
+            or labels.ndim != 2
+            or not maps.size
+            or not len(set(names)) == len(names) == len(maps) == len(labels)
+        ):
+            raise UserError(
+                f"The cue file {path} is damaged: {len(names)} names, maps {maps.shape}, labels {labels.shape}. "
+                "Make or fetch it again."
+            )
+        return cls(names, maps, labels, provenance)
+
+    def save(self, path: str | Path) -> None:
+        """Write the store as one safetensors file, whole or not at all.
+
+        Raises:
+            UserError: if the file cannot be written or the disk is full.
+        """
+        # One entry, since safetensors writes several in any order: equal cues make equal bytes.
+        header = {"names": self.names, "provenance": self.provenance}
+        metadata = {FORMAT: json.dumps(header, sort_keys=True)}
+        arrays = {"maps": np.ascontiguousarray(self.maps), "labels": np.ascontiguousarray(self.labels)}
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(with_checksum(save(arrays, metadata)))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        return self.maps.shape[1], self.maps.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
+
+    def __getitem__(self, name: str) -> Cues:
+        """Return the cues of one image.
+
+        Raises:
+            UserError: if the store has no such image.
+        """
+        if name not in self._index:
+            raise UserError(f"There are no cues for the image {name!r}.{nearest(name, self.names)}")
+        number = self._index[name]
+        row = self.labels[number]
+        return Cues(tuple(int(label) for label in row[row != VOID]), np.array(self.maps[number]))
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """Return the positions of ``names`` in the store: (len(names),) integers.
+
+        Raises:
+            UserError: with all names that it lacks.
+        """
+        missing = [name for name in names if name not in self._index]
+        if missing:
+            raise UserError(f"There are no cues for {len(missing)} of {len(names)} images:\n{listing(missing)}")
+        return np.array([self._index[name] for name in names], dtype=np.intp)
+
+    def class_counts(self, names: Sequence[str]) -> np.ndarray:
+        """Return how many locations of each map have each class: (len(names), 256) int32; column 255: no cue."""
+        rows = self.rows(names)
+        counts = np.empty((len(rows), 256), dtype=np.int32)
+        for start in range(0, len(rows), CHUNK):
+            maps = self.maps[rows[start : start + CHUNK]]
+            entries = maps.reshape(len(maps), -1) + 256 * np.arange(len(maps), dtype=np.int64)[:, None]
+            counts[start : start + CHUNK] = np.bincount(entries.reshape(-1), minlength=256 * len(maps)).reshape(-1, 256)
+        return counts
+
+    def classes_present(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return which classes the maps and the labels of ``names`` hold: two (len(names), 256) bool arrays."""
+        in_maps = self.class_counts(names) > 0
+        labels = self.labels[self.rows(names)]
+        in_labels = np.zeros_like(in_maps)
+        in_labels[np.arange(len(labels))[:, None], labels] = True
+        in_maps[:, VOID] = in_labels[:, VOID] = False
+        return in_maps, in_labels
+
+    def check_labels(self) -> None:
+        """Make sure that each map holds only the background and the classes of its image.
+
+        Raises:
+            UserError: with every image whose map holds another class.
+        """
+        in_maps, in_labels = self.classes_present(self.names)
+        stray = in_maps & ~in_labels
+        stray[:, 0] = False
+        wrong = [f"{self.names[row]}: class {number}" for row, number in zip(*np.nonzero(stray), strict=True)]
+        if wrong:
+            raise UserError(f"These maps hold a class that the image's labels lack:\n{listing(wrong)}")
+
+
+def pad_labels(labels: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return label lists as one array (N, k) uint8, sorted, filled up with 255.
+
+    Raises:
+        UserError: if a label is outside 1..254.
+    """
+    odd = [f"image {number}: {row}" for number, row in enumerate(labels) if any(not 0 < c < VOID for c in row)]
+    if odd:
+        raise UserError(f"Labels are foreground class numbers from 1 to 254; these are not:\n{listing(odd)}")
+    padded = np.full((len(labels), max(1, *(len(row) for row in labels), 1)), VOID, dtype=np.uint8)
+    for number, row in enumerate(labels):
+        padded[number, : len(row)] = sorted(row)
+    return padded
+
+
+def resample(cue_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring a cue map (h, w) uint8 to another grid: nearest location, aligned corners; 255 stays 255."""
+    rows, columns = (_nearest_index(old, new) for old, new in zip(cue_map.shape, size, strict=True))
+    return cue_map[rows[:, None], columns]
+
+
+def _nearest_index(old: int, new: int) -> np.ndarray:
+    steps = max(new - 1, 1)
+    return (2 * np.arange(new) * (old - 1) + steps) // (2 * steps)  # in integers: no rounding surprises
+
+
+def _map_tensor(path: Path, name: str) -> np.ndarray:
+    """Memory-map one uint8 tensor of a safetensors file (8 bytes of header length, JSON header, data)."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    if entry["dtype"] != "U8":
+        raise ValueError(f"{name} is {entry['dtype']}, not U8")
+    shape = tuple(entry["shape"])
+    if 0 in shape:
+        return np.empty(shape, dtype=np.uint8)
+    return np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length + entry["data_offsets"][0], shape=shape)
+
+
+def neighbours(path: Path) -> str:
+    """Return what to say of a file that is not there: the nearest name in its folder, or that there is no folder."""
+    if not path.parent.is_dir():
+        return f" The folder {path.parent} does not exist."
+    return nearest(path.name, [p.name for p in path.parent.iterdir()])

@@ -1,0 +1,66 @@
+"""The order in which training sees its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from secseg.utils.errors import UserError
+
+
+class ShuffledStream(Sampler[list[tuple[int, bool]]]):
+    """Batches of (image number, mirrored or not) for a whole run, one shuffled epoch after the other.
+
+    An epoch's order and mirroring depend on ``seed`` and the epoch's number only: not on workers, resumption or the
+    number of processes. A batch may span two epochs, so that none is short. Step ``k`` is the same in a run that was
+    resumed at step ``start`` as in one that ran through.
+
+    Args:
+        size: number of images.
+        batch_size: images a step and process.
+        steps: steps of the whole run; its length.
+        seed: of the order and the mirroring.
+        mirror: whether each image is mirrored with probability 1/2.
+        start: first step to yield.
+        rank, world: this process's number and their count; the processes share out each step's images.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        mirror: bool,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if size < 1 or batch_size < 1:
+            raise UserError(f"Cannot make batches of {batch_size} from {size} images: both must be at least 1.")
+        self.size, self.batch_size, self.steps = size, batch_size, steps
+        self.seed, self.mirror = seed, mirror
+        self.start, self.rank, self.world = start, rank, world
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
+        at_once = self.batch_size * self.world
+        epoch = -1
+        for step in range(self.start, self.steps):
+            batch = []
+            for position in range(step * at_once + self.rank, (step + 1) * at_once, self.world):
+                if position // self.size != epoch:
+                    epoch = position // self.size
+                    order, mirrored = self._epoch(epoch)
+                batch.append((int(order[position % self.size]), bool(mirrored[position % self.size])))
+            yield batch
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self.size)
+        mirrored = rng.random(self.size) < 0.5
+        return order, mirrored if self.mirror else np.zeros(self.size, bool)

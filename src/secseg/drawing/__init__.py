@@ -1,0 +1,1 @@
+"""Everything that draws: overlays, panels, charts, HTML pages."""

@@ -1,0 +1,140 @@
+"""Pictures for people, drawn: panels of predictions beside cues and truth, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from secseg.data.classes import VOID
+from secseg.drawing.overlays import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, hex_colour, over_grey
+from secseg.runs.run_reader import read_metrics
+from secseg.utils.files import atomic_write
+
+TERM_COLOURS = {
+    "loss": "#222222",
+    "seed": "#1b7837",
+    "expand": "#d95f02",
+    "constrain": "#4575b4",
+    "supervised": "#7b3294",
+}
+
+
+def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.ndarray) -> Figure:
+    """Draw one row an image: photograph, cues, prediction, prediction after the CRF, ground truth; and a legend.
+
+    Columns that no image has are left out, as are classes that no mask shows.
+    """
+    columns: dict[str, list[np.ndarray | None]] = {
+        "photograph": [item.photo for item in items],
+        "cues": [None if item.cues is None else cues_over_grey(item.photo, item.cues, palette) for item in items],
+        "prediction": [_predicted(item.photo, item.prediction, palette) for item in items],
+        "prediction + CRF": [_predicted(item.photo, item.prediction_crf, palette) for item in items],
+        "ground truth": [None if item.mask is None else colorize(item.mask, palette) for item in items],
+    }
+    columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
+    heights = [2.1 * item.photo.shape[0] / item.photo.shape[1] for item in items]
+    heights = [min(max(height, 1.2), 2.6) for height in heights]
+    classes = _classes_shown(items, len(class_names))
+    legend = 0.18 * -(-len(classes) // 6) + 0.3
+    figure = Figure(figsize=(2.2 * len(columns), sum(heights) + 0.3 + legend), dpi=80, facecolor="white")
+    FigureCanvasAgg(figure)
+    total = figure.get_figheight()
+    grid = figure.add_gridspec(
+        len(items),
+        len(columns),
+        height_ratios=heights,
+        left=0.01,
+        right=0.99,
+        top=1 - 0.28 / total,
+        bottom=legend / total,
+        wspace=0.03,
+        hspace=0.04,
+    )
+    for column, (title, cells) in enumerate(columns.items()):
+        for row, cell in enumerate(cells):
+            axes = figure.add_subplot(grid[row, column])
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(title, fontsize=9, pad=4)
+            if cell is not None:
+                axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
+    labels = [class_names[c].replace("$", r"\$") for c in classes]  # else what stands between two is set as mathematics
+    patches = [
+        Patch(facecolor=hex_colour(palette[c]), edgecolor="#888888", label=label)
+        for c, label in zip(classes, labels, strict=True)
+    ]
+    if any(item.mask is not None and (item.mask == VOID).any() for item in items):
+        patches.append(Patch(facecolor=hex_colour(VOID_COLOUR), edgecolor="#888888", label="void"))
+    figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
+    return figure
+
+
+def curves(metrics_csv: Path) -> Figure:
+    """Draw the terms of the loss and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``."""
+    rows = read_metrics(metrics_csv)
+    figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    terms, scores = figure.subplots(1, 2)
+    for term, colour in TERM_COLOURS.items():
+        steps, values = _series(rows, f"train/{term}")
+        if len(steps):
+            terms.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+            terms.plot(steps, smooth(values), color=colour, label=term, linewidth=1.6)
+    for key, label, marker in (("val/miou", "without CRF", "o"), ("val/miou_crf", "with CRF", "s")):
+        steps, values = _series(rows, key)
+        if len(steps):
+            scores.plot(steps, 100 * values, marker=marker, label=label, linewidth=1.6)
+            scores.annotate(
+                f"{100 * values[-1]:.1f}",
+                (steps[-1], 100 * values[-1]),
+                fontsize=8,
+                xytext=(4, 4),
+                textcoords="offset points",
+            )
+    terms.set(xlabel="step", title="training loss", ylim=(0, None))
+    scores.set(xlabel="step", title="mean IoU on the validation split, %", xlim=(0, None))
+    for axes in (terms, scores):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _predicted(photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:
+    return None if mask is None else over_grey(photo, mask, palette, 0.28, 0.65)
+
+
+def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:
+    shown: set[int] = set()
+    for item in items:
+        for mask in (item.cues, item.prediction, item.prediction_crf, item.mask):
+            if mask is not None:
+                shown.update(np.unique(mask).tolist())
+    return sorted(number for number in shown if number < count)
+
+
+def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(float(row["step"]), float(row[key])) for row in rows if key in row and "step" in row]
+    steps, values = np.array(pairs).reshape(-1, 2).T
+    return steps, values
+
+
+def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """Return a running mean over about ``share`` of the run, narrower at the ends: it neither lags nor bends there."""
+    half = int(share * len(values) / 2)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(len(values))
+    reach = np.minimum(np.minimum(at, len(values) - 1 - at), half)
+    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)

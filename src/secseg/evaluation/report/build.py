@@ -1,0 +1,117 @@
+"""A report from its config: runs are read and compared, then table, CSV file and page are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from secseg.evaluation.report.page import draw, report_page, write_figures
+from secseg.evaluation.report.runs import Run, find_runs
+from secseg.evaluation.report.statistics import study_rows
+from secseg.evaluation.report.study import Study, open_study
+from secseg.evaluation.report.study_tables import escaped, markdown, results_csv, tables
+from secseg.utils.errors import UserError
+from secseg.utils.files import working_in, write_text
+
+FIGURES = "figures"
+NOTE = (
+    "Mean IoU in percent over {classes} classes and {images} images ({split}): mean and standard deviation over seeds. "
+    "Differences are to the baseline, {baseline}; the interval holds 95 % of draws of the images, and where it holds "
+    "0 the difference may be noise."
+)
+
+
+def report(config: Mapping[str, Any], command: str) -> Path:
+    """Write the report that ``config`` (``conf/report.yaml``, composed and plain) describes.
+
+    Args:
+        config: the settings.
+        command: the command line, which the report names.
+
+    Returns:
+        Its folder, with ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files.
+
+    Raises:
+        UserError: for runs that are not there or cannot be compared.
+    """
+    runs, left_out = find_runs(config["runs"])
+    study = open_study(runs, config["baseline"])
+    rows = study_rows(study)
+    folder = Path(config["out"] or config["run_dir"]).expanduser()
+    title = str(config["title"] or _title(study))
+    unfinished = [(str(path), why) for path, why in left_out.items()]
+    found, told = tables(study, rows), warnings(study)
+    figures = draw(study, rows)
+    page = report_page(
+        study,
+        rows,
+        found,
+        figures,
+        title=title,
+        note=note(study),
+        warnings=told,
+        unfinished=unfinished,
+        images=config["images"],
+        command=command,
+    )
+    parts = [f"# {escaped(title)}", *map(escaped, told), escaped(note(study)), markdown(found[0])]
+    for table in found[1:]:
+        parts += [f"## {table.title}", markdown(table)]
+    parts += ["## Figures", *(f"![{escaped(one.title)}]({FIGURES}/{quote(one.file)})" for one in figures.drawings)]
+    if unfinished:
+        parts += ["## Not finished, and left out", "\n".join(f"- {escaped(f'{at}: {why}')}" for at, why in unfinished)]
+    parts += ["## Command", f"```\n{command}\n```"]
+    with working_in(folder):
+        write_text(folder / "results.csv", results_csv(study))
+        write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+        write_text(folder / "report.html", page)
+        write_figures(folder / FIGURES, figures)
+    return folder
+
+
+def note(study: Study) -> str:
+    """Return what the figures are: classes, images, baseline, interval."""
+    protocol = study.settings[0].runs[0].results["protocol"]
+    return NOTE.format(
+        classes=len(study.scored),
+        images=protocol["val_images"],
+        split=protocol["val_split"],
+        baseline=study.baseline.name,
+    )
+
+
+def warnings(study: Study) -> list[str]:
+    """Return a sentence where the runs were not all made by one version of the code, and one where runs have the same
+    settings and seed."""
+    sentences = []
+    count = Counter(_version(run) for setting in study.settings for run in setting.runs)
+    if len(count) > 1:
+        told = "; ".join(f"{version} ({runs} run{'' if runs == 1 else 's'})" for version, runs in count.most_common())
+        sentences.append(f"Different versions of the code made these runs: {told}. A difference may come from there.")
+    twice = [one.name for one in study.settings if len({run.seed for run in one.runs}) < len(one.runs)]
+    if twice:
+        sentences.append(f"More than one run of the same settings and seed, each counted: {'; '.join(twice)}.")
+    return sentences
+
+
+def _version(run: Run) -> str:
+    versions = run.results.get("versions") or {}
+    git = versions.get("git")
+    if git:
+        return f"commit {git['commit'][:10]}{' with changes' if git['dirty'] else ''}"
+    return f"secseg {versions.get('packages', {}).get('secseg', 'of unknown version')}"
+
+
+def _title(study: Study) -> str:
+    names = sorted({str(run.config["name"]) for setting in study.settings for run in setting.runs})
+    return ", ".join(names)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise a UserError for settings out of range."""
+    images = config["images"]
+    if not isinstance(images, int) or isinstance(images, bool) or images < 0:
+        raise UserError(f"images={images}: give a whole number of at least 0.")

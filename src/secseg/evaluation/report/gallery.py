@@ -1,0 +1,205 @@
+"""Validation images with what each setting predicted for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from secseg.data.classes import voc_palette
+from secseg.data.cues.cue_files import CueStore, find_cues, open_cues
+from secseg.data.datamodule import ImageDataModule
+from secseg.data.images import read_image, read_mask
+from secseg.drawing.html import mask_source, photo_source
+from secseg.drawing.overlays import cues_over_grey, hex_colour
+from secseg.evaluation.bootstrap import mean_iou
+from secseg.evaluation.predictions import read_predicted
+from secseg.evaluation.report.runs import VARIANTS, Run
+from secseg.evaluation.report.study import Setting, Study
+from secseg.utils.config import build
+from secseg.utils.errors import UserError
+from secseg.utils.resizing import reduce_photo, reduced_size, resize_mask
+
+log = logging.getLogger(__name__)
+
+SIDE = 240
+"""Longer side of the pictures, in pixels."""
+AT_ONCE = 32
+"""Images whose masks are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the page's script shows.
+
+    Attributes:
+        about: sentences: which images these are, what is not there and why.
+        settings: names of those whose predictions are shown.
+        variants: ``without_crf``, ``with_crf``.
+        classes: name and colour of each class.
+        images: for each its ``name``, ``classes`` (numbers of those in its truth), addresses of ``photo``, ``truth``
+            and ``cues`` (None: there is none), and by variant ``masks`` (an address a setting), ``iou`` (in [0, 1], one
+            a setting) and ``differs`` (settings by settings, the share of pixels).
+    """
+
+    about: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    classes: tuple[tuple[str, str], ...] = ()
+    images: list[dict[str, Any]] = field(default_factory=list)
+
+
+def gallery(study: Study, settings: Sequence[Setting], count: int) -> Gallery:
+    """Choose ``count`` validation images and gather what the first seed of each setting predicted for them.
+
+    Half of them are those on which the settings differ most, the others lie evenly over the list of names.
+
+    Raises:
+        UserError: for a damaged file of predictions.
+    """
+    runs = [setting.runs[0] for setting in settings]
+    runs = [run for run in runs if run.counts.names]
+    if count == 0:
+        return Gallery(("The report was made without a gallery (images=0).",))
+    if not runs:
+        return Gallery(("The runs keep no predictions of single images (callbacks.predictions=null).",))
+    named = {run.folder: setting.name for setting in settings for run in setting.runs}
+    common = set.intersection(*(set(run.counts.names) for run in runs))
+    names = [name for name in runs[0].counts.names if name in common]
+    variants = [variant for variant in VARIANTS if any(variant in run.counts.by_variant for run in runs)]
+    chosen = choose(names, _disagreement(runs, names, study.main_variant()), count)
+    about = [
+        f"{len(chosen)} of {len(names)} validation images, as the first seed of each setting sees them, with the mean "
+        "IoU of the image."
+    ]
+    if len(chosen) < len(names):
+        about.append("Half are those on which the settings differ most; the others lie evenly over the list of names.")
+    files = _Files.open(study)
+    if files.missing:
+        about.append(files.missing)
+    scored = [runs[0].counts.class_names.index(name) for name in study.scored]
+    images = [_image(name, runs, variants, scored, files) for name in chosen]
+    colours = [hex_colour(colour) for colour in files.palette]
+    return Gallery(
+        tuple(about),
+        tuple(named[run.folder] for run in runs),
+        tuple(variants),
+        tuple(zip(runs[0].counts.class_names, colours, strict=False)),
+        images,
+    )
+
+
+def choose(names: Sequence[str], disagreement: Sequence[float], count: int) -> list[str]:
+    """Return ``count`` names in their order: half by the largest disagreement, the rest evenly over the list."""
+    if count >= len(names):
+        return list(names)
+    order = np.argsort(-np.asarray(disagreement), kind="stable").tolist()
+    chosen = {place for place in order[: count // 2] if disagreement[place] > 0}
+    rest = [place for place in range(len(names)) if place not in chosen]
+    spread = np.linspace(0, len(rest) - 1, count - len(chosen)).round().astype(int)
+    return [names[place] for place in sorted(chosen | {rest[at] for at in spread})]
+
+
+def _disagreement(runs: Sequence[Run], names: Sequence[str], variant: str) -> list[float]:
+    """The share of each image's pixels of which the runs do not all say the same."""
+    shares = dict.fromkeys(names, 0.0)
+    for start in range(0, len(names) if len(runs) > 1 else 0, AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        masks = [read_predicted(run.folder, variant, some) for run in runs]
+        for name in some:
+            seen = [predicted[name] for predicted in masks if name in predicted]
+            if len({mask.shape for mask in seen}) == 1:
+                shares[name] = float(np.any([a != b for a, b in pairwise(seen)], axis=0).mean()) if seen[1:] else 0.0
+    return list(shares.values())
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where the photographs, masks and cues lie; ``missing`` says why they do not."""
+
+    photos: Mapping[str, Path]
+    truths: Mapping[str, Path]
+    palette: np.ndarray
+    cues: CueStore | None = None
+    missing: str | None = None
+
+    @classmethod
+    def open(cls, study: Study) -> _Files:
+        node = study.settings[0].runs[0].config["data"]
+        try:
+            data = build(node, ImageDataModule)
+            if not data.root.is_dir() or not any(data.root.iterdir()):  # a report draws no shapes where there are none
+                raise UserError(f"{data.root} holds nothing.")
+            data.open_scored()
+        except Exception as error:  # another's config can hold values of any type
+            told = f"Without photographs and truth, whose files are not there: {error}"
+            return cls({}, {}, voc_palette(), missing=told)
+        images = data.val_images
+        path = data.cue_file or find_cues(data.root)
+        try:
+            cues = None if path is None else open_cues(path)
+        except UserError:
+            cues = None  # the page says what it shows; cues of validation images are rare
+        masks = images.masks or ()
+        return cls(
+            dict(zip(images.names, images.images, strict=True)),
+            dict(zip(images.names, masks, strict=True)),
+            data.palette,
+            cues,
+        )
+
+
+def _image(
+    name: str, runs: Sequence[Run], variants: Sequence[str], scored: Sequence[int], files: _Files
+) -> dict[str, Any]:
+    row = runs[0].counts.names.index(name)
+    counts = next(iter(runs[0].counts.by_variant.values()))[row]
+    entry: dict[str, Any] = {
+        "name": name,
+        **dict.fromkeys(("photo", "truth", "cues")),
+        "classes": np.flatnonzero(counts.sum(1)).tolist(),
+        **{key: {} for key in ("masks", "iou", "differs")},
+    }
+    try:
+        entry |= _seen(name, files, len(runs[0].counts.class_names))
+    except UserError as error:
+        log.warning("%s is shown without photograph and truth: %s", name, error)
+    for variant in variants:
+        masks = [read_predicted(run.folder, variant, [name]).get(name) for run in runs]
+        entry["masks"][variant] = [None if mask is None else _reduced(mask, files.palette) for mask in masks]
+        entry["iou"][variant] = [_iou(run, variant, name, scored) for run in runs]
+        entry["differs"][variant] = [[_differs(first, second) for second in masks] for first in masks]
+    return entry
+
+
+def _seen(name: str, files: _Files, classes: int) -> dict[str, str]:
+    """The pictures of an image that are no predictions."""
+    if name not in files.photos:
+        return {}
+    photo = reduce_photo(read_image(files.photos[name]), SIDE)
+    found = {"photo": photo_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
+    if files.cues is not None and name in files.cues.names:
+        found["cues"] = photo_source(cues_over_grey(photo, files.cues[name].map, files.palette))
+    return found
+
+
+def _reduced(mask: np.ndarray, palette: np.ndarray) -> str:
+    return mask_source(resize_mask(mask, reduced_size(mask.shape, SIDE)), palette)
+
+
+def _iou(run: Run, variant: str, name: str, scored: Sequence[int]) -> float | None:
+    if variant not in run.counts.by_variant:
+        return None
+    value = float(mean_iou(run.counts.by_variant[variant][run.counts.names.index(name)], scored))
+    return round(value, 4) if np.isfinite(value) else None
+
+
+def _differs(first: np.ndarray | None, second: np.ndarray | None) -> float | None:
+    if first is None or second is None or first.shape != second.shape:
+        return None
+    return round(float((first != second).mean()), 4)

@@ -1,0 +1,132 @@
+"""Finished runs, read from their folders."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from secseg.evaluation.predictions import COUNTS, Counts, read_counts
+from secseg.runs.run_reader import read_config, read_metrics, read_training_results
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import CONFIG, FAILURE, RESULTS, read_json
+
+VARIANTS = ("without_crf", "with_crf")
+DEPTH = 3
+"""Run folders lie at most so many levels below what is given."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        folder: its folder.
+        config: its settings, plain and nested (``config.yaml``).
+        results: ``results.json``.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    def scores(self, variant: str) -> Mapping[str, Any] | None:
+        """Return ``miou`` and ``iou`` by class, in [0, 1], of ``without_crf`` or ``with_crf``; None: not scored."""
+        return self.results["figures"].get(variant)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Pixels of each validation image by truth and prediction.
+
+        Raises:
+            UserError: for a damaged file, or one of other classes than those that were scored.
+        """
+        counts = read_counts(self.folder)
+        unknown = set(self.results["protocol"]["scored"]) - set(counts.class_names)
+        if counts.names and unknown:
+            raise UserError(
+                f"{self.folder}: {COUNTS} has no class {', '.join(sorted(unknown))}. It is of another run: remove it."
+            )
+        return counts
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """Rows of ``metrics.csv``, what is written in each."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return []
+        return [{key: float(value) for key, value in row.items()} for row in read_metrics(path)]
+
+    def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return steps and values of a column of ``metrics.csv``, such as ``train/seed`` or ``val/miou``."""
+        pairs = np.array([(row["step"], row[key]) for row in self.metrics if key in row and "step" in row])
+        steps, values = pairs.reshape(-1, 2).T
+        return steps, values
+
+
+def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]]:
+    """Return the finished training runs in what is given, and why others there are not finished.
+
+    Args:
+        patterns: run folders, folders of runs (a sweep's, or ``runs`` itself) or globs.
+
+    Raises:
+        UserError: where nothing is there, or no run is finished.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    folders: dict[Path, Path] = {}
+    for pattern in patterns:
+        matches = sorted(glob.glob(str(Path(pattern).expanduser())))
+        if not matches:
+            raise UserError(f"runs={pattern}: there is nothing. Give run folders, folders of runs, or a glob.")
+        for match in matches:
+            for folder in _run_folders(Path(match), DEPTH):
+                folders.setdefault(folder.resolve(), folder)
+    runs, unfinished = [], {}
+    for folder in folders.values():
+        if not (folder / RESULTS).is_file():
+            unfinished[folder] = _why(folder)
+        elif (run := _read(folder)) is not None:
+            runs.append(run)
+    if not runs:
+        told = f" These are not finished:\n{listing([f'{path}: {why}' for path, why in unfinished.items()])}"
+        raise UserError(f"runs={', '.join(patterns)}: no finished training run.{told if unfinished else ''}")
+    return runs, unfinished
+
+
+def _run_folders(folder: Path, depth: int) -> list[Path]:
+    if any((folder / name).is_file() for name in (RESULTS, CONFIG, FAILURE)):
+        return [folder]
+    if depth == 0 or not folder.is_dir():
+        return []
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [run for path in below for run in _run_folders(path, depth - 1)]
+
+
+def _read(folder: Path) -> Run | None:
+    """Return the run in ``folder``; None where it is that of another command."""
+    results, config = read_training_results(folder / RESULTS), read_config(folder / CONFIG)
+    if results is None or "seed" not in config:
+        return None
+    kinds = {"seed": int, "name": str, "data": dict}
+    if wrong := [key for key, kind in kinds.items() if type(config.get(key)) is not kind]:
+        raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: mend it, or leave its run out of runs=.")
+    return Run(folder, config, results)
+
+
+def _why(folder: Path) -> str:
+    try:
+        return str(read_json(folder / FAILURE)["reason"])
+    except FileNotFoundError:
+        return "not finished"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{FAILURE} cannot be read"

@@ -1,0 +1,149 @@
+"""What a set of runs swept: settings, each with its runs over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from secseg.evaluation.report.runs import Run
+from secseg.utils.config import config_dir, flatten, what_is_computed
+from secseg.utils.errors import UserError, nearest
+
+_GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
+"""Groups whose whole node can be called by the option that it equals."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of the swept values, with its runs: the seeds.
+
+    Attributes:
+        values: swept key to value, in words.
+        runs: in the order of their seeds.
+    """
+
+    values: Mapping[str, str]
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.values.items()) or "all runs"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of a set of runs, and the one that the others are compared with.
+
+    Attributes:
+        swept: keys whose values differ.
+        settings: in the order of their values.
+        baseline: one of them.
+        scored: names of the classes that means run over.
+    """
+
+    swept: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    baseline: Setting
+    scored: tuple[str, ...]
+
+    def main_variant(self) -> str:
+        """Return ``with_crf`` where every run has it, else ``without_crf``."""
+        every = all(run.scores("with_crf") is not None for setting in self.settings for run in setting.runs)
+        return "with_crf" if every else "without_crf"
+
+
+def open_study(runs: Sequence[Run], baseline: str | None = None) -> Study:
+    """Sort runs into settings.
+
+    Args:
+        runs: at least one.
+        baseline: name of a setting (``loss=sec``); None for the best one.
+
+    Raises:
+        UserError: for runs that were scored on different classes or images, or an unknown baseline.
+    """
+    protocols = [run.results["protocol"] for run in runs]
+    for key, what in (("scored", "classes"), ("val_split", "splits"), ("val_images", "numbers of images")):
+        if len({str(protocol.get(key)) for protocol in protocols}) > 1:
+            found = sorted({f"{protocol.get(key)}" for protocol in protocols})
+            raise UserError(f"These runs were scored on different {what}: {'; '.join(found)}. Report each by itself.")
+    columns = _columns(runs)
+    swept = _independent(columns)
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for number, run in enumerate(runs):
+        groups.setdefault(tuple(columns[key][number] for key in swept), []).append(run)
+    settings = tuple(
+        Setting(dict(zip(swept, values, strict=True)), tuple(sorted(members, key=lambda run: run.seed)))
+        for values, members in sorted(groups.items(), key=lambda item: [_order(value) for value in item[0]])
+    )
+    study = Study(tuple(swept), settings, settings[0], tuple(protocols[0]["scored"]))
+    return Study(study.swept, settings, _baseline(study, baseline), study.scored)
+
+
+def _baseline(study: Study, name: str | None) -> Setting:
+    if name is None:
+        variant = study.main_variant()
+
+        def mean(setting: Setting) -> float:
+            scores = [run.scores(variant) for run in setting.runs]
+            return sum(score["miou"] or 0 for score in scores if score) / len(scores)
+
+        return max(study.settings, key=mean)
+    wanted = name.replace(" ", "")
+    by_name = {setting.name.replace(" ", ""): setting for setting in study.settings}
+    if wanted not in by_name:
+        raise UserError(f"baseline={name}: no such setting.{nearest(wanted, by_name)} There are {'; '.join(by_name)}.")
+    return by_name[wanted]
+
+
+def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return keys whose values differ between runs, with each run's value in words; whole groups by their option."""
+    columns: dict[str, list[str]] = {}
+    for group in _GROUPS:
+        nodes = [run.config.get(group) for run in runs]
+        names = [_option(group, node) for node in nodes]
+        if None not in names and len(set(names)) > 1:
+            columns[group] = [str(name) for name in names]
+    flat = [flatten(what_is_computed(run.config)) for run in runs]
+    for key in sorted({key for settings in flat for key in settings} - {"seed"}):
+        values = [_words(settings.get(key)) for settings in flat]
+        if len(set(values)) > 1:
+            columns[key] = values
+    return columns
+
+
+def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Leave out each key whose value follows from that of one that is kept: those that tell most apart come first."""
+    kept: list[str] = []
+    for key in sorted(columns, key=lambda key: -len(set(columns[key]))):
+        if not any(_follows(columns[key], columns[other]) for other in kept):
+            kept.append(key)
+    return sorted(kept, key=list(columns).index)
+
+
+def _follows(values: Sequence[Hashable], others: Sequence[Hashable]) -> bool:
+    return len(set(zip(others, values, strict=True))) == len(set(others))
+
+
+def _option(group: str, node: Any) -> str | None:
+    for path in sorted((config_dir() / group).glob("*.yaml")):
+        if yaml.safe_load(path.read_text("utf-8")) == node:
+            return path.stem
+    return None
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str) and "/" in value:
+        return "/".join(Path(value).parts[-2:])
+    return "null" if value is None else str(value)
+
+
+def _order(value: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(value), value)
+    except ValueError:
+        return (1, 0.0, value)

@@ -1,0 +1,185 @@
+"""A study as tables, which the page and ``report.md`` show, and as ``results.csv`` for everything else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from secseg.evaluation.report.runs import VARIANTS, Run
+from secseg.evaluation.report.statistics import Row, Spread, best
+from secseg.evaluation.report.study import Study
+from secseg.utils.files import csv_text
+
+TITLES = {"without_crf": "without CRF", "with_crf": "with CRF"}
+SIGNS = {"higher": " ▲", "lower": " ▼"}
+_RUN = ("step_seconds", "seconds", "peak_bytes")
+
+
+class Cell(NamedTuple):
+    """A table's cell.
+
+    Attributes:
+        text: what is read.
+        value: what a column is sorted by; None sorts last, or a column of words by its text.
+        mark: ``best`` of its column, clearly ``higher`` or ``lower`` than the baseline, or nothing.
+    """
+
+    text: str
+    value: float | None = None
+    mark: str = ""
+
+
+class Table(NamedTuple):
+    """A table: its title, the names of its columns, a line a setting."""
+
+    title: str
+    head: Sequence[str]
+    lines: Sequence[Sequence[Cell]]
+
+
+def results_csv(study: Study) -> str:
+    """Return a line a run: swept values, seed, IoU in percent, seconds, bytes, folder."""
+    figures = [(variant, name) for variant in VARIANTS for name in ("miou", *study.scored)]
+    lines: list[list[object]] = [
+        [*study.swept, "seed", *(f"{name}_{variant}" for variant, name in figures), *_RUN, "folder"]
+    ]
+    for setting in study.settings:
+        for run in setting.runs:
+            scores = [_score(run, variant, name) for variant, name in figures]
+            times = [run.results["time"].get(key) for key in _RUN]
+            lines.append(
+                [
+                    *setting.values.values(),
+                    run.seed,
+                    *("" if score is None else f"{100 * score:.2f}" for score in scores),
+                    *("" if time is None else f"{time:.6g}" for time in times),
+                    run.folder.name,
+                ]
+            )
+    return csv_text(lines)
+
+
+def tables(study: Study, rows: Sequence[Row]) -> list[Table]:
+    """Return all tables: mean IoU, IoU by class of each variant, time and memory."""
+    variants = [variant for variant in VARIANTS if any(variant in row.miou for row in rows)]
+    by_class = [class_table(study, rows, variant) for variant in reversed(variants)]
+    return [main_table(study, rows, variants), *by_class, cost_table(rows)]
+
+
+def main_table(study: Study, rows: Sequence[Row], variants: Sequence[str] = VARIANTS) -> Table:
+    """Return swept values, runs, and for each variant the mean over seeds, its spread and the difference to the
+    baseline; the best mean and differences whose interval does not hold 0 are marked."""
+    head = [*(study.swept or ("setting",)), "runs"]
+    for variant in variants:
+        head += [f"mean IoU {TITLES[variant]}", "to the baseline (95 % over images)"]
+    tops = {variant: best(rows, variant) for variant in variants}
+    lines = []
+    for row in rows:
+        line = [Cell(value, _number(value)) for value in row.setting.values.values() or ("all runs",)]
+        line.append(Cell(str(len(row.setting.runs)), len(row.setting.runs)))
+        for variant in variants:
+            found = row.miou.get(variant)
+            mark = "best" if row is tops[variant] and len(rows) > 1 else ""
+            line.append(Cell(spread(found), None if found is None else found.mean, mark))
+            line.append(Cell("baseline", 0.0) if row.setting is study.baseline else difference(row, variant))
+        lines.append(line)
+    return Table("Mean IoU", head, lines)
+
+
+def class_table(study: Study, rows: Sequence[Row], variant: str) -> Table:
+    """Return settings by classes: the IoU in percent, mean over seeds; the best of each class is marked, unless all are
+    alike."""
+    means: dict[str, dict[str, float]] = {
+        name: {row.setting.name: found.mean for row in rows if (found := row.iou.get(variant, {}).get(name))}
+        for name in study.scored
+    }
+    lines = []
+    for row in rows:
+        line = [Cell(row.setting.name)]
+        for name in study.scored:
+            values = means[name].values()
+            value = means[name].get(row.setting.name)
+            top = value is not None and value == max(values) > min(values)
+            line.append(Cell(_percent(value), value, "best" if top else ""))
+        lines.append(line)
+    return Table(f"IoU by class, {TITLES[variant]}", ["setting", *study.scored], lines)
+
+
+def cost_table(rows: Sequence[Row]) -> Table:
+    """Return settings by the time and memory of a run, means over seeds; what no run measured is left out."""
+    columns: Mapping[str, tuple[str, float]] = {
+        "minutes a run": ("seconds", 1 / 60),
+        "seconds a step": ("step_seconds", 1.0),
+        "CRF's share of a step, %": ("crf_share", 100.0),
+        "peak memory of the process, GB": ("peak_bytes", 1e-9),
+        "peak memory of the GPU, GB": ("peak_gpu_bytes", 1e-9),
+    }
+    runs = [run for row in rows for run in row.setting.runs]
+    columns = {
+        name: column
+        for name, column in columns.items()
+        if any(run.results["time"].get(column[0]) is not None for run in runs)
+    }
+    lines = []
+    for row in rows:
+        line = [Cell(row.setting.name)]
+        for key, factor in columns.values():
+            times = [run.results["time"].get(key) for run in row.setting.runs]
+            values = [time * factor for time in times if time is not None]
+            mean = sum(values) / len(values) if values else None
+            line.append(Cell("-" if mean is None else f"{mean:.3g}", mean))
+        lines.append(line)
+    return Table("Time and memory", ["setting", *columns], lines)
+
+
+def spread(found: Spread | None) -> str:
+    """Return mean and standard deviation over seeds, in percent: ``58.2 ± 0.3``."""
+    if found is None:
+        return "-"
+    return _percent(found.mean) + ("" if found.deviation is None else f" ± {100 * found.deviation:.1f}")
+
+
+def difference(row: Row, variant: str) -> Cell:
+    """Return the difference to the baseline with its interval, in points: ``-3.1 (-4.0 to -2.2)``."""
+    found = row.difference.get(variant)
+    if found is None or not all(map(math.isfinite, found)):
+        return Cell("-")
+    mark = "higher" if found.low > 0 else "lower" if found.high < 0 else ""
+    text = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}){SIGNS.get(mark, '')}"
+    return Cell(text, found.difference, mark)
+
+
+def markdown(table: Table) -> str:
+    """Return a table in Markdown, what is best in bold."""
+    lines = [[escaped(cell.text) for cell in line] for line in table.lines]
+    for line, cells in zip(lines, table.lines, strict=True):
+        line[:] = [f"**{text}**" if cell.mark == "best" else text for text, cell in zip(line, cells, strict=True)]
+    rows = ["| " + " | ".join(line) + " |" for line in [list(map(escaped, table.head)), *lines]]
+    return "\n".join([rows[0], "|" + " --- |" * len(table.head), *rows[1:]])
+
+
+def escaped(text: str) -> str:
+    """Return a text of one line in which Markdown sees no mark-up."""
+    return re.sub(r"([\\`*<|~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+def _score(run: Run, variant: str, name: str) -> float | None:
+    score: Mapping[str, Any] | None = run.scores(variant)
+    if score is None:
+        return None
+    value = score["miou"] if name == "miou" else score["iou"].get(name)
+    return None if value is None else float(value)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

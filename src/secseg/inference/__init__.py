@@ -1,0 +1,1 @@
+"""Image in, mask out: predictor, sources, outputs, the VOC server's archive."""

@@ -1,0 +1,122 @@
+"""The folder of the masks: one writer at a time, one protocol, and what an interrupted run left in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secseg.inference.sources import Photograph
+from secseg.utils.config import flatten
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import locked, read_json, remove_leftovers, write_text
+
+RECORD = "predict.json"
+LOCK = ".predict.lock"
+OVERLAYS, PROBABILITIES = "overlays", "probabilities"
+
+
+@dataclass(frozen=True)
+class MaskFolder:
+    """Where the files of each photograph go: ``<name>.png``, ``overlays/<name>.jpg``, ``probabilities/<name>.npz``.
+
+    Attributes:
+        path: the folder.
+        overlays, probabilities: whether these are wanted beside the mask.
+    """
+
+    path: Path
+    overlays: bool = False
+    probabilities: bool = False
+
+    def mask(self, name: str) -> Path:
+        return self.path / f"{name}.png"
+
+    def overlay(self, name: str) -> Path:
+        return self.path / OVERLAYS / f"{name}.jpg"
+
+    def probs(self, name: str) -> Path:
+        return self.path / PROBABILITIES / f"{name}.npz"
+
+    def wanted(self, name: str) -> list[Path]:
+        """Return all files of a photograph that this run makes."""
+        files = [self.mask(name)]
+        files += [self.overlay(name)] if self.overlays else []
+        return files + ([self.probs(name)] if self.probabilities else [])
+
+    @contextmanager
+    def opened(
+        self, settings: Mapping[str, Any], photographs: Sequence[Photograph], overwrite: bool
+    ) -> Iterator[list[Photograph]]:
+        """Lock the folder, and yield the photographs that are still to do.
+
+        A photograph is done where all its wanted files are there, made with the settings that ``predict.json`` keeps.
+        Once a run has overwritten, files older than its ``predict.json`` do not count.
+
+        Args:
+            settings: what the masks depend on; plain values.
+            photographs: those of this run.
+            overwrite: make what is there again, file by file.
+
+        Raises:
+            UserError: if another process writes here; if what is here was made with other settings, saying which; if
+                there are masks of unknown origin; if the folder cannot be written.
+        """
+        with locked(self.path, LOCK) as held:
+            if held:
+                for folder in {file.parent for item in photographs for file in self.wanted(item.name)} | {self.path}:
+                    remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
+            if overwrite:
+                self._write_record(settings, replaces_older=True)
+            elif (before := self._record()) is None:
+                self._refuse_unknown([self.mask(item.name) for item in photographs])
+                self._write_record(settings, replaces_older=False)
+            elif changed := _differences(before["settings"], settings):
+                raise UserError(
+                    f"The masks in {self.path} were made with other settings:\n{listing(changed, most=30)}\n"
+                    "Choose another out=, or replace them with overwrite=true."
+                )
+            record = self._record()
+            assert record is not None
+            since = (self.path / RECORD).stat().st_mtime_ns if record["replaces_older"] else -1
+            yield [item for item in photographs if not self._done(item.name, since)]
+
+    def _done(self, name: str, since: int) -> bool:
+        try:
+            return all(file.stat().st_mtime_ns > since for file in self.wanted(name))
+        except FileNotFoundError:
+            return False
+
+    def _refuse_unknown(self, masks: Sequence[Path]) -> None:
+        there = [mask for mask in masks if mask.exists()]
+        if there:
+            raise UserError(
+                f"{self.path} holds {len(there)} masks of these photographs, but no {RECORD} says how they were made:\n"
+                f"{listing(there)}\nChoose another out=, or replace them with overwrite=true."
+            )
+
+    def _record(self) -> dict[str, Any] | None:
+        path = self.path / RECORD
+        try:
+            record = read_json(path)
+            return {"settings": dict(record["settings"]), "replaces_older": bool(record["replaces_older"])}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read, so how the masks beside it were made is unknown. Choose another "
+                "out=, or replace them with overwrite=true."
+            ) from error
+
+    def _write_record(self, settings: Mapping[str, Any], replaces_older: bool) -> None:
+        record = {"settings": dict(settings), "replaces_older": replaces_older}
+        write_text(self.path / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    before, now = flatten(before), flatten(now)
+    keys = sorted({*before, *now})
+    return [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys if before.get(key) != now.get(key)]

@@ -1,0 +1,1 @@
+"""Layers and network copies that are faster on a CPU."""

@@ -1,0 +1,1 @@
+"""Files of networks: read, write, export, model card, Caffe."""

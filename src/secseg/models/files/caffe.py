@@ -1,0 +1,142 @@
+"""Weights under Caffe's layer names to the tensors of DeepLab-LargeFOV on VGG-16: each one told where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from secseg.models.files.caffemodel import read_caffemodel
+from secseg.models.weights import check_state_dict, read_weights
+from secseg.utils.errors import UserError
+
+SUFFIX = ".caffemodel"
+# Our name for the last layer; its name in Caffe starts with fc8 and goes on with the data set's.
+_CLASSIFIER, _FC8 = "classifier", "fc8"
+
+
+class Assignment(NamedTuple):
+    """What became of one tensor; ``theirs`` or ``ours`` is None where the other side has none."""
+
+    theirs: str | None
+    ours: str | None
+    shape: tuple[int, ...]
+    action: Literal["copied", "drawn", "ignored"]
+
+
+class Imported(NamedTuple):
+    """Tensors under our names, and the report of all tensors of both sides."""
+
+    state: dict[str, Tensor]
+    report: list[Assignment]
+
+    def table(self) -> str:
+        """Return the report as lines of text."""
+        rows = [("file", "network", "shape", "")]
+        for row in self.report:
+            rows.append((row.theirs or "-", row.ours or "-", " x ".join(map(str, row.shape)), row.action))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+
+
+def read_caffe(path: str | Path) -> dict[str, Tensor]:
+    """Read weights under Caffe's layer names: ``conv1_1.weight``, ``conv1_1.bias``, ...
+
+    Args:
+        path: a ``.caffemodel``, or a state dict (see ``read_weights``) with these names, behind any prefix
+            (``features.conv1_1.weight``, ``module.fc8-SEC.bias``).
+
+    Raises:
+        UserError: where the file is missing, damaged, something else, or has two tensors of one name.
+    """
+    path = Path(path).expanduser()
+    if path.suffix == SUFFIX:
+        return {
+            f"{layer}.{_part(number)}": torch.from_numpy(blob)
+            for layer, blobs in read_caffemodel(path).items()
+            for number, blob in enumerate(blobs)
+        }
+    named: dict[str, Tensor] = {}
+    for name, tensor in read_weights(path).items():
+        short = ".".join(name.split(".")[-2:])
+        if short in named:
+            raise UserError(f"{path} has two tensors that end in {short}. Give the weights of one network alone.")
+        named[short] = tensor
+    return named
+
+
+def _part(number: int) -> str:
+    return ("weight", "bias")[number] if number < 2 else f"blob{number}"
+
+
+def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> Imported:
+    """Match weights under Caffe's layer names with the network's, strictly.
+
+    The one layer whose name starts with ``fc8`` is the classifier (``fc8-SEC``, ``fc8_voc12``, ...). Where there is
+    none, or one for another number of classes, the network's stays as it was drawn. Any other tensor must be there, of
+    the right shape and finite; what the network has no place for is ignored, which the report says.
+
+    Args:
+        given: as ``read_caffe`` returns it; biases (n,) or (1, 1, 1, n).
+        wanted: the tensors to be found, of a network or a part of it, under our names: the layer's name comes before
+            ``.weight`` or ``.bias``.
+        what: the file, for messages.
+
+    Returns:
+        Copies as float32 under our names (without a classifier that stays as drawn), and the report.
+
+    Raises:
+        UserError: naming each tensor that is missing, of another shape or not finite, or several layers fc8.
+    """
+    fc8 = _classifier_name(list(given), what)
+    sources = {ours: _caffe_name(ours, fc8) for ours in wanted}
+    fitted = {
+        theirs: given[theirs].flatten() if _is_flat(given[theirs], wanted[ours]) else given[theirs]
+        for ours, theirs in sources.items()
+        if theirs in given
+    }
+    drawn: list[str] = []
+    classifier = [ours for ours, theirs in sources.items() if theirs.startswith(_FC8)]
+    if any(sources[ours] not in fitted or fitted[sources[ours]].shape != wanted[ours].shape for ours in classifier):
+        drawn = classifier
+    copied = {ours: theirs for ours, theirs in sources.items() if ours not in drawn}
+    taken = set(copied.values())
+    check_state_dict(
+        {theirs: tensor for theirs, tensor in fitted.items() if theirs in taken},
+        {theirs: wanted[ours] for ours, theirs in copied.items()},
+        f"file {what} for VGG-16 LargeFOV in Caffe's layers",
+    )
+    state = {ours: fitted[theirs].to(torch.float32, copy=True) for ours, theirs in copied.items()}
+    broken = [copied[ours] for ours, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"{what} is damaged: values that are no finite numbers in {', '.join(broken)}.")
+    return Imported(
+        state,
+        [
+            *(Assignment(theirs, ours, tuple(wanted[ours].shape), "copied") for ours, theirs in copied.items()),
+            *(Assignment(None, ours, tuple(wanted[ours].shape), "drawn") for ours in drawn),
+            *(Assignment(name, None, tuple(given[name].shape), "ignored") for name in given if name not in taken),
+        ],
+    )
+
+
+def _classifier_name(names: Sequence[str], what: str) -> str:
+    layers = sorted({name.rpartition(".")[0] for name in names if name.startswith(_FC8)})
+    if len(layers) > 1:
+        raise UserError(f"{what} has several last layers: {', '.join(layers)}. Which one to take cannot be told.")
+    return layers[0] if layers else _FC8
+
+
+def _caffe_name(ours: str, fc8: str) -> str:
+    layer, part = ours.split(".")[-2:]
+    return f"{fc8 if layer == _CLASSIFIER else layer}.{part}"
+
+
+def _is_flat(given: Tensor, wanted: Tensor) -> bool:
+    """Tell a bias of Caffe's layout of 2014: (1, 1, 1, n) for (n,)."""
+    return wanted.ndim == 1 and tuple(given.shape) == (1, 1, 1, *wanted.shape)

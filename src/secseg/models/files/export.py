@@ -1,0 +1,154 @@
+"""A trained network as a folder of its own: weights that say what they belong to, and a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from secseg.data.classes import VOC_CLASSES
+from secseg.models import SegmentationNet, build_network
+from secseg.models.files.caffe import import_caffe, read_caffe
+from secseg.models.files.load import build_stored, find_network, read_checkpoint, stored_in_checkpoint
+from secseg.models.files.model_card import model_card
+from secseg.models.files.model_file import NAME, StoredNetwork, write_model
+from secseg.runs.run_reader import read_training_results
+from secseg.runs.run_writer import versions
+from secseg.utils.config import config_dir
+from secseg.utils.errors import UserError
+from secseg.utils.files import RESULTS, sha256, write_text
+
+CARD = "README.md"
+
+
+def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
+    """Write the network of a run folder (its last checkpoint) or a checkpoint to the folder ``out``.
+
+    The run's figures are copied into the card where they were measured on these weights.
+
+    Returns:
+        What the command records: folder, source, figures and their protocol.
+
+    Raises:
+        UserError: where there is no such network, or ``out`` cannot be written or holds something.
+    """
+    file, out = find_network(path), check_out(out)
+    if file.name == NAME:
+        raise UserError(f"{file} is exported already. Give a run folder or a checkpoint.")
+    checkpoint = read_checkpoint(file)
+    stored = stored_in_checkpoint(checkpoint, file)
+    network = build_stored(stored, f"checkpoint {file}")
+    config, step = checkpoint["secseg"]["config"], checkpoint.get("global_step", 0)
+    results = read_results(file)
+    try:
+        training = describe_training(config, step, None if results is None else results["protocol"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"The config in the checkpoint {file} is not that of a training ({error!r}).") from error
+    unmeasured = "No figure was measured on these weights: the run left no results."
+    if results is not None and results["protocol"]["steps"] != step:
+        measured_at, results = results["protocol"]["steps"], None
+        unmeasured = f"No figure was measured on these weights, of step {step}: the run's are of step {measured_at}."
+    elif results is not None and results["figures"]["without_crf"] is None:
+        unmeasured, results = "No figure was measured: no validation image had a mask.", None
+    origin = f"It was trained with secseg for {step} steps."
+    card = model_card(network, stored.backbone, origin, training, results, unmeasured, versions())
+    write_folder(out, card, network, stored.backbone)
+    measured = {key: None if results is None else results[key] for key in ("figures", "protocol")}
+    return {"out": out, "source": file, **measured}
+
+
+def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
+    """Write a network of Caffe's, such as the published one, to the folder ``out``: DeepLab-LargeFOV on VGG-16 with
+    VOC's 21 classes.
+
+    Args:
+        path: a ``.caffemodel``, or a state dict with Caffe's layer names.
+        out: the folder.
+
+    Returns:
+        What the command records: folder, source and the report of each tensor.
+
+    Raises:
+        UserError: where the file is missing, damaged, or not the weights of such a network; or as above for ``out``.
+    """
+    path, out = Path(path).expanduser(), check_out(out)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}. Check caffe=.")
+    backbone = yaml.safe_load((config_dir() / "backbone" / "vgg16_largefov.yaml").read_text("utf-8"))
+    backbone["trunk"] |= {"weights": None, "normalization": "caffe"}
+    with torch.device("meta"):
+        wanted = build_network(backbone, VOC_CLASSES, weights=False).state_dict()
+    imported = import_caffe(read_caffe(path), wanted, str(path))
+    drawn = [row.ours for row in imported.report if row.action == "drawn"]
+    if drawn:
+        raise UserError(
+            f"{path} has no last layer (fc8) for VOC's {len(VOC_CLASSES)} classes: it is where a training starts from, "
+            f"not a trained network. Train with: backbone=vgg16_largefov backbone.trunk.weights={path}"
+        )
+    network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}")
+    origin = f"It was made from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
+    unmeasured = "No figure was measured on these weights by secseg."
+    card = model_card(network, backbone, origin, {}, None, unmeasured, versions())
+    write_folder(out, card, network, backbone)
+    print(imported.table())
+    report = [row._asdict() for row in imported.report]
+    return {"out": out, "source": path, "report": report, "figures": None, "protocol": None}
+
+
+def check_out(out: str | Path) -> Path:
+    """Return the folder to write to.
+
+    Raises:
+        UserError: where it is a file, or holds something.
+    """
+    out = Path(out).expanduser().absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already and not an empty folder. Choose another out=<folder>.")
+    return out
+
+
+def read_results(checkpoint: Path) -> dict[str, Any] | None:
+    """Return the ``results.json`` of the run that ``checkpoint`` lies in; None where there is none.
+
+    Raises:
+        UserError: where it is damaged or of another command.
+    """
+    checkpoint = checkpoint.absolute()
+    path = checkpoint.parent.parent / RESULTS
+    if checkpoint.parent.name != "checkpoints" or not path.is_file():
+        return None
+    results = read_training_results(path)
+    if results is None or "steps" not in results["protocol"]:
+        raise UserError(f"{path} does not hold a training's results. Mend it, or move it away.")
+    return results
+
+
+def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a network was trained with, by name: from its config, and what the run found out about its data."""
+    data, optimizer = config["data"], dict(config["optim"]["optimizer"])
+    return {
+        "data": data["_target_"].rpartition(".")[2] if protocol is None else protocol["data"],
+        "split": data["train_split"],
+        "images": "not recorded" if protocol is None else protocol["train_images"],
+        "cues": "not recorded" if protocol is None else protocol["cues"],
+        "masks": data["masks"] or "none: image-level labels and cues alone",
+        "loss weights": {term: weight for term, weight in config["loss"].items() if weight},
+        "decay": config["decay"] if protocol is None else protocol["decay"],
+        "CRF in training": config["crf"]["train"] if config["loss"]["constrain"] else "none",
+        "trunk": "as it was pretrained, frozen" if config["backbone"]["freeze"] else "trained",
+        "pretrained weights": config["backbone"]["trunk"].get("weights"),
+        "steps": steps,
+        "batch": data["batch_size"],
+        "optimiser": {"class": optimizer.pop("_target_"), **optimizer},
+        "schedule": config["optim"]["schedule"],
+        "seed": config["seed"],
+    }
+
+
+def write_folder(out: Path, card: str, network: SegmentationNet, backbone: Mapping[str, Any]) -> None:
+    """Write the card, then the weights: a folder with weights is whole."""
+    write_text(out / CARD, card)
+    write_model(out / NAME, network, backbone)

@@ -1,0 +1,156 @@
+"""From a run folder, a checkpoint or an exported network back to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from secseg.models import LargeFOVHead, SegmentationNet, TrunkNet, build_network
+from secseg.models.files.caffe import SUFFIX
+from secseg.models.files.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
+from secseg.models.trunk import Trunk
+from secseg.models.weights import check_state_dict, is_state_dict
+from secseg.utils.config import find
+from secseg.utils.errors import UserError
+from secseg.utils.torch_file import read_saved
+
+_PREFIX = "network."
+
+Network = TypeVar("Network", bound=TrunkNet)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a training checkpoint of ours.
+
+    Raises:
+        UserError: where there is none, it is damaged, or it is something else, which is said.
+    """
+    if path.suffix == SUFFIX and path.is_file():
+        raise UserError(f"{path} is a Caffe model. Turn it into a network with: python src/export.py caffe={path}")
+    if path.is_file() and is_safetensors(path):
+        raise UserError(f"{path} is a safetensors file, which no training can go on from. Give a checkpoint of a run.")
+    checkpoint: Any = read_saved(path)
+    if not isinstance(checkpoint, dict) or not {"state_dict", "secseg"} <= checkpoint.keys():
+        raise UserError(
+            f"{path} is not a training checkpoint of secseg{_kind(checkpoint)}. Give one from a run's checkpoints "
+            "folder."
+        )
+    record = checkpoint["secseg"]
+    if not (
+        is_state_dict(checkpoint["state_dict"]) and isinstance(record, dict) and isinstance(record.get("config"), dict)
+    ):
+        raise UserError(f"The checkpoint {path} is damaged: its weights or its config are none. Take another one.")
+    return checkpoint
+
+
+def _kind(content: Any) -> str:
+    """Say what else a file of ``torch.save`` is, as far as it can be told."""
+    if isinstance(content, dict) and "state_dict" in content:
+        return " but another program's"
+    if content and is_state_dict(content):
+        return " but a state dict: weights alone, without the network that they belong to"
+    return f" (it holds a {type(content).__name__})"
+
+
+def find_network(path: str | Path) -> Path:
+    """Return the file that holds the network of ``path``: a run folder's last checkpoint, an exported folder's model,
+    or the file itself.
+
+    Raises:
+        UserError: where there is none.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    files = [file for file in (path / "checkpoints" / "last.ckpt", path / NAME) if file.is_file()]
+    if not files:
+        raise UserError(
+            f"{path} holds no checkpoints/last.ckpt and no {NAME}. Give the folder of a run that was trained, or one "
+            "that src/export.py wrote."
+        )
+    return files[0]
+
+
+def load_network(path: str | Path) -> SegmentationNet:
+    """Return a trained network, in evaluation mode, with its ``class_names``, ``input_size`` and own normalisation.
+
+    It takes images (B, 3, S, S), RGB, 0..255, and gives scores (B, C, h, w). No code from the file is run.
+
+    Args:
+        path: a run folder (its last checkpoint is taken), a checkpoint, or an exported folder or its
+            ``model.safetensors``.
+
+    Raises:
+        UserError: where there is none, it is damaged or something else, or its weights do not fit the network that it
+            describes.
+    """
+    file = find_network(path)
+    if file.is_file() and is_safetensors(file):
+        return build_stored(read_model(file), f"model {file}")
+    return build_stored(stored_in_checkpoint(read_checkpoint(file), file), f"checkpoint {file}")
+
+
+def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwork:
+    """Return the network of a training checkpoint, in parts."""
+    state = {
+        name.removeprefix(_PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    record = checkpoint["secseg"]
+    return describe(record["config"].get("backbone"), record.get("class_names"), state, path)
+
+
+def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
+    """Build a network from its parts, in evaluation mode; the weights are compared with it before it takes memory.
+
+    Raises:
+        UserError: for a trunk or head that is none of ours, options that they refuse, or weights that do not fit.
+    """
+    check_parts(stored.backbone, LargeFOVHead, what)
+    network = build_checked(
+        lambda: build_network(stored.backbone, stored.class_names, weights=False), stored.state, what
+    )
+    if stored.normalization is not None:
+        network.trunk.normalization = stored.normalization
+    return network.eval()
+
+
+def check_parts(node: Mapping[str, Any], head: type, what: str) -> None:
+    """Make sure that the ``_target_``s of a network's node are a trunk and a head of ours: a file names code.
+
+    Raises:
+        UserError: where they are not.
+    """
+    for part, kind in (("trunk", Trunk), ("head", head)):
+        target = str(node[part].get("_target_", ""))
+        try:
+            find(target, kind, ("secseg",))
+        except UserError as error:
+            raise UserError(f"The {what} names no {part} of ours: {error} Do not trust this file.") from error
+
+
+def build_checked(make: Callable[[], Network], state: dict[str, Tensor], what: str) -> Network:
+    """Make a network with the weights ``state``, which are compared with it before it takes memory.
+
+    Raises:
+        UserError: for a network that cannot be built, or weights that do not fit it.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = make().state_dict()
+    except UserError:
+        raise
+    except Exception as error:  # options of any type, sizes that no tensor can have
+        raise UserError(f"The {what} describes a network that cannot be built: {error!r}") from error
+    check_state_dict(state, wanted, what)
+    other = [name for name, tensor in wanted.items() if state[name].dtype != tensor.dtype]
+    if other:
+        raise UserError(f"The weights of the {what} have another type than the network's: {', '.join(other[:5])}.")
+    network = make()
+    network.load_state_dict(state)
+    return network

@@ -1,0 +1,141 @@
+"""The README.md of an exported network: what it is, what it was trained on, what was measured, how to use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from secseg.models import SegmentationNet
+from secseg.models.files.model_file import NAME
+
+USE = """
+import secseg
+from secseg.data.images import read_image
+from secseg.data.transforms import evaluation_input
+
+network = secseg.load("path/to/this/folder")
+scores = network(evaluation_input(read_image("photo.jpg"), network.input_size)[None])  # (1, C, h, w)
+""".strip()
+
+
+def model_card(
+    network: SegmentationNet,
+    backbone: Mapping[str, Any],
+    origin: str,
+    training: Mapping[str, Any],
+    results: Mapping[str, Any] | None,
+    unmeasured: str,
+    versions: Mapping[str, Any],
+) -> str:
+    """Return the text of the card.
+
+    Args:
+        network: the exported network.
+        backbone: its ``conf/backbone`` node.
+        origin: where the weights come from, a sentence.
+        training: what it was trained with, by name; empty where that is not known.
+        results: the run's ``results.json``, where its figures belong to these weights.
+        unmeasured: why there are no figures, a sentence; said where ``results`` is None.
+        versions: of the packages that it was exported with.
+    """
+    height, width = network.mask_size(network.input_size)
+    norm = network.trunk.normalization
+    size = network.input_size
+    shown = {
+        "trunk": {"architecture": network.trunk.architecture, **_options(backbone["trunk"])},
+        "head": {"class": type(network.head).__name__, **_options(backbone["head"])},
+        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
+        "input": f"(B, 3, {size}, {size}), RGB, 0 to 255; other sizes are taken too",
+        "normalisation": {"inside the network:": norm.order.upper(), "minus": norm.mean, "over": norm.std},
+        "output": f"scores (B, {len(network.class_names)}, {height}, {width}); softmax gives probabilities",
+        "classes": ", ".join(network.class_names),
+    }
+    measured = list(_figures(results)) if results is not None else [unmeasured]
+    used = {name: versions["packages"][name] for name in ("secseg", "torch", "torchvision", "timm", "safetensors")}
+    sections = [
+        f"# {backbone['name']}: a network for semantic segmentation",
+        f"Made with secseg, a framework for SEC (*Seed, Expand and Constrain*, Kolesnikov and Lampert, ECCV 2016). "
+        f"{origin} `{NAME}` holds its weights and, as metadata, all that is needed to build it, but no code.",
+        "## The network",
+        _table("what", "value", shown),
+        "## Training",
+        _table("what", "value", training) if training else "The file of the weights does not say how they came about.",
+        "## Figures",
+        *measured,
+        "## Use",
+        f"```python\n{USE}\n```",
+        "To score or show masks, the probabilities are enlarged to the photograph's size with aligned corners and "
+        "refined with a fully-connected CRF: `secseg.inference.predictor` does both. Commands take this folder as "
+        "`ckpt=`.",
+        "## Licence",
+        "The code of secseg is under the MIT licence. The weights are a product of the data and of the pretrained "
+        "trunk that they were trained from, whose terms apply to them: look these up before you pass the weights on. "
+        "This is a note, not legal advice.",
+        "## Versions",
+        _table("exported with", "version", used),
+    ]
+    return "\n\n".join(text if text.startswith(("|", "```", "#")) else _wrap(text) for text in sections) + "\n"
+
+
+def _figures(results: Mapping[str, Any]) -> Iterator[str]:
+    protocol = results["protocol"]
+    figures = results["figures"]
+    columns = {"without CRF": figures.get("without_crf"), "with CRF": figures.get("with_crf")}
+    rows = {"**mean IoU**": [_percent(column and column["miou"]) for column in columns.values()]}
+    rows["pixel accuracy"] = [_percent(column and column["pixel_accuracy"]) for column in columns.values()]
+    for name in (columns["without CRF"] or {}).get("iou", {}):
+        rows[f"IoU {name}"] = [_percent(column and column["iou"].get(name)) for column in columns.values()]
+    yield "In percent; a dash means that it was not measured."
+    lines = [f"| figure | {' | '.join(columns)} |", "| --- | --- | --- |"]
+    yield "\n".join([*lines, *(f"| {_plain(name)} | {' | '.join(values)} |" for name, values in rows.items())])
+    yield "They were measured with this protocol, and compare with figures of the same protocol alone:"
+    crf = protocol.get("crf")
+    yield _table(
+        "protocol",
+        "value",
+        {
+            "data": protocol.get("data"),
+            "split": f"{protocol.get('val_split')} ({protocol.get('val_images')} images)",
+            "classes in the mean": protocol.get("scored"),
+            "CRF": crf or "none",
+            "scales": protocol.get("scales"),
+            "mirrored too": protocol.get("mirror"),
+            "input size": protocol.get("input_size"),
+            "precision": protocol.get("precision"),
+            "weights": protocol.get("checkpoint"),
+        },
+    )
+
+
+def _options(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in ("_target_", "weights", "normalization")}
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _table(first: str, second: str, rows: Mapping[str, Any]) -> str:
+    lines = [f"| {_plain(name)} | {_plain(value)} |" for name, value in rows.items()]
+    return "\n".join([f"| {first} | {second} |", "| --- | --- |", *lines])
+
+
+def _plain(value: Any) -> str:
+    """Write a value of a config or of results for people; of a path the last part, since the rest is of one machine."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if item is not None) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_plain(item) for item in value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = Path(text).name if os.path.isabs(text) else text
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,84 @@
+"""DeepLab's LargeFOV head: a 3x3 convolution whose dilation sees a large field of view, then 1x1 convolutions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secseg.models.cpu.dropout import Dropout
+from secseg.models.trunk import concat_levels, on_finest_grid
+from secseg.utils.errors import UserError
+
+
+class LargeFOVHead(nn.Module):
+    """fc6 (3x3, dilated), ReLU, dropout, fc7 (1x1), ReLU, dropout, fc8 (1x1): feature levels (B, c, h, w) to scores
+    (B, classes, h, w). Levels are brought to the finest one's grid with aligned corners and concatenated.
+
+    Args:
+        in_channels: channels of all levels together.
+        num_classes: background included, at least 2.
+        width: channels of fc6 and fc7; 1024 in the paper.
+        dilation: of fc6; 12 in the paper, for a 41 x 41 grid.
+        dropout: probability, element by element (not whole channels).
+        reduce: channels of a 1x1 convolution and ReLU before fc6, which makes it cheap; None for none, as in the paper.
+
+    Raises:
+        UserError: for fewer than 2 classes, or settings out of range.
+
+    fc8 is drawn with standard deviation 0.01 (not variance), bias 0.
+
+    Source: official prototxt of SEC, layers fc6 to fc8.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: int = 1024,
+        dilation: int = 12,
+        dropout: float = 0.5,
+        reduce: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise UserError(f"A network needs at least 2 classes, background included, not {num_classes}.")
+        if min(width, dilation, reduce or 1) < 1 or not 0 <= dropout <= 1:
+            raise UserError(
+                f"backbone.head: width={width}, dilation={dilation}, reduce={reduce} must be at least 1, and "
+                f"dropout={dropout} in [0, 1]."
+            )
+        if reduce is None:
+            self.reduce: nn.Module = nn.Identity()
+        else:
+            self.reduce = nn.Sequential(nn.Conv2d(in_channels, reduce, 1), nn.ReLU(inplace=True))
+            in_channels = reduce
+        self.fc6 = nn.Conv2d(in_channels, width, 3, padding=dilation, dilation=dilation)
+        self.fc7 = nn.Conv2d(width, width, 1)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = Dropout(dropout)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]
+
+    def forward(self, *levels: Tensor) -> Tensor:
+        x = self.dropout(self.relu(self.fc6(self.reduced(levels))))
+        x = self.dropout(self.relu(self.fc7(x)))
+        return self.classifier(x)
+
+    def reduced(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return what fc6 sees of the levels: (B, channels, h, w).
+
+        A 1x1 convolution can change places with linear resizing, so each level is reduced on its own grid: a coarse one
+        has fewer locations, and fewer channels are resized.
+        """
+        if isinstance(self.reduce, nn.Identity):
+            return concat_levels(levels)
+        conv = self.reduce[0]  # type: ignore[index]
+        weights = conv.weight.split([level.shape[1] for level in levels], 1)
+        biases = [conv.bias, *[None] * (len(levels) - 1)]
+        parts = on_finest_grid([F.conv2d(*part) for part in zip(levels, weights, biases, strict=True)])
+        return self.relu(functools.reduce(torch.add, parts))

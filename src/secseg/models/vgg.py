@@ -1,0 +1,206 @@
+"""VGG-16 with its weights, and DeepLab-CRF-LargeFOV on it: the paper's trunk, and its head's start from VGG's fully
+connected layers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from secseg.models.files.caffe import SUFFIX, import_caffe, read_caffe
+from secseg.models.normalization import CAFFE, CAFFE_RGB, TORCHVISION, Normalization
+from secseg.models.trunk import Trunk
+from secseg.models.weights import check_state_dict, download, read_weights
+from secseg.utils.errors import UserError, nearest
+from secseg.utils.files import sha256
+
+log = logging.getLogger(__name__)
+
+# The start of the SHA-256 of IMAGENET1K_FEATURES, with which torchvision ends the file's name.
+FEATURES_DIGEST = "88682ab5"
+NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
+# Stages of VGG-16: output channels of the convolutions, and torchvision's index of each.
+STAGES = (
+    ((64, 64), (0, 2)),
+    ((128, 128), (5, 7)),
+    ((256, 256, 256), (10, 12, 14)),
+    ((512, 512, 512), (17, 19, 21)),
+    ((512, 512, 512), (24, 26, 28)),
+)
+# Strides of the max pools (official prototxt): the last two keep the resolution.
+POOL_STRIDES = (2, 2, 2, 1, 1)
+CONV5_DILATION = 2
+# The fully connected layers of torchvision's VGG-16 (output, input features).
+FULLY_CONNECTED = {"classifier.0": (4096, 512 * 7 * 7), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
+# The head's layers that a Caffe model has values for, where the head is the paper's.
+HEAD = {"fc6.weight": (1024, 512, 3, 3), "fc6.bias": (1024,), "fc7.weight": (1024, 1024, 1, 1), "fc7.bias": (1024,)}
+
+
+class VGG16(Trunk):
+    """The convolutions of VGG-16, each followed by ReLU, with pools of choice: one level of 512 channels.
+
+    Args:
+        pools: the pool behind each of the five stages; None for none.
+        strides: of the level.
+        dilation: of conv5.
+        weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
+            without valid fully connected layers), the path of a state dict in torchvision's layout or of a
+            ``.caffemodel``, or None.
+        normalization: what the weights want: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or ``caffe``
+            (BGR minus the mean, unscaled); None chooses by ``weights`` (a ``.caffemodel`` or none: Caffe's; another
+            path: torchvision's).
+        load: read the weights now; False where a checkpoint's are to be loaded in their place.
+
+    Raises:
+        UserError: for weights that do not fit, or of a file that does not want torchvision's normalisation, where none
+            is given.
+    """
+
+    channels = (512,)
+    trained_size = 321
+    normalizations: Mapping[str, Normalization] = NORMALIZATIONS
+    # Tensors of the head that a Caffe model has to have too, and their shapes.
+    caffe_head: Mapping[str, tuple[int, ...]] = {}
+
+    def __init__(
+        self,
+        pools: Sequence[nn.Module | None],
+        strides: tuple[int],
+        dilation: int = 1,
+        weights: str | None = "imagenet",
+        normalization: str | None = None,
+        load: bool = True,
+    ) -> None:
+        super().__init__()
+        self.strides, self.architecture = strides, type(self).__name__
+        from_caffe = weights is not None and weights.endswith(SUFFIX)
+        default = {None: "caffe", "imagenet_features": "features"}.get(weights, "torchvision")
+        chosen = normalization or ("caffe" if from_caffe else default)
+        if chosen not in self.normalizations:
+            raise UserError(
+                f"backbone.trunk.normalization={chosen}: give one of {', '.join(self.normalizations)}."
+                f"{nearest(chosen, self.normalizations)}"
+            )
+        self.normalization = self.normalizations[chosen]
+        self.layers = nn.Sequential()
+        channels = 3
+        for stage, ((widths, _), pool) in enumerate(zip(STAGES, pools, strict=True), 1):
+            rate = dilation if stage == 5 else 1
+            for number, width in enumerate(widths, 1):
+                conv = nn.Conv2d(channels, width, 3, padding=rate, dilation=rate)
+                self.layers.add_module(f"conv{stage}_{number}", conv)
+                self.layers.add_module(f"relu{stage}_{number}", nn.ReLU(inplace=True))
+                channels = width
+            if pool is not None:
+                self.layers.add_module(f"pool{stage}", pool)
+        self._fully_connected: dict[str, Tensor] | None = None
+        if weights is not None and load and from_caffe:
+            self._load_caffe(weights)
+        elif weights is not None and load:
+            self._load(self._state(weights), weights, normalization is not None)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.layers(images)]
+
+    def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return conv4_1 before its ReLU, and the level.
+
+        Source: the layer is the paper's; before the ReLU, since Caffe's works in place.
+        """
+        behind = [name for name, _ in self.layers.named_children()].index("conv4_1") + 1
+        units = self.layers[:behind](images)
+        return units, [self.layers[behind:](units.clone())]  # the ReLU would overwrite them
+
+    def _state(self, weights: str) -> dict[str, Tensor]:
+        from torchvision.models import VGG16_Weights  # takes seconds, and a checkpoint's weights need it not
+
+        sources = {"imagenet": VGG16_Weights.IMAGENET1K_V1, "imagenet_features": VGG16_Weights.IMAGENET1K_FEATURES}
+        if weights in sources:
+            source = sources[weights]
+            return download(lambda: source.get_state_dict(check_hash=True), f"torchvision's {source}", source.url)
+        return read_weights(weights)
+
+    def _load_caffe(self, path: str) -> None:
+        own = self.state_dict()
+        head = {name: torch.empty(shape, device="meta") for name, shape in self.caffe_head.items()}
+        imported = import_caffe(read_caffe(path), {**own, **head}, path)
+        log.info("Weights of %s:\n%s\nThe classifier (fc8) is drawn as new.", path, imported.table())
+        self.load_state_dict({name: imported.state[name] for name in own})
+        self._fully_connected = {name: imported.state[name] for name in head}
+
+    def _load(self, state: dict[str, Tensor], weights: str, normalization_given: bool) -> None:
+        convolutions = {
+            f"features.{index}": f"layers.conv{stage}_{number}"
+            for stage, (_, indices) in enumerate(STAGES, 1)
+            for number, index in enumerate(indices, 1)
+        }
+        own = self.state_dict()
+        parts = ("weight", "bias")
+        wanted = {f"{theirs}.{part}": own[f"{ours}.{part}"] for theirs, ours in convolutions.items() for part in parts}
+        shapes = {name: own["layers.conv1_1.bias"].new_empty(1).expand(size) for name, size in FULLY_CONNECTED.items()}
+        for name, shape in shapes.items():
+            wanted[f"{name}.weight"], wanted[f"{name}.bias"] = shape, shape[:, 0]
+        check_state_dict(state, wanted, f"{weights} for VGG-16")
+        self.load_state_dict(
+            {f"{ours}.{part}": state[f"{theirs}.{part}"] for theirs, ours in convolutions.items() for part in parts}
+        )
+        fully_connected = subsample(state)
+        if not _features_alone(weights) and all(bool(tensor.isfinite().all()) for tensor in fully_connected.values()):
+            self._fully_connected = fully_connected
+        elif weights != "imagenet_features" and not normalization_given:
+            raise UserError(
+                f"{weights} has no valid fully connected layers, like torchvision's IMAGENET1K_FEATURES, which want "
+                "another input than IMAGENET1K_V1. Say which input this file wants: "
+                "backbone.trunk.normalization=features (IMAGENET1K_FEATURES), caffe or torchvision."
+            )
+
+
+class VGG16LargeFOV(VGG16):
+    """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
+
+    Its pools round up, as Caffe's do, so that its grid is Caffe's at every size. Arguments as ``VGG16``.
+    """
+
+    caffe_head = HEAD
+
+    def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
+        pools = [nn.MaxPool2d(3, stride, padding=1, ceil_mode=True) for stride in POOL_STRIDES]
+        super().__init__(pools, (8,), CONV5_DILATION, weights, normalization, load)
+        self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
+        if weights is not None and load and self._fully_connected is None:
+            warnings.warn(f"The weights {weights} have no valid fc6 and fc7: both are drawn at random.", stacklevel=2)
+
+    def head_weights(self) -> dict[str, Tensor] | None:
+        """Return fc6 and fc7 for a head of width 1024 (a Caffe model's, or see ``subsample``), once; None where there
+        are none."""
+        kept, self._fully_connected = self._fully_connected, None
+        return kept
+
+
+def _features_alone(weights: str) -> bool:
+    """Tell torchvision's IMAGENET1K_FEATURES, which by its documentation lacks the classifier's values, in any file."""
+    if weights in ("imagenet", "imagenet_features"):
+        return weights == "imagenet_features"
+    return sha256(Path(weights).expanduser()).startswith(FEATURES_DIGEST)
+
+
+def subsample(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Turn VGG's fully connected layers into fc6 (1024, 512, 3, 3) and fc7 (1024, 1024, 1, 1) of the head.
+
+    Every fourth unit of 4096 is kept, and every third row and column of the 7 x 7 kernel: DeepLab's idea of
+    subsampling. Which units and places its "20M" file kept is not known; this choice is ours.
+
+    Args:
+        state: with ``classifier.0`` and ``classifier.3`` of torchvision's VGG-16.
+    """
+    fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)
+    return {
+        "fc6.weight": fc6[::4, :, ::3, ::3].clone(),
+        "fc6.bias": state["classifier.0.bias"][::4].clone(),
+        "fc7.weight": state["classifier.3.weight"][::4, ::4, None, None].clone(),
+        "fc7.bias": state["classifier.3.bias"][::4].clone(),
+    }

@@ -1,0 +1,125 @@
+"""The dashboard of a project on W&B: a saved view, made of what a training logs, and brought up to date by its name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from secseg.runs.wandb_key import has_wandb_key
+from secseg.utils.errors import UserError, require_package
+
+if TYPE_CHECKING:
+    from wandb_workspaces.workspaces import Workspace
+
+STEP = "trainer/global_step"  # W&B's own step counts calls of log, not steps of the optimiser
+TERMS = ("loss", "seed", "expand", "constrain", "supervised")
+MOST_LINES = 50  # in one plot; W&B's default is 10, fewer than a study has
+
+
+def build_dashboard(project: str, entity: str, group_by: Sequence[str]) -> Workspace:
+    """Return the dashboard's definition, whose keys are those of ``docs/wandb.md``.
+
+    Args:
+        project: on W&B.
+        entity: the project's owner.
+        group_by: what the runs of one line have in common: ``Group``, ``Name``, ``Tags`` or another of W&B's columns,
+            else a setting (``decay.pos``).
+    """
+    from wandb_workspaces import expr
+    from wandb_workspaces.reports import v2 as panels
+    from wandb_workspaces.workspaces import RunsetSettings, Section, Workspace, WorkspaceSettings
+
+    def lines(*keys: str) -> list[Any]:
+        return [panels.LinePlot(title=key, x=STEP, y=[key]) for key in keys]
+
+    def best(key: str) -> Any:
+        return panels.BarPlot(title=f"{key}, the best", metrics=[f"{key}.max"], max_bars_to_show=MOST_LINES)
+
+    classes = panels.LinePlot(title="val/iou", x=STEP, metric_regex="val/iou/.+")  # the classes are the data set's
+    tables = [panels.WeavePanelSummaryTable(table_name=f"tables/{name}") for name in ("iou", "confusion")]
+    pictures = panels.MediaBrowser(title="pictures/val", media_keys=["pictures/val"], num_columns=2)
+    return Workspace(
+        project=project,
+        entity=entity,
+        name="secseg",
+        sections=[
+            Section(name="Losses", panels=lines(*(f"train/{term}" for term in TERMS)), is_open=True),
+            Section(
+                name="Validation",
+                panels=[*lines("val/miou", "val/miou_crf"), best("val/miou"), best("val/miou_crf")],
+                is_open=True,
+            ),
+            Section(name="Classes", panels=[classes, *tables], is_open=True),
+            Section(name="Pictures", panels=[pictures], is_open=True),
+            Section(name="Time", panels=lines("train/images_per_second", "train/crf_share")),
+        ],
+        settings=WorkspaceSettings(x_axis=STEP, max_runs=MOST_LINES),
+        runset_settings=RunsetSettings(
+            groupby=[expr.Metric(word) if word in expr.FE_METRIC_NAME_MAP else expr.Config(word) for word in group_by],
+            pinned_columns=["summary:val/miou.max", "summary:val/miou_crf.max"],
+        ),
+    )
+
+
+def save_dashboard(project: str, entity: str | None, group_by: Sequence[str]) -> str:
+    """Make the dashboard of ``project`` on W&B, or update the one that an earlier call made, and print its address.
+
+    Args:
+        project: on W&B.
+        entity: the project's owner; ``None``: whom the key belongs to.
+        group_by: see :func:`build_dashboard`.
+
+    Returns:
+        What was sent, as JSON.
+
+    Raises:
+        UserError: where the package or the key is missing, ``group_by`` is no list of names, the project is not there,
+            or W&B cannot be reached.
+    """
+    require_package("The dashboard", "wandb_workspaces", install="'secseg[dashboard]'")
+    if not isinstance(group_by, list) or not all(isinstance(word, str) for word in group_by):
+        raise UserError(f"group_by={group_by}: give a list of names: group_by=[Group,Name].")
+    if not has_wandb_key():
+        raise UserError("The dashboard needs a W&B key. Log in with `wandb login`, or set WANDB_API_KEY.")
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+    from wandb_workspaces.workspaces import internal
+    from wandb_workspaces.workspaces.errors import SpecVersionError
+
+    try:
+        owner = entity or wandb.Api().default_entity
+        if owner is None:
+            raise UserError("W&B does not say whom the key belongs to: name the project's owner with entity=<team>.")
+        view = build_dashboard(project, owner, group_by)._to_model()
+        view.name, view.id = _saved_view(project, owner)
+        internal.upsert_view2(view)
+    except (wandb.Error, WandbApiFailedError, SpecVersionError) as error:
+        raise UserError(
+            f"The dashboard of {entity or 'your'}/{project} could not be saved: {error} "
+            "Check the network, the key (`wandb login`) and your rights in the project."
+        ) from error
+    # Workspace.save() would draw a name, and print an address without the path of W&B's own host.
+    word = internal._internal_name_to_url_query_str(view.name)
+    print(f"{wandb.setup().settings.app_url}/{owner}/{project}?nw={word}")
+    return view.spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+
+
+def _saved_view(project: str, entity: str) -> tuple[str, str]:
+    """Return the view's name and its id, which is empty where no call has made it yet.
+
+    The name, ``nw-<word>-v``, follows from the project, so that the next call finds the view.
+    """
+    from wandb_workspaces.workspaces import internal
+
+    word = hashlib.sha256(f"secseg {entity}/{project}".encode()).hexdigest()[:11]  # as long as W&B's own
+    name = internal._url_query_str_to_internal_name(word)
+    try:
+        return name, internal.get_view_dict(entity, project, word)["id"]
+    except ValueError as error:
+        if "not found in project" in str(error):
+            return name, ""
+        raise UserError(
+            f"W&B has no project {entity}/{project}: {error} Send a run there first (logger=wandb "
+            f"logger.wandb.project={project}), or name another one with project= and entity=."
+        ) from error

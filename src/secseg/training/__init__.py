@@ -1,0 +1,1 @@
+"""The training loop: run, module, optimizers, monitor, checkpoints, signals, feature cache, callbacks."""

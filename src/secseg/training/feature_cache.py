@@ -1,0 +1,198 @@
+"""The frozen trunk's features on disk: computed once, read by every later run."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from secseg.data.datamodule import ImageDataModule
+from secseg.data.images import read_image
+from secseg.data.transforms import evaluation_input, mirror, training_input
+from secseg.models import SegmentationNet, trunk_fingerprint
+from secseg.utils.checksums import verify, with_checksum
+from secseg.utils.errors import UserError
+from secseg.utils.files import atomic_write, user_cache
+
+log = logging.getLogger(__name__)
+
+RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"train": training_input, "eval": evaluation_input}
+
+
+def cache_folder(setting: str | None) -> Path | None:
+    """Return the folder that ``data.feature_cache`` means: None is the user's cache folder, ``off`` no cache (None)."""
+    return None if setting == "off" else Path(setting or user_cache() / "features").expanduser()
+
+
+def attach_features(datamodule: ImageDataModule, network: SegmentationNet, input_size: int) -> None:
+    """Build the samples of an opened data module for ``network``.
+
+    Where the trunk is frozen and the cache is on, compute the features that the cache lacks, and serve them in place of
+    the images.
+
+    Raises:
+        UserError: as ``FeatureCache.prepare``.
+    """
+    caches: tuple[FeatureCache | None, FeatureCache | None] = (None, None)
+    folder = cache_folder(datamodule.feature_cache)
+    if network.freeze and folder is not None:
+        key = trunk_fingerprint(network)
+        train = FeatureCache(folder, key, input_size, "train", datamodule.mirror)
+        val = FeatureCache(folder, key, input_size, "eval")
+        train.prepare(datamodule.train_images.images, network.features)
+        val.prepare(datamodule.val_images.images, network.features)
+        caches = (train, val)
+    datamodule.build_samples(input_size, network.mask_size(input_size), *caches)
+
+
+class FeatureCache:
+    """One file an image: its resized bytes and the trunk's features, both mirror images where mirroring is on.
+
+    The folder is named by the trunk (weights and settings), the input size and the grid of the resizing; the file by
+    the content of the image. A changed image or trunk so never meets an old entry, and equal images share one.
+    Features are kept in float16.
+
+    Args:
+        folder: where caches are kept.
+        fingerprint: of the trunk's weights and settings.
+        input_size: side of the network's square input, pixels.
+        resize: which of the two resizings the input has, ``train`` or ``eval``.
+        mirror: whether the mirror images are kept too.
+    """
+
+    def __init__(
+        self, folder: Path, fingerprint: str, input_size: int, resize: Literal["train", "eval"], mirror: bool = False
+    ) -> None:
+        self.input_size, self.resize, self.mirror = input_size, resize, mirror
+        variant = f"{fingerprint[:16]}-{input_size}-{resize}{'-mirror' if mirror else ''}"
+        self.folder = Path(folder).expanduser() / variant
+        self._entries: dict[Path, Path] = {}
+        self._verified: set[Path] = set()
+
+    def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 1) -> None:
+        """Compute what is missing. What was computed stays when this is broken off.
+
+        Args:
+            images: photographs.
+            features: frozen trunk: (B, 3, S, S) uint8 to a list of (B, c, h, w).
+            batch_size: images at once; on a CPU one at a time is the fastest, since its activations fit the cache.
+
+        Raises:
+            UserError: where the folder cannot be written, the disk has no room for it, or an image cannot be read.
+        """
+        missing = [path for path in images if not self._entry(path).is_file()]
+        if not missing:
+            return
+        self._check_folder()
+        self._check_room(missing, features)
+        groups = [missing[at : at + batch_size] for at in range(0, len(missing), batch_size)]
+        with (
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+            tqdm(total=len(missing), desc="features", unit="image", mininterval=1.0) as bar,
+        ):
+            written = []
+            upcoming = reader.submit(self._read, groups[0])
+            for number, group in enumerate(groups):
+                inputs = upcoming.result()
+                if number + 1 < len(groups):
+                    upcoming = reader.submit(self._read, groups[number + 1])
+                levels = self._compute(inputs, features)
+                written.append(writer.submit(self._write, group, inputs, levels))
+                if len(written) > 2:
+                    written.pop(0).result()
+                bar.update(len(group))
+            for job in written:
+                job.result()
+
+    def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
+        """Return the features, a list of (c, h, w) float16."""
+        with self._open(image) as file:
+            names = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
+            levels = [file.get_slice(key)[int(mirrored)] for key in names]
+            if not levels or any(level.dtype != torch.float16 or level.ndim != 3 for level in levels):
+                raise ValueError("it does not hold features (c, h, w) in half precision")
+            return levels
+
+    def read_input(self, image: Path) -> Tensor:
+        """Return the resized image (3, S, S) uint8, never mirrored. It is mapped: what is not used is not read."""
+        with self._open(image) as file:
+            resized = file.get_tensor("image")
+            if resized.dtype != torch.uint8 or resized.shape != (3, self.input_size, self.input_size):
+                raise ValueError(f"its image is {resized.dtype} {tuple(resized.shape)}")
+            return resized
+
+    @contextmanager
+    def _open(self, image: Path) -> Iterator[Any]:
+        path = self._entry(image)
+        try:
+            if path not in self._verified:
+                verify(path)
+                self._verified.add(path)
+            with safe_open(path, framework="pt") as file:
+                yield file
+        except (OSError, SafetensorError, ValueError, IndexError) as error:
+            raise UserError(
+                f"The cached features of {image} cannot be read: {error}. Delete {path} and start again."
+            ) from error
+
+    def _entry(self, image: Path) -> Path:
+        if image not in self._entries:
+            try:
+                content = hashlib.sha256(image.read_bytes()).hexdigest()
+            except OSError as error:
+                raise UserError(f"Cannot read the image {image}: {error.strerror}.") from error
+            self._entries[image] = self.folder / f"{content[:32]}.safetensors"
+        return self._entries[image]
+
+    def _read(self, group: Sequence[Path]) -> Tensor:
+        return torch.stack([RESIZE[self.resize](read_image(path), self.input_size) for path in group])
+
+    def _compute(self, inputs: Tensor, features: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+        """Return the levels as (B, M, c, h, w) float16, M = 2 with mirror images, else 1."""
+        both = [features(mirror(inputs, mirrored)) for mirrored in ([False, True] if self.mirror else [False])]
+        return [torch.stack([x.half().contiguous().cpu() for x in level], 1) for level in zip(*both, strict=True)]
+
+    def _write(self, group: Sequence[Path], inputs: Tensor, levels: list[Tensor]) -> None:
+        for number, path in enumerate(group):
+            entry = {f"level{at}": level[number].contiguous() for at, level in enumerate(levels)}
+            with atomic_write(self._entry(path)) as temporary:
+                temporary.write_bytes(with_checksum(save({"image": inputs[number].clone(), **entry})))
+
+    def _check_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"The features cannot be kept in {self.folder}: {error.strerror}. Name another folder with "
+                "data.feature_cache=, or one for all that is kept between runs by the variable SECSEG_CACHE, or "
+                "compute them anew in each step: data.feature_cache=off."
+            ) from error
+
+    def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
+        inputs = self._read(missing[:1])
+        levels = self._compute(inputs, features)
+        needed = len(missing) * (inputs.nbytes + sum(level.nbytes for level in levels))
+        free = shutil.disk_usage(self.folder).free
+        text = f"The features of {len(missing)} images take {needed / 1e9:.2f} GB in {self.folder}"
+        if needed > 0.95 * free:
+            raise UserError(
+                f"{text}, where {free / 1e9:.2f} GB are free. Name another folder with data.feature_cache=, "
+                "free some space, or train without the cache: data.feature_cache=off."
+            )
+        log.info("%s (%.0f GB are free).", text, free / 1e9)

@@ -1,0 +1,211 @@
+"""The LightningModule: wiring of network, loss, optimiser and scores. No formula lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import move_data_to_device
+from torch import Tensor
+
+from secseg.crf import CRF
+from secseg.data.samples import gather
+from secseg.drawing.overlays import GalleryItem
+from secseg.evaluation.confusion import SegmentationScore
+from secseg.inference.full_size import predict_masks
+from secseg.losses import SECLoss
+from secseg.models import SegmentationNet
+from secseg.training.monitor import LossWatch, StepClock
+from secseg.training.optimizers import build_optimizer, describe_groups
+
+
+class SECModule(pl.LightningModule):
+    """Trains ``network`` with ``loss`` and scores it at the photographs' own size.
+
+    Args:
+        network: images to scores on the mask's grid.
+        loss: scores and targets to the terms and their sum.
+        optim: the ``optim`` node, plain (see ``build_optimizer``).
+        palette: (256, 3) uint8, colours for the pictures.
+        scored: names of the classes that the mean IoU runs over; None for all.
+        test_crf: CRF at full resolution, or None.
+        crf_when: at which validations the test-time CRF runs: ``final`` (at the last step), ``always``, ``never``.
+        pictures: number of validation images in ``gallery``.
+        gallery_samples: training samples to show beside them, in the form of ``EvaluationImages``.
+        record: plain description of the run (its config), kept in checkpoints.
+
+    Attributes:
+        val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation; None where no image had a
+            mask, the second also where no CRF was run.
+        val_confusion: the counts (C, C) by (truth, prediction) behind these, under ``without_crf``, ``with_crf``.
+        gallery: ``GalleryItem`` for the pictures of the last validation.
+        scored_at: global step of the last validation, -1 before there is one.
+        crf_clock, step_clock: time spent so far in the training CRF and in steps.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNet,
+        loss: SECLoss,
+        optim: Mapping[str, Any],
+        palette: np.ndarray,
+        scored: Sequence[str] | None = None,
+        test_crf: CRF | None = None,
+        crf_when: str = "final",
+        pictures: int = 8,
+        gallery_samples: Sequence[dict[str, Any]] = (),
+        record: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+        self.optim, self.palette, self.scored = optim, palette, scored
+        self.class_names = network.class_names
+        self.test_crf, self.crf_when = test_crf, crf_when
+        self.pictures, self.gallery_samples = pictures, gallery_samples
+        self.record = dict(record or {})
+        self.val_scores: dict[str, Any] | None = None
+        self.val_scores_crf: dict[str, Any] | None = None
+        self.val_confusion: dict[str, np.ndarray] = {}
+        self.gallery: list[GalleryItem] = []
+        self.scored_at = -1
+        self.losses: dict[str, Tensor | float] = {}  # of the last step, also of one before a run went on
+        self.crf_clock, self.step_clock = StepClock(), StepClock()
+        self.loss_watch = LossWatch(
+            "The loss",
+            "The last good checkpoint stays in the run folder. A lower optim.optimizer.lr, "
+            "trainer.gradient_clip_val=10 or trainer.precision=32-true may help.",
+        )
+        if loss.crf is not None:
+            loss.crf = _Timed(loss.crf, self.crf_clock)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return scores (B, C, h, w) of a batch, from its cached features where it has them."""
+        if "features" in batch:
+            return self.network.classify(batch["features"])
+        return self.network(batch["image"])
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        self.step_clock.start(self.device)
+        logits = self(batch)
+        terms = self.loss(
+            logits,
+            cues=batch.get("cues"),
+            labels=batch.get("labels"),
+            images=batch.get("crf_image"),
+            mask=batch.get("mask"),
+        )
+        means = self._over_processes({term: value.detach() for term, value in terms.items()})
+        self.loss_watch.watch(terms, batch["name"], self.global_step, everywhere=means["loss"])
+        self.losses = dict(means)
+        self.log_dict({f"train/{term}": mean for term, mean in means.items()}, batch_size=len(logits))
+        return terms["loss"]
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.step_clock.stop(self.device)
+        trainer: Any = self.trainer
+        if self.global_step % max(trainer.log_every_n_steps, 1) == 0:  # to read clocks is to wait for an accelerator
+            share = self.crf_clock.seconds / self.step_clock.seconds
+            if self.loss.crf is not None:
+                self.log("train/crf_share", share)
+
+    def on_validation_epoch_start(self) -> None:
+        self.loss_watch.refuse()
+        self._score = SegmentationScore(self.class_names, scored=self.scored)
+        self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
+        self.gallery = []
+        for sample in self.gallery_samples if self.trainer.is_global_zero else ():
+            seen: dict[str, Any] = {key: sample[key] for key in ("image", "features") if key in sample}
+            logits = self(move_data_to_device(gather([seen]), self.device))
+            self._show(sample, *predict_masks(logits, [sample["photo"]], self._crf_now())[0])
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        predictions = predict_masks(self(batch), batch["photo"], self._crf_now())
+        for number, (plain, refined) in enumerate(predictions):
+            mask = batch["mask"][number]
+            if mask is not None:
+                self._score.update(plain, mask)
+                if refined is not None:
+                    self._score_crf.update(refined, mask)
+            if len(self.gallery) < self.pictures + len(self.gallery_samples):
+                self._show({key: batch[key][number] for key in ("name", "photo", "cues", "mask")}, plain, refined)
+        return {"predictions": predictions}
+
+    def on_validation_epoch_end(self) -> None:
+        self.scored_at = self.global_step
+        self.val_scores, self.val_scores_crf = self._computed(self._score), self._computed(self._score_crf)
+        counts = {"without_crf": self._score.confusion, "with_crf": self._score_crf.confusion}
+        self.val_confusion = {variant: confusion for variant, confusion in counts.items() if confusion.any()}
+        if self.val_scores is None:
+            return
+        # The counts are added up above, so every process logs the same; sync_dist tells Lightning so.
+        values = {"val/miou": self.val_scores["miou"]}
+        values |= {f"val/iou/{name}": iou for name, iou in self.val_scores["iou"].items()}
+        if self.val_scores_crf is not None:
+            values["val/miou_crf"] = self.val_scores_crf["miou"]
+        self.log_dict(values, sync_dist=True)
+
+    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the mean of each term over all processes, whose batches are of one size: that of the global batch.
+
+        One sum for all terms, queued on an accelerator; Lightning's ``sync_dist`` waits at a barrier for each.
+        """
+        if not torch.distributed.is_initialized():
+            return terms
+        means = torch.stack(list(terms.values())) / torch.distributed.get_world_size()
+        torch.distributed.all_reduce(means)
+        return dict(zip(terms, means.unbind(), strict=True))
+
+    def _crf_now(self) -> CRF | None:
+        final = self.global_step >= self.trainer.max_steps and not self.trainer.sanity_checking
+        return self.test_crf if self.crf_when == "always" or (self.crf_when == "final" and final) else None
+
+    def _show(self, sample: Mapping[str, Any], plain: np.ndarray, refined: np.ndarray | None) -> None:
+        self.gallery.append(
+            GalleryItem(
+                name=sample["name"],
+                photo=sample["photo"],
+                cues=sample["cues"],
+                prediction=plain,
+                prediction_crf=refined,
+                mask=sample["mask"],
+            )
+        )
+
+    def _computed(self, score: SegmentationScore) -> dict[str, Any] | None:
+        """Return the figures of the counts of all processes; None where nothing was counted."""
+        counts = torch.from_numpy(score.confusion).to(self.device)
+        score.confusion = np.asarray(self.trainer.strategy.reduce(counts, reduce_op="sum").cpu())
+        return score.compute() if score.confusion.any() else None
+
+    def configure_optimizers(self) -> Any:
+        optimizer, schedule = build_optimizer(
+            self.network, self.network.head.classifier, self.optim, self.trainer.max_steps
+        )
+        self.print(describe_groups(optimizer.param_groups))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_watch.refuse()
+        checkpoint["secseg"] = self.record
+        checkpoint["losses"] = {term: float(value) for term, value in self.losses.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.get("losses")
+        terms = kept.items() if isinstance(kept, dict) else ()
+        self.losses = {term: value for term, value in terms if isinstance(term, str) and isinstance(value, float)}
+
+
+class _Timed:
+    """Adds the time that the training CRF takes to a clock."""
+
+    def __init__(self, crf: CRF, clock: StepClock) -> None:
+        self.crf, self.clock = crf, clock
+
+    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
+        self.clock.start(logits.device)
+        probs = self.crf(logits, images)
+        self.clock.stop(logits.device)
+        return probs

@@ -1,0 +1,128 @@
+"""Parameter groups with their multipliers, and the schedule of the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from secseg.utils.config import build
+from secseg.utils.errors import UserError, nearest
+
+SCHEDULES = ("step", "poly", "constant")
+
+
+def parameter_groups(
+    network: nn.Module,
+    classifier: nn.Module,
+    lr: float,
+    weight_decay: float,
+    bias_lr: float = 2.0,
+    bias_decay: float = 0.0,
+    classifier_lr: float = 10.0,
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters into groups by kind, each with its learning rate and weight decay.
+
+    Biases have ``bias_lr`` times the rate and ``bias_decay`` times the decay; the classifier has ``classifier_lr``
+    times the rate of the others, its bias both. Scales of normalisation layers are not decayed. The classifier is
+    found by being one, whatever its number of channels.
+
+    Source of the defaults: the official prototxt's multipliers, (1, 1), (2, 0), (10, 1), (20, 0).
+    """
+    last = {id(parameter) for parameter in classifier.parameters()}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        bias = name.endswith("bias")
+        kind = "biases" if bias else "weights" if parameter.ndim > 1 else "norm scales"
+        rate, decay = (bias_lr, bias_decay) if bias else (1.0, 1.0 if parameter.ndim > 1 else 0.0)
+        if id(parameter) in last:
+            kind, rate = f"classifier {kind}", rate * classifier_lr
+        group = groups.setdefault(
+            kind,
+            {
+                "name": kind,
+                "lr": lr * rate,
+                "weight_decay": weight_decay * decay,
+                "multipliers": [rate, decay],
+                "params": [],
+            },
+        )
+        group["params"].append(parameter)
+    if not groups:
+        raise UserError("The network has no trainable parameter: nothing would be trained.")
+    return list(groups.values())
+
+
+def describe_groups(groups: list[dict[str, Any]]) -> str:
+    """Return a table of the groups: parameters, learning rate, weight decay and their multipliers."""
+    lines = [f"{'parameter group':<20}{'parameters':>12}{'rate':>10}{'decay':>10}  multipliers"]
+    for group in groups:
+        count = sum(parameter.numel() for parameter in group["params"])
+        rate, decay = group["multipliers"]
+        lines.append(
+            f"{group['name']:<20}{count:>12,}{group['lr']:>10.2g}{group['weight_decay']:>10.2g}  ({rate:g}, {decay:g})"
+        )
+    return "\n".join(lines)
+
+
+def build_optimizer(
+    network: nn.Module, classifier: nn.Module, optim: Mapping[str, Any], steps: int
+) -> tuple[Optimizer, LambdaLR]:
+    """Return the optimizer and its schedule, which is to be stepped once a training step.
+
+    Args:
+        network: its trainable parameters are optimised.
+        classifier: its last layer.
+        optim: ``optimizer`` (a ``torch.optim`` node with ``lr``), ``bias_lr``, ``bias_decay``, ``classifier_lr`` and
+            ``schedule`` (``kind``, ``every``, ``gamma``, ``power``, ``warmup``).
+        steps: of the whole run.
+    """
+    node = dict(optim["optimizer"])
+    if node.get("fused") is None:
+        node.pop("fused", None)  # not every optimizer has it
+    groups = parameter_groups(
+        network,
+        classifier,
+        node["lr"],
+        node.pop("weight_decay", 0.0),
+        optim["bias_lr"],
+        optim["bias_decay"],
+        optim["classifier_lr"],
+    )
+    optimizer = build(node, Optimizer, params=groups)
+    schedule = optim["schedule"]
+    return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, steps, **schedule))
+
+
+def rate_factor(
+    step: int,
+    steps: int,
+    kind: str,
+    every: int = 2000,
+    gamma: float = 0.1,
+    power: float = 0.9,
+    warmup: int = 0,
+) -> float:
+    """Return what the learning rate is multiplied with at ``step`` (from 0) of ``steps``.
+
+    ``step``: ``gamma^floor(step / every)``, so the first decay is at iteration ``every``, never at 0.
+    ``poly``: ``(1 - step / steps)^power``. ``constant``: 1. The first ``warmup`` steps rise linearly.
+
+    Raises:
+        UserError: for another kind.
+    """
+    if kind not in SCHEDULES:
+        raise UserError(
+            f"optim.schedule.kind={kind}: the schedules are {', '.join(SCHEDULES)}.{nearest(kind, SCHEDULES)}"
+        )
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    if kind == "step":
+        return rise * gamma ** (step // every)
+    if kind == "poly":
+        return rise * max(0.0, 1 - step / steps) ** power
+    return rise

@@ -1,0 +1,229 @@
+"""A training run from its config: everything is opened and checked first, then trained, scored and recorded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.accelerators import Accelerator, CPUAccelerator
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from secseg.crf import build_stage_crf
+from secseg.data.datamodule import ImageDataModule
+from secseg.losses import SECLoss
+from secseg.losses.pooling import resolve_decay
+from secseg.models import SegmentationNet, build_network
+from secseg.models.files.load import read_checkpoint
+from secseg.models.weights import check_state_dict
+from secseg.runs.loggers import build_loggers
+from secseg.runs.run_folder import RunFolder, first_process, open_run_folder
+from secseg.runs.run_writer import save_config, versions, write_results, write_versions
+from secseg.runs.wandb_logger import finish_wandb
+from secseg.training.callbacks import build_callbacks
+from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
+from secseg.training.feature_cache import attach_features
+from secseg.training.module import SECModule
+from secseg.utils.config import build, to_plain
+from secseg.utils.errors import UserError
+from secseg.utils.files import working_in
+from secseg.utils.precision import resolve_precision
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Run the training that ``cfg`` (``conf/train.yaml``, composed) describes.
+
+    Returns:
+        ``run`` (the folder), ``results`` (as in ``results.json``), and the objects ``module``, ``datamodule``,
+        ``trainer``.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    started = time.perf_counter()
+    config = without_unused_terms(to_plain(cfg))
+    config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
+    weights = config["loss"]
+    datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
+    run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
+    with working_in(run.path) if first_process() else nullcontext():
+        return _train_in(run, config, datamodule, started)
+
+
+def _train_in(run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataModule, started: float) -> dict[str, Any]:
+    module = build_module(config, datamodule)
+    checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, module)
+    if first_process():
+        save_config(run.path, config)
+        write_versions(run.path)
+    try:
+        callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"], run.path)]
+        loggers = build_loggers(config["logger"], run.path, config, run.path.name)
+        trainer = build_trainer(config["trainer"], run.path, callbacks, loggers)
+        warn_of_order(config["trainer"]["deterministic"], trainer.accelerator)
+        trainer.fit(module, datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
+        if module.scored_at != trainer.max_steps:
+            trainer.validate(module, datamodule, verbose=False)
+        results = summarise(config, datamodule, module, trainer)
+        if trainer.is_global_zero:
+            results["time"]["seconds"] = time.perf_counter() - started
+            write_results(run.path, results)
+    finally:
+        finish_wandb()
+    return {"run": run.path, "results": results, "module": module, "datamodule": datamodule, "trainer": trainer}
+
+
+def build_trainer(
+    options: Mapping[str, Any], folder: Path, callbacks: list[pl.Callback], loggers: list[Logger]
+) -> pl.Trainer:
+    """Build Lightning's Trainer for a run that counts steps, not epochs.
+
+    Raises:
+        UserError: for an option that Lightning refuses, such as an accelerator that is not there.
+    """
+    # What it says at this level is no news in a run of ours, and advertisement.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # A frozen trunk is in evaluation mode on purpose.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    # Validations in the middle of the one long epoch are where runs are resumed; our stream goes on at the right image.
+    warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
+    # Few steps, few lines: no news.
+    warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller than the logging")
+    # Lightning 2.6 with torch 2.14: its matter.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+    try:
+        return pl.Trainer(
+            **options,
+            default_root_dir=folder,
+            callbacks=callbacks,
+            logger=loggers,
+            plugins=[CheckpointFiles()],
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"Lightning refuses these trainer settings: {error} Check trainer.* on the command line."
+        ) from error
+
+
+def warn_of_order(deterministic: bool | str, accelerator: Accelerator) -> None:
+    """Say what ``trainer.deterministic`` can promise where sums have no fixed order, as on a GPU."""
+    if deterministic and not isinstance(accelerator, CPUAccelerator):
+        log.warning(
+            "trainer.deterministic=%s: the CRF's sums and the backward passes of pooling and enlargement take torch's "
+            "slower ways of fixed order; an operation that has none %s. Only runs on the same device, driver and "
+            "torch can be equal (docs/reliability.md).",
+            deterministic,
+            "is warned of" if deterministic == "warn" else "ends the run",
+        )
+
+
+def without_unused_terms(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the constrain term where training has no CRF (``crf=off``, ``crf=test_only``), and say so."""
+    if config["loss"]["constrain"] and config["crf"]["train"]["backend"] == "none":
+        log.warning("crf.train.backend is none: the constrain term, which needs a CRF, is left out.")
+        config["loss"] = {**config["loss"], "constrain": 0.0}
+    return config
+
+
+def build_module(config: Mapping[str, Any], datamodule: ImageDataModule) -> SECModule:
+    """Build network, loss and module of ``config`` and connect the data to the network."""
+    backbone = config["backbone"]
+    network = build_network(backbone, datamodule.class_names)
+    height, width = network.mask_size(backbone["input_size"])
+    crf = build_stage_crf(config["crf"]["train"]) if config["loss"]["constrain"] else None
+    loss = SECLoss(config["loss"], resolve_decay(**config["decay"], n=height * width), crf)
+    attach_features(datamodule, network, backbone["input_size"])
+    if config["compile"]:
+        compile_in_place(network)
+    shown = config["evaluation"]["pictures"]
+    return SECModule(
+        network,
+        loss,
+        config["optim"],
+        datamodule.palette,
+        scored=datamodule.scored,
+        test_crf=build_stage_crf(config["crf"]["test"]),
+        crf_when=config["evaluation"]["crf"],
+        pictures=shown - shown // 2,
+        gallery_samples=datamodule.gallery_samples(shown // 2),
+        record={"config": dict(config), "class_names": list(datamodule.class_names)},
+    )
+
+
+def compile_in_place(network: SegmentationNet) -> None:
+    """Have trunk and head compiled when they are first called; the names of their tensors stay as they are.
+
+    Raises:
+        UserError: where there is no C++ compiler, which torch's own calls.
+    """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")):
+        raise UserError("compile=true needs a C++ compiler (g++ or clang++), and there is none: give compile=false.")
+    network.trunk.compile()
+    network.head.compile()
+
+
+def check_checkpoint(path: Path, module: SECModule) -> None:
+    """Make sure that the weights in ``path`` are those of ``module``'s network.
+
+    Raises:
+        UserError: where it is no checkpoint of ours, or of another network, naming the tensors.
+    """
+    checkpoint = read_checkpoint(path)
+    check_state_dict(checkpoint["state_dict"], module.state_dict(), f"checkpoint {path}")
+
+
+def summarise(
+    config: Mapping[str, Any], datamodule: ImageDataModule, module: SECModule, trainer: pl.Trainer
+) -> dict[str, Any]:
+    """Return the run's figures together with the protocol that they were measured with."""
+    test = config["crf"]["test"]
+    step_seconds = module.step_clock.seconds
+    return {
+        "figures": {"without_crf": module.val_scores, "with_crf": module.val_scores_crf},
+        "losses": {term: float(value) for term, value in module.losses.items() if term in (*SECLoss.TERMS, "loss")},
+        "protocol": {
+            **datamodule.protocol(),
+            "checkpoint": "the last step's weights",
+            "steps": trainer.global_step,
+            "seed": config["seed"],
+            "backbone": config["backbone"]["name"],
+            "input_size": config["backbone"]["input_size"],
+            "precision": config["trainer"]["precision"],
+            "scales": [1.0],
+            "mirror": False,
+            "crf": None if module.val_scores_crf is None else dict(test),
+            "training_crf": dict(config["crf"]["train"]) if config["loss"]["constrain"] else None,
+            "loss": dict(config["loss"]),
+            "decay": module.loss.decay._asdict(),
+        },
+        "time": {
+            "step_seconds": step_seconds / max(module.step_clock.count, 1),
+            "crf_share": module.crf_clock.seconds / step_seconds if step_seconds else 0.0,
+            "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,  # of memory, on Linux
+            "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        },
+        "versions": versions(),
+    }

@@ -1,0 +1,233 @@
+"""With the commands, the only place that knows Hydra: where conf/ is, plain values, objects, cross-checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from secseg.utils.errors import UserError, nearest
+
+# A stored config names code that is run: only these packages may be named.
+PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
+
+# Settings of a training run that leave its results as they are, and those within data.
+CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path", "name", "seeds", "own_cues", "logger", "callbacks")
+DATA_CIRCUMSTANCES = ("workers", "feature_cache")
+
+GROUPS = ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
+BACKENDS = ("exact", "lattice", "pydensecrf", "none")
+CHOICES = {
+    "resume": ("never", "auto"),
+    "evaluation.crf": ("final", "always", "never"),
+    "crf.train.backend": BACKENDS,
+    "crf.train.gradient": ("stop", "diagonal", "exact"),
+    "crf.test.backend": BACKENDS,
+    "optim.schedule.kind": ("step", "poly", "constant"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
+WHOLE_NUMBERS = {  # the least legal value of each
+    "seed": 0,
+    "data.batch_size": 1,
+    "data.workers": 0,
+    "backbone.input_size": 1,
+    "optim.schedule.every": 1,
+    "optim.schedule.warmup": 0,
+    "trainer.max_steps": 1,
+    "trainer.val_check_interval": 1,
+    "trainer.num_nodes": 1,
+    "evaluation.pictures": 0,
+}
+
+
+Kind = TypeVar("Kind")
+
+
+def config_dir() -> Path:
+    """Return the folder of the config files: ``conf/`` of the checkout, else the one inside the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parents[1] / "conf"
+    return checkout if (checkout / "train.yaml").is_file() else package / "conf"
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolve ``cfg`` into plain dicts, lists and values.
+
+    Raises:
+        UserError: where a mandatory value (``???``) is missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError("\n".join(f"{key} has no value: give {key}=<value>." for key in missing))
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one dict with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def sweeping() -> bool:
+    """Whether this process runs a job of a sweep (-m)."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def what_is_computed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings, plain, without those that leave its results as they are: where it lies, how it is
+    started, what it shows."""
+    told = {key: value for key, value in config.items() if key not in CIRCUMSTANCES}
+    if "data" in told:
+        told["data"] = {key: value for key, value in told["data"].items() if key not in DATA_CIRCUMSTANCES}
+    return told
+
+
+def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> type[Kind]:
+    """Return the class that is called ``target``, with its module's name before it; nothing is made or called.
+
+    A stored config can name anything. A module's attributes lead out of its package (``torch.os.system``), so what is
+    found has to be a class of the wanted kind.
+
+    Raises:
+        UserError: for one outside ``packages``, one that does not exist, or another kind of thing.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_object
+
+    if target.split(".")[0] not in packages:
+        raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(packages)}.")
+    try:
+        made = get_object(target)
+    except (ImportError, AttributeError, ValueError, InstantiationException) as error:
+        raise UserError(f"_target_={target} cannot be found: {error}") from error
+    if not (isinstance(made, type) and issubclass(made, kind)):
+        raise UserError(f"_target_={target} is no {kind.__name__}, which is needed here; nothing of it was run.")
+    return made
+
+
+def build(node: Mapping[str, Any], kind: type[Kind], **extra: Any) -> Kind:
+    """Make the object that ``node`` describes with ``_target_``, the other keys and ``extra`` as its arguments.
+
+    Args:
+        node: from ``conf/``, or from the config that a run or a network stored.
+        kind: the class that it has to be of.
+        extra: further arguments.
+
+    Raises:
+        UserError: for a target that is not of that kind or outside the allowed packages, one that does not exist,
+            arguments that it refuses, or whatever UserError the object raises itself, unchanged.
+    """
+    options = {str(key): value for key, value in node.items()}
+    target = str(options.pop("_target_", ""))
+    make = find(target, kind)
+    try:
+        return make(**options, **extra)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise UserError(f"{target} cannot be made with {given or 'no options'}: {error}") from error
+
+
+def validate(cfg: DictConfig) -> None:
+    """Check ``cfg`` of ``conf/train.yaml`` before anything heavy is imported.
+
+    Raises:
+        UserError: with every problem that is found, each naming its key and the legal values.
+    """
+    config = to_plain(cfg)
+    absent = [group for group in GROUPS if not isinstance(config.get(group), dict)]
+    if absent:
+        raise UserError("\n".join(f"{group} has no option chosen: give {group}=<option>." for group in absent))
+    problems = [*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)]
+    if problems:
+        raise UserError("\n".join(problems))
+    _refuse_sweep_over_devices(config["trainer"])
+
+
+def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
+    fraction = decay["fraction"] or {}
+    for name in ("pos", "neg", "bg"):
+        value = decay[name]
+        if value is None and name not in fraction:
+            yield f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction."
+        elif value is not None and not (_is_number(value) and 0 <= value <= 1):
+            yield f"decay.{name}={value}: give a number in [0, 1] (0 is max pooling, 1 average pooling)."
+    for name, value in fraction.items():
+        if not (_is_number(value) and 0 < value < 1):
+            yield f"decay.fraction.{name}={value}: give a number between 0 and 1."
+
+
+def _loss(weights: Mapping[str, Any]) -> Iterator[str]:
+    wrong = [term for term, weight in weights.items() if not (_is_number(weight) and weight >= 0)]
+    for term in wrong:
+        yield f"loss.{term}={weights[term]}: a weight is a number of at least 0."
+    if not wrong and not any(weights.values()):
+        yield "Every weight of loss is 0, so nothing would be trained: give one term a weight, or use loss=sec."
+
+
+def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, least in WHOLE_NUMBERS.items():
+        value = _select(config, key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            yield f"{key}={value}: give a whole number of at least {least}."
+    for key in ("optim.optimizer.lr", "optim.bias_lr", "optim.bias_decay", "optim.classifier_lr"):
+        value = _select(config, key)
+        if not (_is_number(value) and value >= 0):
+            yield f"{key}={value}: give a number of at least 0."
+
+
+def _choices(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, legal in CHOICES.items():
+        value = _select(config, key)
+        if value not in legal:
+            yield f"{key}={value}: give one of {', '.join(legal)}.{nearest(str(value), legal)}"
+
+
+def _fused(config: Mapping[str, Any]) -> Iterator[str]:
+    """Lightning refuses to clip the gradients that a fused optimizer would scale itself."""
+    trainer = config["trainer"]
+    if _select(config, "optim.optimizer.fused") and trainer["gradient_clip_val"] and trainer["precision"] != "32-true":
+        yield (
+            f"optim.optimizer.fused=true cannot clip gradients at trainer.precision={trainer['precision']}: "
+            "give optim.optimizer.fused=null, trainer.gradient_clip_val=null or trainer.precision=32-true."
+        )
+
+
+def _refuse_sweep_over_devices(trainer: Mapping[str, Any]) -> None:
+    """Lightning's child processes run the whole command line again, so each would start the whole sweep."""
+    if not sweeping():
+        return
+    devices = trainer["devices"]
+    one = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)
+    if not one or trainer["num_nodes"] != 1 or "ddp" in str(trainer["strategy"]):
+        raise UserError(
+            f"A sweep (-m) cannot spread its jobs over devices: trainer.devices={devices}, "
+            f"trainer.num_nodes={trainer['num_nodes']}, trainer.strategy={trainer['strategy']}. Use trainer.devices=1 "
+            "and let the jobs run side by side (hydra/launcher=joblib), or start one run without -m."
+        )
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,170 @@
+"""Files appear whole or not at all; locks of folders; CSV; the user's cache folder; hashes."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from secseg.utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+#: Files of a run folder: what came of the run, its settings, why a job of a sweep failed, the command that it is.
+RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
+#: Held by the command that writes into a folder; what commands write there.
+WORKING = ".working"
+WRITTEN = frozenset({".ckpt", ".csv", ".html", ".json", ".md", ".npz", ".png", ".safetensors", ".txt", ".yaml", ".zip"})
+#: How the name of a sweep's job ends: the fingerprint of its settings.
+JOB = re.compile(r"-[0-9a-f]{8}$")
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``, else removed.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Choose a folder that can be written.") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all. Bytes of file names that are no UTF-8 become ``\\udc..``.
+
+    Raises:
+        UserError: as ``atomic_write``.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[bool]:
+    """Make ``folder`` and hold its lock, a file ``name`` in it; the system releases it however the process ends.
+
+    Yields:
+        Whether it is held. Some file systems of clusters know no locks: that is warned of.
+
+    Raises:
+        UserError: if another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / name, "a+")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"Cannot write into {folder}: {error.strerror}. Choose another folder.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"Another process ({file.read().strip() or 'unknown'}) writes into {folder}. Wait until it is "
+                "through, or choose another folder."
+            ) from error
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): see that no other process writes there.", folder, error.strerror)
+            yield False
+            return
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield True
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Hold a folder that a command writes into, and remove what a killed one left half written in it and below it.
+
+    Raises:
+        UserError: as ``locked``.
+    """
+    with locked(folder, WORKING) as held:
+        if held:
+            for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+                remove_leftovers(place, WRITTEN)
+        yield
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()  # asked once: it is the whole process's, and two threads that ask at once would leave it at 0
+
+
+def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
+    """Remove what killed ``atomic_write``s of files with these suffixes left in ``folder``.
+
+    Only while no other process writes there: its unfinished files look the same.
+    """
+    for path in folder.glob(".*"):
+        if path.suffix in suffixes and re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.stem):
+            path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError, ValueError: where it cannot be read, or is no JSON; what is nested without end, or holds halves of
+            characters that no text file can hold (``\\ud800``), among them.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def user_cache() -> Path:
+    """Return the folder for things that can be made again: ``$SECSEG_CACHE``, else ``secseg`` in the XDG cache."""
+    if "SECSEG_CACHE" in os.environ:
+        return Path(os.environ["SECSEG_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "secseg"
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

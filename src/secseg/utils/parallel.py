@@ -1,0 +1,87 @@
+"""Work on many images at once: on threads, since networks, CRF, and reading and writing of images run without the
+interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
+
+import torch
+
+from secseg.utils.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Generator[tuple[Item, Result | Exception], None, None]:
+    """Yield each item with the result of ``work``, or with the exception that it raised, in the order of ``items``.
+
+    Args:
+        work: runs in one of the threads, with its share of the processor's cores for torch.
+        items: read as they are needed: at most twice as many as workers are under way or wait to be taken.
+        workers: threads; None for one a core.
+    """
+    cores = torch.get_num_threads()
+    workers = workers or os.cpu_count() or 1
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, cores // workers),))
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) >= 2 * workers:
+                first, future = waiting.popleft()
+                result = _taken(future)
+                yield first, result
+        while waiting:
+            first, future = waiting.popleft()
+            result = _taken(future)
+            yield first, result
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)
+
+
+def results_of(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Generator[tuple[Item, Result], None, None]:
+    """Yield each item with the result of ``work``, as ``side_by_side`` does; what it raises is raised."""
+    with closing(side_by_side(work, items, workers)) as results:
+        for item, result in results:
+            if isinstance(result, Exception):
+                raise result
+            yield item, result
+
+
+def results_and_problems(
+    work: Callable[[Item], Result], items: Iterable[Item]
+) -> tuple[list[Result | None], list[UserError]]:
+    """Return the result of ``work`` for each item, None where it raised a UserError, and these errors; others are
+    raised."""
+    results: list[Result | None] = []
+    problems = []
+    with closing(side_by_side(work, items)) as found:
+        for _, result in found:
+            if isinstance(result, UserError):
+                problems.append(result)
+                results.append(None)
+            elif isinstance(result, Exception):
+                raise result
+            else:
+                results.append(result)
+    return results, problems
+
+
+def _taken(future: Future[Result]) -> Result | Exception:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not isinstance(error, Exception):
+        raise error
+    return error

@@ -1,0 +1,254 @@
+"""The command line as a user meets it: help, messages, exit codes, the last line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from torch._utils import ExceptionWrapper
+from torch.utils.data import Dataset
+
+from secseg.cli.command import run_command
+from secseg.cli.messages import explain
+from secseg.data.samples import loader
+from secseg.utils.config import validate
+from secseg.utils.errors import UserError
+from tests.conftest import REPOSITORY
+
+TRAIN = REPOSITORY / "src" / "train.py"
+# Stands for the training: what it does is the value of data.root.
+FAKE = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {source!r})
+from secseg.cli.command import run_command
+from secseg.utils.config import validate
+from secseg.utils.errors import UserError
+
+def task(cfg):
+    validate(cfg)
+    if cfg.data.root == "user":
+        raise UserError("There is no data. Make some.")
+    if cfg.data.root == "wrapped":
+        try:
+            raise UserError("There is no data. Make some.")
+        except UserError as error:
+            raise RuntimeError("Error in call to target") from error
+    if cfg.data.root == "bug":
+        raise RuntimeError("an assumption broke")
+    if cfg.data.root == "full":
+        raise OSError(28, "No space left on device", "runs/last.ckpt")
+    if cfg.data.root == "interrupt":
+        raise KeyboardInterrupt
+    if cfg.data.root == "lightning":
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+    print("children see", os.environ.get("HYDRA_FULL_ERROR"))
+    return Path(cfg.run_dir)
+
+run_command("train", task, "python src/train.py")
+"""
+
+
+def run(script: Path, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    return subprocess.run(
+        [sys.executable, str(script), *words],
+        cwd=folder,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE.format(source=str(REPOSITORY / "src")))
+    return script
+
+
+def test_help_imports_neither_hydra_nor_torch(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'src')!r}); sys.argv = ['train.py', '--help'];"
+        "from secseg.cli.train import main; main();"
+        "heavy = {'torch', 'pytorch_lightning', 'hydra', 'numpy', 'timm', 'wandb'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Train a segmentation network")
+
+
+def test_help_shows_every_group_with_its_options_and_is_no_dump(tmp_path: Path) -> None:
+    text = run(TRAIN, tmp_path, "--help").stdout
+    lines = text.splitlines()
+    assert len(lines) < 100
+    for group in ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "logger", "experiment", "debug"):
+        assert any(line.startswith(f"  {group} ") for line in lines), group
+        for option in (REPOSITORY / "conf" / group).glob("*.yaml"):
+            assert any(line[4:].split(" ")[0] == option.stem for line in lines), option
+    assert "   *shapes " in text
+    assert "decay.pos=0.996 trainer.devices=1" in text
+    assert not any(line.startswith("  local ") for line in lines), "a file of the machine, not an option"
+
+
+def test_each_command_has_help(tmp_path: Path) -> None:
+    for script in sorted((REPOSITORY / "src").glob("*.py")):
+        result = run(script, tmp_path, "--help")
+        assert result.returncode == 0, result.stderr
+        assert f"python src/{script.name}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("decay.poss=1", "Did you mean 'decay.pos'?"),
+        ("trainr.devices=1", "Did you mean 'trainer.devices'?"),
+        ("lr=1", "Did you mean 'optim.optimizer.lr'?"),
+        ("decayy=paper", "Did you mean 'decay'?"),
+        ("optim=sgd optim.optimizer.momentm=1", "Did you mean 'optim.optimizer.momentum'?"),
+        ("decay.xyzzy=1", "decay has bg, fraction, neg, pos."),
+        ("decay=papr", "Did you mean 'paper'? There are average, fraction, large_objects, max, paper, small_objects."),
+        ("backbone=resnet5", "Did you mean 'resnet50'?"),
+        ("logger=[csv,wand]", "Did you mean 'wandb'?"),
+        ("-m decay=paper,papr", "Did you mean 'paper'?"),
+        ("hydra/launcher=jobli", "Did you mean 'joblib'?"),
+        ("decay=null", "choose an option"),
+        ("data={a:1}", "data cannot be set to that"),
+        ("smoke", "Write key=value"),
+        ("data.root=a=b", "is quoted twice"),
+        ("data=shapes,voc12aug", "--multirun"),
+        ("--decay.pos=1", "Settings have no dashes: decay.pos=1"),
+        ("--foo", "Unrecognized arguments: --foo."),
+        ("trainer.devices=${foo}", "Interpolation key 'foo' not found"),
+        ("decay.pos=1.5 data.batch_size=0", "decay.pos=1.5: give a number in [0, 1]"),
+    ],
+)
+def test_a_wrong_word_ends_in_one_message_and_code_1(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["train.py", *words.split()])
+
+    def task(cfg: DictConfig) -> Path:
+        validate(cfg)
+        pytest.fail("the words passed")
+
+    with pytest.raises(SystemExit) as stop:
+        run_command("train", task, "")
+    said_on = capsys.readouterr()
+    assert stop.value.code == 1
+    assert said in said_on.err
+    assert "Traceback" not in said_on.err
+    assert len(said_on.err.splitlines()) <= 4
+    assert "run:" not in said_on.out
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+@pytest.mark.parametrize("root", ["user", "wrapped"])
+def test_an_error_of_the_user_ends_in_its_message_alone(fake: Path, tmp_path: Path, root: str) -> None:
+    result = run(fake, tmp_path, f"data.root={root}")
+    assert (result.returncode, result.stderr) == (1, "There is no data. Make some.\n")
+    assert not list((tmp_path / "runs" / "sec").iterdir()), "nothing came of the run, so its folder is gone"
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(fake: Path, tmp_path: Path) -> None:
+    for words, environment in ((["debug=smoke"], {}), ([], {"HYDRA_FULL_ERROR": "1"})):
+        result = run(fake, tmp_path, "data.root=user", *words, **environment)
+        assert result.returncode == 1
+        assert "Traceback" in result.stderr
+        assert "There is no data. Make some." in result.stderr
+    assert "Traceback" not in run(fake, tmp_path, "debug=smok").stderr
+
+
+def test_a_fault_of_ours_keeps_its_traceback(fake: Path, tmp_path: Path) -> None:
+    result = run(fake, tmp_path, "data.root=bug")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert result.stderr.rstrip().endswith("RuntimeError: an assumption broke")
+
+
+def test_a_full_disk_is_told_as_such(fake: Path, tmp_path: Path) -> None:
+    result = run(fake, tmp_path, "data.root=full")
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "No space is left on the disk of runs/last.ckpt" in result.stderr
+
+
+@pytest.mark.parametrize("root", ["interrupt", "lightning"])
+def test_ctrl_c_ends_with_130_and_a_short_line(fake: Path, tmp_path: Path, root: str) -> None:
+    result = run(fake, tmp_path, f"data.root={root}")
+    assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_the_last_line_names_the_run_folder_in_the_callers_folder(fake: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    result = run(fake, elsewhere, "name=mine")
+    assert result.returncode == 0, result.stderr
+    key, _, folder = result.stdout.splitlines()[-1].partition(" ")
+    assert key == "run:"
+    assert Path(folder).is_dir()
+    assert Path(folder).parent == elsewhere / "runs" / "mine"
+    assert "children see None" in result.stdout
+
+
+def test_further_processes_of_a_run_do_not_repeat_the_last_line(fake: Path, tmp_path: Path) -> None:
+    assert "run:" not in run(fake, tmp_path, LOCAL_RANK="1").stdout
+
+
+def test_flags_may_stand_between_settings(fake: Path, tmp_path: Path) -> None:
+    result = run(fake, tmp_path, "loss=seed", "-m", "seed=1,2", "++data.limit=3")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("run: ") == 3, "each job's and the sweep's"
+
+
+def test_a_sweep_over_several_devices_is_refused_with_advice(fake: Path, tmp_path: Path) -> None:
+    for words in ("trainer.devices=2", "trainer=ddp", "trainer.devices=auto"):
+        result = run(fake, tmp_path, "-m", words)
+        assert result.returncode == 1
+        assert "A sweep (-m) cannot spread its jobs over devices" in result.stderr
+        assert "Use trainer.devices=1" in result.stderr
+
+
+def test_an_error_from_a_loader_process_is_told_without_that_process_traceback() -> None:
+    try:
+        raise UserError("x.jpg is damaged:\n  truncated")
+    except UserError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(UserError, match="Traceback") as raised:
+        wrapped.reraise()
+    assert explain(raised.value, "train", []) == "x.jpg is damaged:\n  truncated"
+
+
+class Deadly(Dataset[dict[str, Any]]):
+    """A data set whose reader is killed, as by a system that is out of memory."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+
+def test_a_loader_process_that_is_killed_is_told_with_what_to_do() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        next(iter(loader(Deadly(), workers=1)))
+    for name, goes_on in (("train", "with resume=auto training goes on"), ("make_cues", "the same command goes on")):
+        message = explain(raised.value, name, [])
+        assert message is not None
+        assert message.startswith(
+            "A loader process was killed, as when memory runs out: lower data.workers; " + goes_on
+        )

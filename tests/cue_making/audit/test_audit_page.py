@@ -1,0 +1,147 @@
+"""What an audit writes: files that are whole, pictures of the images that it names, a page that needs no network."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from secseg.cue_making.audit import count_cues, summarize
+from secseg.cue_making.audit.examples import choose
+from secseg.cue_making.audit.official import OFFICIAL_QUALITY
+from secseg.cue_making.audit.plots import classes_figure
+from secseg.cue_making.audit.write import audit, masks_of
+from secseg.data.classes import VOC_CLASSES
+from secseg.utils.errors import UserError
+from tests.cue_making.random_cues import NAMES, image_set, random_masks, random_store
+
+
+class Page(HTMLParser):
+    """Addresses, captions and headings of a page; fails where a tag is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.texts: dict[str, list[str]] = {"h2": [], "figcaption": [], "pre": []}
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for key, value in attrs if key in ("src", "href")]
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in self.texts:
+            self.texts[self.open[-1]].append(data)
+
+
+def test_an_audit_writes_figures_tables_pictures_and_the_comparison(tmp_path: Path) -> None:
+    store, other = random_store(0), random_store(1)
+    images = image_set(tmp_path, store, random_masks(tmp_path, store, 0))
+    figures = audit(store, images, tmp_path / "audit", against=other, scored=["cat", "dog"])
+    written = sorted(path.name for path in (tmp_path / "audit").iterdir())
+    assert written == [
+        *("audit.html", "audit.json", "audit.png", "classes.csv", "classes.png"),
+        *("comparison.csv", "comparison.json", "images.csv"),
+    ]
+    on_disk = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert {**on_disk, "against": json.loads((tmp_path / "audit" / "comparison.json").read_text())} == figures
+    assert figures["masks"]["images"] == len(masks_of(images)) == 6
+    rows = list(csv.DictReader((tmp_path / "audit" / "comparison.csv").read_text().splitlines()))
+    assert len(rows) == 7
+    tables = Page((tmp_path / "audit" / "audit.html").read_text()).texts["pre"]
+    assert [table.split()[0] for table in tables] == ["cues", "images"]
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_the_page_is_self_contained_and_shows_each_image_as_its_caption_says(tmp_path: Path, with_masks: bool) -> None:
+    store = random_store(0)
+    images = image_set(tmp_path, store, random_masks(tmp_path, store, 0) if with_masks else None)
+    audit(store, images, tmp_path)
+    page = Page((tmp_path / "audit.html").read_text())
+    assert all(source.startswith("data:image/") for source in page.sources)
+    bars, *sources = page.sources
+    assert bars.startswith("data:image/svg+xml;")
+    pictures = [Image.open(io.BytesIO(b64decode(source.split(",")[1]))) for source in sources]
+    assert {picture.size for picture in pictures} == {(31, 23)}
+    assert page.texts["h2"][1] == "Labelled classes without a cue"
+    assert page.texts["figcaption"][0] == "image 0: without a cue: cat, dog"
+    wanted = ("lowest precision", "highest precision") if with_masks else ("fewest cues", "most cues")
+    assert {f"{NAMES[3]}: {word}" for word in wanted} & set(page.texts["h2"])
+    tiles = 3 if with_masks else 2
+    without_mask = page.texts["figcaption"].count("image 6: without a cue") if with_masks else 0
+    assert not without_mask
+    assert len(pictures) <= tiles * len(page.texts["figcaption"])
+    assert len(pictures) > (tiles - 1) * len(page.texts["figcaption"])
+
+
+def test_a_photograph_that_cannot_be_read_costs_its_pictures_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = random_store(0)
+    images = image_set(tmp_path, store, None)
+    images.images[0].write_bytes(b"damaged")
+    audit(store, images, tmp_path)
+    page = Page((tmp_path / "audit.html").read_text())
+    assert not any(caption.startswith("image 0:") for caption in page.texts["figcaption"])
+    assert page.texts["figcaption"]
+    assert "image 0 is not among the pictures" in caplog.text
+    for path in images.images:
+        path.unlink()
+    audit(store, images, tmp_path / "none")
+    assert not (tmp_path / "none" / "audit.png").exists()
+    assert Page((tmp_path / "none" / "audit.html").read_text()).texts["figcaption"] == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    store = random_store(0)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write"):
+        audit(store, image_set(tmp_path, store, None), tmp_path / "file" / "audit")
+
+
+def test_the_chosen_images_are_those_of_the_lowest_and_highest_values(tmp_path: Path) -> None:
+    store = random_store(3, images=9, grid=(11, 11))
+    masks = random_masks(tmp_path, store, 3)
+    counts = count_cues(store, NAMES, masks)
+    sections = {section.title: section for section in choose(counts, most=2, most_by_class=2)}
+    share = counts.cued.sum(axis=1)
+    order = np.argsort(share, kind="stable").tolist()
+    assert list(sections["Fewest cues"].rows) == order[:2]
+    assert sorted(share[list(sections["Most cues"].rows)]) == sorted(share)[-2:]
+    known, right = counts.known[:, 1], counts.right[:, 1]
+    precision = {row: right[at] / known[at] for at, row in enumerate(counts.masked.tolist()) if known[at] >= 10}
+    low, high = sections["cat: lowest precision"], sections["cat: highest precision"]
+    assert not set(low.rows) & set(high.rows)
+    assert [precision[row] for row in low.rows] == sorted(precision.values())[: len(low.rows)]
+    assert [precision[row] for row in high.rows] == sorted(precision.values(), reverse=True)[: len(high.rows)]
+    assert low.captions[0] == f"{100 * precision[low.rows[0]]:.1f} % right"
+
+
+def test_bars_have_the_official_values_beside_them_for_vocs_classes_alone(tmp_path: Path) -> None:
+    store = random_store(0)
+    masks = random_masks(tmp_path, store, 0)
+    own = summarize(count_cues(store, NAMES, masks))
+    voc = summarize(count_cues(store, VOC_CLASSES, masks))
+    for figures, marks in ((own, []), (voc, [100 * OFFICIAL_QUALITY["background"]["precision"]])):  # type: ignore[operator]
+        axes = classes_figure(figures).axes
+        shown = [bar.get_width() for bar in axes[0].patches]
+        present = [values["precision"] for values in figures["classes"].values() if values["precision"] is not None]
+        assert shown == pytest.approx([100 * value for value in present])
+        assert [mark for line in axes[0].lines for mark in line.get_xdata()] == pytest.approx(marks)
+    coverage = classes_figure(summarize(dataclasses.replace(count_cues(store, NAMES))))
+    assert re.search("coverage", coverage.axes[0].get_xlabel())

@@ -1,0 +1,186 @@
+"""A classifier on any trunk: scores, class activation maps, saliency, messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secseg.cue_making.classifier import LocalizationNet, build_localization_net
+from secseg.cue_making.heads import ActivationMapHead
+from secseg.models.normalization import Normalization
+from secseg.models.trunk import Trunk
+from secseg.utils.errors import UserError
+from tests.cue_making.conftest import localization
+from tests.cue_making.toy import NETWORK
+from tests.reference.localization import activation_map, log_mean_exp, saliency
+from tests.reference.losses import gwrp
+
+CLASSES = ("cat", "dog", "horse")
+
+
+def tiny(**head: Any) -> LocalizationNet:
+    torch.manual_seed(0)
+    node = {**NETWORK, "head": {**NETWORK["head"], "kernels": [1, 3], "dropout": 0.5, **head}}
+    return build_localization_net(node, CLASSES).eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(0, 256, (2, 3, 65, 65), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("option", ["efficientnet_lite0", "timm"])
+@pytest.mark.parametrize("part", ["foreground", "background"])
+def test_each_network_of_the_config_gives_maps_and_saliency_of_41_by_41(option: str, part: str) -> None:
+    node = localization(option)[part]["network"]
+    node["trunk"].update(weights=None, **({"model": "test_efficientnet"} if option == "timm" else {}))
+    network = build_localization_net(node, CLASSES).eval()
+    assert network.mask_size(network.input_size) == (41, 41)
+    small = torch.zeros(1, 3, 1 + (network.input_size - 1) // 5, 1 + (network.input_size - 1) // 5, dtype=torch.uint8)
+    assert network.activation_maps(small).shape == (1, 3, 9, 9)
+    assert network.saliency(small).shape == (1, 9, 9)
+    assert all(parameter.requires_grad is not node["freeze"] for parameter in network.trunk.parameters())
+
+
+def test_the_score_is_the_mean_of_the_class_activation_map(images: Tensor) -> None:
+    network = tiny()
+    maps = network.activation_maps(images)
+    torch.testing.assert_close(maps.mean((2, 3)), network(images))
+    assert (maps < 0).any(), "maps are as the classifier gives them"
+
+
+def test_pooling_before_the_classifier_gives_the_same_score(images: Tensor) -> None:
+    network = tiny()
+    hidden = network.head.hidden(network.joined(network.features(images)))  # type: ignore[operator]
+    pooled = hidden.mean((2, 3)) @ network.head.classifier.weight[:, :, 0, 0].T
+    torch.testing.assert_close(network(images), pooled)
+
+
+def test_maps_are_the_activations_weighted_by_the_classifier(images: Tensor) -> None:
+    network = tiny()
+    hidden = network.head.hidden(network.joined(network.features(images)))  # type: ignore[operator]
+    weights = network.head.classifier.weight.detach().numpy()[:, :, 0, 0]
+    for found, activations in zip(network.activation_maps(images).detach(), hidden.detach().numpy(), strict=True):
+        np.testing.assert_allclose(found, activation_map(weights, activations), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_ranked_pooling_is_a_setting(images: Tensor, decay: float) -> None:
+    network = tiny(decay=decay)
+    maps = network.activation_maps(images).detach().numpy()
+    wanted = [[gwrp(one.ravel(), decay) for one in image] for image in maps]
+    np.testing.assert_allclose(network(images).detach(), wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_log_mean_exp_pooling_is_a_setting(images: Tensor) -> None:
+    network = tiny(sharpness=2.0)
+    maps = network.activation_maps(images).detach().double().numpy()
+    wanted = [[log_mean_exp(one.ravel(), 2.0) for one in image] for image in maps]
+    np.testing.assert_allclose(network(images).detach(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_standardized_features_have_mean_0_and_variance_1_whatever_their_size(images: Tensor) -> None:
+    head = ActivationMapHead(4, 3, width=8, kernels=(), standardize=True)
+    features = torch.randn(6, 4, 5, 5) * torch.tensor([1.0, 100.0, 0.01, 3.0])[:, None, None] + 7
+    seen = head.hidden(features)
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.var((0, 2, 3), correction=0), torch.tensor([1.0, 1, 0.909, 1]), atol=0.1, rtol=0)
+    assert len([*head.parameters()]) == 1, "the classifier alone is trained"
+
+
+def test_relu_stands_behind_the_last_convolution_only_on_wish(images: Tensor) -> None:
+    for last_relu in (False, True):
+        network = tiny(last_relu=last_relu)
+        hidden = network.head.hidden(network.joined(network.features(images)))  # type: ignore[operator]
+        assert bool((hidden >= 0).all()) is last_relu
+
+
+def test_scores_from_features_equal_scores_from_images(images: Tensor) -> None:
+    network = tiny()
+    assert torch.equal(network.classify(network.features(images)), network(images))
+    assert torch.equal(network.activation_maps_of(network.features(images)), network.activation_maps(images))
+
+
+class TwoLevels(Trunk):
+    """A fine level, and a coarse one that is computed of it."""
+
+    channels, strides = (2, 3), (2, 4)
+    normalization = Normalization((0.0, 0.0, 0.0), (100.0, 100.0, 100.0))
+    trained_size = 8
+    architecture = "TwoLevels"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 2, 2, 2), nn.Conv2d(2, 3, 2, 2)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        fine = self.fine(images)
+        return [fine, self.deeper(fine)]
+
+    def deeper(self, fine: Tensor) -> Tensor:
+        return torch.relu(self.coarse(fine))
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_saliency_is_the_slope_of_all_scores_at_the_finest_level_through_the_deeper_ones(freeze: bool) -> None:
+    torch.manual_seed(0)
+    trunk = TwoLevels()
+    network = LocalizationNet(trunk, ActivationMapHead(5, 3, kernels=(), std=None), CLASSES, freeze, 8).double().eval()
+    image = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
+    units = trunk.fine(network.normalized(image)).detach()
+
+    def total_score(changed: np.ndarray) -> float:
+        fine = torch.from_numpy(changed)[None]
+        with torch.no_grad():
+            return float(network.classify([fine, trunk.deeper(fine)]).sum())
+
+    found = network.saliency(image)
+    np.testing.assert_allclose(found[0], saliency(units[0].numpy(), total_score), rtol=1e-6)
+    assert found.std() > 0, "without the deeper level it would be the same everywhere"
+    assert not found.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(network.saliency(image), found)
+
+
+def test_saliency_of_one_image_does_not_hang_on_the_others_of_its_batch(images: Tensor) -> None:
+    network = tiny()
+    torch.testing.assert_close(network.saliency(images)[:1], network.saliency(images[:1]), rtol=1e-4, atol=1e-9)
+
+
+def test_saliency_leaves_no_gradient_in_the_network(images: Tensor) -> None:
+    network = tiny()
+    network.saliency(images)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("head", "problem"),
+    [
+        ({"kernels": [2]}, "odd sides"),
+        ({"decay": 1.5}, r"head\.decay=1.5"),
+        ({"sharpness": 0}, r"head\.sharpness=0"),
+        ({"dropout": 2.0}, "dropout=2.0"),
+        ({"width": 0}, "at least 1"),
+        ({"std": 0.0}, r"head\.std=0.0"),
+        ({"pooling": "average"}, "pooling"),
+    ],
+)
+def test_settings_out_of_range_are_refused(head: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        tiny(**head)
+
+
+def test_no_class_is_refused_and_one_is_enough(images: Tensor) -> None:
+    with pytest.raises(UserError, match="at least 1 class"):
+        build_localization_net(NETWORK, ())
+    assert build_localization_net(NETWORK, ("cat",))(images).shape == (2, 1)
+
+
+def test_messages_about_the_trunk_name_the_keys_of_the_node() -> None:
+    node = {**NETWORK, "trunk": {**NETWORK["trunk"], "output_stride": 7}}
+    with pytest.raises(UserError, match=r"^localization\.foreground\.network\.trunk\.output_stride=7"):
+        build_localization_net(node, CLASSES, key="localization.foreground.network")

@@ -1,0 +1,72 @@
+"""Calls of several threads go as batches, and each gets its own result."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from secseg.inference.batching import Batched
+
+
+class Held:
+    """A function that waits in its first call, so that the others gather, and notes the size of each batch."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        self.entered.set()
+        self.go.wait(10)
+        if bool((images < 0).any()):
+            raise ValueError("below 0")
+        return images.flatten(1).sum(1)
+
+
+def gathered(images: list[Tensor], most: int = 16) -> tuple[Held, list[Tensor | Exception]]:
+    """Call with the first image, and with all others while it is computed; return what came of each."""
+    function = Held()
+    batched = Batched(function, most)
+
+    def one(image: Tensor) -> Tensor | Exception:
+        try:
+            return batched(image)
+        except ValueError as error:
+            return error
+
+    with ThreadPoolExecutor(len(images)) as pool:
+        first = pool.submit(one, images[0])
+        assert function.entered.wait(10)
+        others = [pool.submit(one, image) for image in images[1:]]
+        while len(batched._waiting) < len(others):
+            pass
+        function.go.set()
+        return function, [future.result() for future in (first, *others)]
+
+
+def test_what_waits_goes_as_one_batch_and_comes_back_to_its_caller() -> None:
+    images = [torch.full((1, 3, 2, 2), float(number)) for number in range(6)]
+    function, results = gathered(images)
+    assert function.sizes == [1, 5]
+    assert [float(result) for result in results] == [12.0 * number for number in range(6)]
+    assert gathered(images, most=2)[0].sizes == [1, 2, 2, 1]
+
+
+def test_images_of_other_sizes_go_apart() -> None:
+    images = [torch.ones(1, 3, side, side) for side in (2, 2, 3, 2, 3)]
+    function, results = gathered(images)
+    assert sorted(function.sizes) == [1, 2, 2]
+    assert [float(result) for result in results] == [12, 12, 27, 12, 27]
+
+
+def test_an_error_reaches_every_caller_of_its_batch_and_no_other() -> None:
+    first, bad, beside = torch.ones(1, 3, 2, 2), -torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
+    _, results = gathered([first, bad, beside])
+    assert float(results[0]) == 12
+    assert [type(result) for result in results[1:]] == [ValueError, ValueError]
+    assert pytest.approx(12) == float(Batched(lambda x: x.flatten(1).sum(1))(first)[0])

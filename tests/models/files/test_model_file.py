@@ -1,0 +1,154 @@
+"""The file of an exported network holds no code and no machine's paths, and is believed in nothing unchecked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import secseg
+from secseg.models import build_network
+from secseg.models.files.model_file import FORMAT, write_model
+from secseg.models.normalization import CAFFE
+from secseg.utils.errors import UserError
+
+NODE: dict[str, Any] = {
+    "name": "tiny",
+    "input_size": 65,
+    "freeze": True,
+    "trunk": {
+        "_target_": "secseg.models.timm_trunk.TimmTrunk",
+        "model": "test_efficientnet",
+        "weights": "/home/someone/pretrained.pth",
+        "output_stride": 16,
+    },
+    "head": {"_target_": "secseg.models.head.LargeFOVHead", "width": 8, "dilation": 2},
+}
+Header = dict[str, Any]
+Change = Callable[[Header], Any]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    write_model(path, build_network(NODE, ["background", "cat"], weights=False), NODE)
+    return path
+
+
+def metadata(model: Path) -> dict[str, str]:
+    with safe_open(model, "pt") as file:
+        return file.metadata()
+
+
+def rewritten(model: Path, path: Path, change: Change, state: dict[str, torch.Tensor] | None = None) -> Path:
+    """A copy whose header, decoded, went through ``change``."""
+    header = json.loads(metadata(model)[FORMAT])
+    header = change(header) or header
+    save_file(state or load_file(model), path, {FORMAT: header if isinstance(header, str) else json.dumps(header)})
+    return path
+
+
+def test_the_networks_own_normalization_is_kept_where_the_trunks_options_do_not_say_it(tmp_path: Path) -> None:
+    network = build_network(NODE, ["background", "cat"], weights=False).eval()
+    network.trunk.normalization = CAFFE
+    write_model(tmp_path / "model.safetensors", network, NODE)
+    loaded = secseg.load(tmp_path / "model.safetensors")
+    image = torch.randint(0, 256, (1, 3, 65, 65), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), network(image))
+    assert loaded.trunk.normalization == CAFFE
+    assert loaded.freeze
+
+
+def test_paths_of_the_machine_are_left_out(model: Path) -> None:
+    header = metadata(model)[FORMAT]
+    assert "someone" not in header
+    assert json.loads(header)["backbone"]["trunk"]["weights"] is None
+    assert NODE["trunk"]["weights"], "the caller's node stays as it was"
+
+
+def test_a_file_cut_off_anywhere_is_refused(model: Path, tmp_path: Path) -> None:
+    content = model.read_bytes()
+    for end in [*range(0, 2000, 97), *range(2000, len(content), len(content) // 20), len(content) - 1]:
+        (tmp_path / "cut").write_bytes(content[:end])
+        with pytest.raises(UserError, match="cannot be read"):
+            secseg.load(tmp_path / "cut")
+
+
+def change(*keys: str, to: Any) -> Change:
+    def apply(header: Header) -> None:
+        for key in keys[:-1]:
+            header = header[key]
+        if to is None:
+            del header[keys[-1]]
+        else:
+            header[keys[-1]] = to
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (change("version", to=2), "has format 2"),
+        (change("version", to=None), "is damaged"),
+        (lambda header: "{", "is damaged"),
+        (lambda header: "[1]", "is damaged"),
+        (lambda header: "[" * 100_000, "is damaged"),
+        (change("backbone", to=None), "is damaged"),
+        (change("backbone", to=[1]), "damaged or incomplete"),
+        (change("backbone", "head", to=None), "damaged or incomplete"),
+        (change("backbone", "input_size", to="65"), "damaged or incomplete"),
+        (change("class_names", to="cats"), "damaged or incomplete"),
+        (change("class_names", to=["background"]), "at least 2 classes"),
+        (change("class_names", to=["background", "cat", "dog"]), r"classifier\.weight"),
+        (change("normalization", "std", to=[1, 0, 1]), "normalization is not finite"),
+        (change("normalization", "mean", to=[1, 2]), "three channels"),
+        (change("normalization", "order", to="hsv"), "three channels"),
+        (change("backbone", "head", "width", to=9), "other shape: head.fc6.weight"),
+        (change("backbone", "head", "width", to=10**9), "other shape: head.fc6.weight"),
+        (change("backbone", "head", "width", to=10**30), "cannot be built|cannot be made"),
+        (change("backbone", "head", "width", to="wide"), "cannot be made"),
+        (change("backbone", "head", "colour", to="red"), "colour=red"),
+        (change("backbone", "trunk", "model", to="resnet5000"), "timm has no model"),
+        (change("backbone", "trunk", "_target_", to="torch.nn.Identity"), "only what is in secseg"),
+        (
+            change("backbone", "trunk", "_target_", to="secseg.models.head.LargeFOVHead"),
+            "is no (Trunk|LargeFOV)",
+        ),
+        (change("backbone", "head", "_target_", to="secseg.utils.files.os.system"), "is no (Trunk|LargeFOV)"),
+        (change("backbone", "head", "_target_", to="secseg.nowhere"), "cannot be found"),
+        (change("backbone", "head", "_target_", to=None), "nothing is not allowed"),
+    ],
+)
+def test_a_description_that_is_damaged_or_hostile_is_refused(
+    model: Path, tmp_path: Path, spoil: Change, said: str
+) -> None:
+    path = rewritten(model, tmp_path / "spoilt.safetensors", spoil)
+    with pytest.raises(UserError, match=said):
+        secseg.load(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda state: state.pop("head.fc7.bias"), r"missing: head\.fc7\.bias"),
+        (lambda state: state.update(extra=torch.zeros(1)), "not known: extra"),
+        (lambda state: state.update({"head.fc7.bias": torch.zeros(9)}), r"other shape: head\.fc7\.bias"),
+        (lambda state: state.update({"head.fc7.bias": torch.zeros(8).half()}), r"another type.*head\.fc7\.bias"),
+    ],
+)
+def test_weights_are_checked_by_name_shape_and_type(
+    model: Path, tmp_path: Path, spoil: Callable[[dict[str, torch.Tensor]], Any], said: str
+) -> None:
+    state = load_file(model)
+    spoil(state)
+    path = rewritten(model, tmp_path / "spoilt.safetensors", lambda header: None, state)
+    with pytest.raises(UserError, match=said):
+        secseg.load(path)

@@ -1,0 +1,161 @@
+"""A step on an accelerator: no value is waited for, and a loss that is not finite still spoils nothing that is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from secseg import losses
+from secseg.losses.pooling import global_weighted_rank_pooling
+from secseg.training import monitor as step_monitor
+from secseg.training.module import SECModule
+from secseg.training.monitor import LossWatch, StepClock
+from secseg.utils.errors import UserError
+from tests.training.test_run import Run, run, shapes  # noqa: F401 (fixtures)
+
+READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim", "_unique2"}
+NAMES = ["a", "b"]
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat the CPU as an accelerator that works in a queue."""
+    monkeypatch.setattr(step_monitor, "works_in_a_queue", lambda device: True)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a value is read that an accelerator would have to be waited for.
+
+    Args:
+        copies: fail where a tensor is made of Python's numbers, too: to copy it to an accelerator waits.
+    """
+
+    def __init__(self, copies: bool = False) -> None:
+        super().__init__()
+        self.refused = READS | ({"lift_fresh"} if copies else set())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        picked = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if name in self.refused or any(at is not None and at.dtype == torch.bool for at in picked):
+            raise AssertionError(f"{name} waits for the accelerator")
+        return func(*args, **(kwargs or {}))
+
+
+def guarded(function: Callable[..., Any], calls: list[int], copies: bool) -> Callable[..., Any]:
+    """Let ``function`` read no value from its second to its fourth call: the first may make what is kept."""
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a copy to the host waits for the accelerator")
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if not 2 <= len(calls) <= 4:
+            return function(*args, **kwargs)
+        with NoWaiting(copies), patch.object(torch.Tensor, "cpu", refuse), patch.object(torch.Tensor, "numpy", refuse):
+            return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.usefixtures("queue")
+def test_no_step_waits_for_an_accelerator(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    steps: list[int] = []
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", guarded(_TrainingEpochLoop.advance, steps, copies=False))
+    monkeypatch.setattr(SECModule, "training_step", guarded(SECModule.training_step, [], copies=True))
+    # What a CPU does in its own way: all classes are sorted on an accelerator, and the optimiser's count lies there.
+    monkeypatch.setattr(losses.expand, "_pool", lambda scores, _, decay: global_weighted_rank_pooling(scores, decay))
+    crf = ("crf.train.backend=exact", "crf.train.gradient=exact")  # which a CPU computes as a GPU does
+    own = (*crf, "optim.optimizer.fused=true", "callbacks.progress={}", "data.workers=1")
+    run(*own, "trainer.max_steps=5", "trainer.val_check_interval=5", "trainer.log_every_n_steps=5")
+    assert len(steps) == 5
+
+
+@pytest.mark.parametrize("spoil", ["float", "item", "bool", "mask"])
+def test_the_guard_sees_a_value_that_is_read(spoil: str) -> None:
+    value = torch.ones(2)
+    reads: dict[str, Callable[[], Any]] = {
+        "float": lambda: float(value[0]),
+        "item": lambda: value[0].item(),
+        "bool": lambda: bool((value > 0).all()),
+        "mask": lambda: value[value > 0],
+    }
+    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+        reads[spoil]()
+
+
+@pytest.mark.usefixtures("queue")
+@pytest.mark.parametrize("bad", [2, 3])
+def test_a_loss_that_is_found_a_step_later_leaves_the_last_good_checkpoint(
+    run: Run,  # noqa: F811
+    bad: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    calls: list[int] = []
+
+    def spoilt(probs: torch.Tensor, cues: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return losses.seed.seed_loss(probs, cues) * (float("nan") if len(calls) == bad + 1 else 1)
+
+    monkeypatch.setattr(losses.composite, "seed_loss", spoilt)
+    with pytest.raises(UserError, match=rf"step {bad} \(term: seed\)") as error:
+        run()
+    assert str(error.value).count("\n  ") == 2, "two images a batch"
+    folder = tmp_path / "run" / "checkpoints"
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
+    for path in folder.iterdir():
+        state = torch.load(path, weights_only=True)
+        assert state["global_step"] == 2
+        assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+
+
+def terms(seed: float, expand: float) -> dict[str, torch.Tensor]:
+    return {"seed": torch.tensor(seed), "expand": torch.tensor(expand), "loss": torch.tensor(seed + expand)}
+
+
+def test_on_a_cpu_the_step_itself_is_refused_and_the_weights_before_it_may_be_kept() -> None:
+    watch = LossWatch("The loss", "Advice.")
+    watch.watch(terms(1, 2), NAMES, step=0)
+    with pytest.raises(UserError, match=r"(?s)loss is not finite at step 1 \(term: expand\).*  a\n  b\nAdvice"):
+        watch.watch(terms(1, float("inf")), NAMES, step=1)
+    watch.refuse()
+
+
+@pytest.mark.usefixtures("queue")
+def test_on_an_accelerator_whoever_keeps_the_weights_is_refused_from_then_on() -> None:
+    watch = LossWatch("The loss", "Advice.")
+    watch.watch(terms(float("nan"), 2), NAMES, step=4)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"step 4 \(term: seed\)"):
+            watch.refuse()
+    with pytest.raises(UserError, match="step 4"):
+        watch.watch(terms(1, 2), NAMES, step=5)
+
+
+@pytest.mark.parametrize("own", [1.0, float("nan")])
+def test_a_loss_that_is_not_finite_in_any_process_is_refused_by_each_in_the_same_step(own: float) -> None:
+    watch = LossWatch("The loss", "Advice.")
+    watch.watch(terms(1, 2), NAMES, step=0, everywhere=torch.tensor(3.0))
+    with pytest.raises(UserError, match="step 1 in another process" if own == 1 else r"step 1 \(term: seed\)"):
+        watch.watch(terms(own, 2), NAMES, step=1, everywhere=torch.tensor(float("nan")))
+
+
+def test_a_clock_adds_up_what_lies_between_start_and_stop() -> None:
+    clock, device = StepClock(), torch.device("cpu")
+    for _ in range(2):
+        clock.start(device)
+        time.sleep(0.02)
+        clock.stop(device)
+        time.sleep(0.02)
+    assert clock.count == 2
+    assert 0.04 <= clock.seconds < 0.08
+    assert clock.seconds == clock.seconds

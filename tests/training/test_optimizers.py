@@ -1,0 +1,74 @@
+"""Multipliers and schedules."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from secseg.training.optimizers import build_optimizer, describe_groups, parameter_groups, rate_factor
+from secseg.utils.errors import UserError
+
+
+class Net(nn.Module):
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 21, 3), nn.BatchNorm2d(21), nn.Conv2d(21, 21, 1))
+        self.last = nn.Conv2d(21, classes, 1)
+
+
+SGD = {
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4},
+    "bias_lr": 2.0,
+    "bias_decay": 0.0,
+    "classifier_lr": 10.0,
+    "schedule": {"kind": "step", "every": 2000, "gamma": 0.1},
+}
+
+
+@pytest.mark.parametrize("classes", [2, 21])
+def test_the_papers_multipliers_hold_for_any_number_of_classes(classes: int) -> None:
+    net = Net(classes)
+    optimizer, _ = build_optimizer(net, net.last, SGD, 8000)
+    rate = {id(p): (g["lr"], g["weight_decay"], g["momentum"]) for g in optimizer.param_groups for p in g["params"]}
+    assert rate[id(net.body[0].weight)] == pytest.approx((1e-3, 5e-4, 0.9))
+    assert rate[id(net.body[0].bias)] == pytest.approx((2e-3, 0, 0.9))
+    assert rate[id(net.last.weight)] == pytest.approx((1e-2, 5e-4, 0.9))
+    assert rate[id(net.last.bias)] == pytest.approx((2e-2, 0, 0.9))
+    assert rate[id(net.body[1].weight)] == pytest.approx((1e-3, 0, 0.9))
+    assert "(20, 0)" in describe_groups(optimizer.param_groups)
+
+
+def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
+    net = Net()
+    net.body.requires_grad_(False)
+    groups = parameter_groups(net, net.last, 1e-3, 5e-4)
+    assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in net.last.parameters()}
+    net.last.requires_grad_(False)
+    with pytest.raises(UserError, match="no trainable parameter"):
+        parameter_groups(net, net.last, 1e-3, 5e-4)
+
+
+def test_the_rate_is_not_decayed_at_iteration_0_but_at_each_2000th() -> None:
+    net = Net()
+    optimizer, schedule = build_optimizer(net, net.last, SGD, 8000)
+    rates = []
+    for _ in range(6001):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == rates[1999] == pytest.approx(1e-3)
+    assert rates[2000] == rates[3999] == pytest.approx(1e-4)
+    assert rates[6000] == pytest.approx(1e-6)
+
+
+def test_poly_ends_at_zero_and_warm_up_rises() -> None:
+    assert rate_factor(0, 100, "poly", power=0.9) == 1
+    assert rate_factor(100, 100, "poly") == 0
+    assert rate_factor(50, 100, "poly", power=0.9) == pytest.approx(0.5**0.9)
+    assert rate_factor(0, 100, "constant", warmup=9) == pytest.approx(0.1)
+    assert rate_factor(9, 100, "constant", warmup=9) == 1
+
+
+def test_an_unknown_schedule_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'poly'"):
+        rate_factor(0, 10, "pol")

@@ -1,0 +1,260 @@
+"""Every file in conf/ composes and makes what it says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from secseg.cli.help import describe
+from secseg.crf import build_stage_crf
+from secseg.data.datamodule import ImageDataModule
+from secseg.losses import SECLoss
+from secseg.losses.pooling import resolve_decay
+from secseg.models import build_network
+from secseg.runs.loggers import build_loggers
+from secseg.runs.wandb_logger import finish_wandb
+from secseg.training.callbacks import build_callbacks
+from secseg.training.optimizers import build_optimizer
+from secseg.utils.config import GROUPS, build, config_dir, to_plain, validate
+from secseg.utils.errors import UserError
+from tests.conftest import REPOSITORY
+
+CONF = config_dir()
+FILES = sorted(path for path in CONF.rglob("*.yaml") if path.parent.name != "local")
+OTHER_COMMANDS = ("inference", "localization", "cues", "launcher")  # groups that are not training's
+OPTIONS = sorted((p.parent.name, p.stem) for p in FILES if p.parent != CONF and p.parent.name not in OTHER_COMMANDS)
+# What an option needs beyond the core, recognised by what it sets.
+EXTRAS = {"crf": ("backend: pydensecrf", "pydensecrf"), "logger": ("tensorboard:", "tensorboard")}
+EXTRAS |= {"backbone": ("variant: [12]", "lite")}
+
+Compose = Callable[..., DictConfig]
+
+
+def options(group: str) -> list[str]:
+    return [option for other, option in OPTIONS if other == group]
+
+
+@pytest.fixture(scope="module")
+def composed() -> Compose:
+    return compose_from_conf
+
+
+def compose_from_conf(*words: str, folder: Path = CONF) -> DictConfig:
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return compose("train", ["run_dir=runs/x", *words])
+
+
+@pytest.fixture
+def node(composed: Compose) -> Callable[[str, str], dict[str, Any]]:
+    return lambda group, option: to_plain(composed(f"{group}={option}"))[group]
+
+
+def test_these_are_the_configs_of_the_checkout_with_all_groups() -> None:
+    assert CONF == REPOSITORY / "conf"
+    groups = {group for group, _ in OPTIONS}
+    assert set(GROUPS) - {"evaluation"} <= groups
+    assert {"experiment", "debug"} <= groups
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
+def test_each_file_opens_with_a_comment_that_says_what_it_is(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    first = next(line for line in lines if "@package" not in line)
+    assert re.match(r"# \S+ \S+", first), first
+    assert describe(path) == first.lstrip("# ").strip()
+    if any("@package" in line for line in lines):
+        assert lines[0] == "# @package _global_"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_each_option_composes_into_a_config_that_is_valid(composed: Compose, group: str, option: str) -> None:
+    cfg = composed(f"{group}={option}")
+    validate(cfg)
+    assert "???" not in OmegaConf.to_yaml(cfg, resolve=True)
+
+
+@pytest.mark.parametrize(("group", "option"), [(g, o) for g, o in OPTIONS if g in EXTRAS])
+def test_an_option_that_needs_an_extra_says_which_in_its_first_line(group: str, option: str) -> None:
+    text = (CONF / group / f"{option}.yaml").read_text("utf-8")
+    mark, extra = EXTRAS[group]
+    named = re.findall(r"pip install 'secseg\[(\w+)\]'", text.partition("\n")[0])
+    settings = "\n".join(line.partition("#")[0] for line in text.splitlines())
+    assert named == ([extra] if re.search(mark, settings) else [])
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert extra in extras
+
+
+def leaves(value: Any, prefix: str = "") -> set[str]:
+    if not isinstance(value, dict):
+        return {prefix}
+    return {key for name, child in value.items() for key in leaves(child, f"{prefix}.{name}")}
+
+
+@pytest.mark.parametrize("group", ["crf", "decay", "loss", "trainer"])
+def test_the_options_of_a_group_set_the_same_keys(group: str) -> None:
+    """So that a key on the command line is there whichever option is chosen."""
+    keys = {o: leaves(yaml.safe_load((CONF / group / f"{o}.yaml").read_text("utf-8"))) for o in options(group)}
+    keys = {o: {k for k in found if not k.startswith(".fraction.")} - {".fraction"} for o, found in keys.items()}
+    assert len({frozenset(found) for found in keys.values()}) == 1, keys
+
+
+@pytest.mark.parametrize("option", options("backbone"))
+def test_each_backbone_is_made_and_has_the_mask_size_that_its_file_says(node: Any, option: str) -> None:
+    backbone = node("backbone", option)
+    if option == "timm":
+        assert backbone["trunk"]["model"] is None, "no model is a good guess"
+        backbone["trunk"]["model"] = "test_efficientnet"
+    with torch.device("meta"):
+        network = build_network(backbone, ["background", "cat", "dog"], weights=False)
+    assert network.class_names == ("background", "cat", "dog")
+    assert all(p.requires_grad is not backbone["freeze"] for p in network.trunk.parameters())
+    if "321 gives a 41 x 41 mask" in (CONF / "backbone" / f"{option}.yaml").read_text("utf-8"):
+        assert backbone["input_size"] == 321
+        assert network.mask_size(321) == (41, 41)
+    else:
+        assert option == "timm"
+
+
+def test_backbone_timm_without_a_model_asks_for_one(node: Any) -> None:
+    with pytest.raises(UserError, match=r"backbone\.trunk\.model"):
+        build_network(node("backbone", "timm"), ["background", "cat"], weights=False)
+
+
+@pytest.mark.parametrize("stage", ["train", "test"])
+@pytest.mark.parametrize("option", options("crf"))
+def test_each_crf_is_made_with_the_papers_kernels(node: Any, option: str, stage: str) -> None:
+    settings = node("crf", option)[stage]
+    crf = build_stage_crf(settings)
+    assert (crf is None) == (settings["backend"] == "none")
+    if crf is not None:
+        scale = 12 if stage == "train" else 1
+        p = crf.params
+        assert (p.bilateral_weight, p.bilateral_rgb, p.gaussian_weight, p.iterations) == (10, 13, 3, 10)
+        assert (p.bilateral_xy, p.gaussian_xy) == (80 / scale, 3 / scale)
+
+
+@pytest.mark.parametrize("option", options("decay"))
+def test_each_decay_gives_three_numbers_for_a_mask_of_41(node: Any, option: str) -> None:
+    decay = resolve_decay(**node("decay", option), n=41 * 41)
+    assert all(0 <= value <= 1 for value in decay)
+    # Half of the weight on 10 and 30 % of 1681: 1 - d is near ln 2 / 168 and ln 2 / 504.
+    expected = {
+        "paper": (0.996, 0, 0.999),
+        "small_objects": (0.99, 0, 0.999),
+        "large_objects": (0.998, 0, 0.999),
+        "max": (0, 0, 0),
+        "average": (1, 1, 1),
+        "fraction": (0.9959, 0, 0.9989),
+    }
+    assert (decay.pos, decay.neg, decay.bg) == pytest.approx(expected[option], abs=3e-4)
+
+
+@pytest.mark.parametrize("option", options("loss"))
+def test_each_loss_weighs_the_terms_that_it_is_named_after(node: Any, option: str) -> None:
+    weights = node("loss", option)
+    loss = SECLoss(weights, resolve_decay(0.996, 0.0, 0.999, None, n=1681), crf=lambda logits, images: logits)
+    named = {"seed", "expand", "constrain"} if option == "sec" else set(option.split("_"))
+    assert loss.weights == dict.fromkeys(named, 1.0)
+
+
+@pytest.mark.parametrize("option", options("optim"))
+def test_each_optimiser_takes_a_step_with_its_schedule(node: Any, option: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+    before = network[1].weight.detach().clone()
+    optimizer, schedule = build_optimizer(network, network[1], node("optim", option), steps=10)
+    network(torch.rand(2, 3, 4, 4)).square().sum().backward()
+    optimizer.step()
+    schedule.step()
+    assert not torch.equal(before, network[1].weight)
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_each_data_set_is_made_with_all_its_keys(node: Any, option: str, tmp_path: Path) -> None:
+    settings = {**node("data", option), "root": str(tmp_path)}
+    data = build(settings, ImageDataModule, seed=3)
+    for key in ("train_split", "val_split", "batch_size", "workers", "mirror", "limit"):
+        assert getattr(data, key) == settings[key]
+
+
+@pytest.mark.parametrize("option", options("trainer"))
+def test_each_trainer_takes_its_keys(node: Any, option: str, tmp_path: Path) -> None:
+    settings = {**node("trainer", option), "logger": False, "default_root_dir": tmp_path}
+    settings |= {"accelerator": "cpu"}  # a test machine need not have a GPU
+    trainer = pl.Trainer(**settings, enable_progress_bar=False, enable_checkpointing=False)
+    assert trainer.max_steps == settings["max_steps"]
+    assert trainer.num_devices == settings["devices"]
+
+
+@pytest.mark.parametrize("option", options("logger"))
+def test_each_logger_is_made_and_the_csv_always(node: Any, option: str, tmp_path: Path) -> None:
+    settings = node("logger", option)
+    if option == "wandb":
+        settings["wandb"]["mode"] = "disabled"
+    try:
+        loggers = build_loggers(settings, tmp_path, {}, "test")
+        names = [type(logger).__name__.lower() for logger in loggers]
+    finally:
+        finish_wandb()
+    assert names[0] == "metricsfile"
+    assert option == "csv" or option in names[1]
+
+
+def test_several_loggers_at_once_compose(composed: Compose) -> None:
+    assert set(composed("logger=[csv,wandb,tensorboard]").logger) == {"csv", "wandb", "tensorboard"}
+
+
+def test_the_default_callbacks_are_made_and_null_leaves_one_out(composed: Compose, tmp_path: Path) -> None:
+    every = build_callbacks(to_plain(composed())["callbacks"], tmp_path)
+    fewer = build_callbacks(to_plain(composed("callbacks.pictures=null"))["callbacks"], tmp_path)
+    names = {type(callback).__name__ for callback in every}
+    assert {"Progress", "ScoreTable", "Pictures", "Curves"} <= names
+    assert names - {type(callback).__name__ for callback in fewer} == {"Pictures"}
+
+
+def test_experiment_paper_is_the_papers_recipe_to_the_letter(composed: Compose) -> None:
+    cfg = to_plain(composed("experiment=paper"))
+    assert cfg["backbone"]["name"] == "vgg16_largefov"
+    assert cfg["backbone"]["input_size"] == 321
+    assert (cfg["backbone"]["head"]["dilation"], cfg["backbone"]["head"]["width"]) == (12, 1024)
+    assert cfg["decay"] == {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None}
+    assert cfg["loss"] == {"seed": 1.0, "expand": 1.0, "constrain": 1.0, "supervised": 0.0}
+    assert (cfg["crf"]["train"]["backend"], cfg["crf"]["test"]["backend"]) == ("lattice", "lattice")
+    sgd = {"_target_": "torch.optim.SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4, "fused": None}
+    assert cfg["optim"]["optimizer"] == sgd
+    assert [cfg["optim"][key] for key in ("bias_lr", "bias_decay", "classifier_lr")] == [2, 0, 10]
+    assert [cfg["optim"]["schedule"][key] for key in ("kind", "every", "gamma")] == ["step", 2000, 0.1]
+    assert (cfg["data"]["batch_size"], cfg["data"]["mirror"]) == (15, False)
+    assert cfg["trainer"]["max_steps"] == 8000
+
+
+def test_a_preset_wins_over_an_experiment_and_the_command_line_over_both(composed: Compose) -> None:
+    cfg = composed("experiment=paper", "debug=smoke", "data.limit=3")
+    assert (cfg.name, cfg.trainer.max_steps, cfg.data.limit) == ("smoke", 4, 3)
+    assert composed("experiment=paper", "trainer.max_steps=7").trainer.max_steps == 7
+    overfit = to_plain(composed("debug=overfit"))["data"]
+    assert overfit["train_split"] == overfit["val_split"], "the same images are trained on and scored"
+
+
+def test_machine_paths_in_local_win_over_groups_and_experiments(tmp_path: Path) -> None:
+    for path in FILES:
+        copy = tmp_path / path.relative_to(CONF)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text("utf-8"))
+    example = re.search(r"```yaml\n(.*?)```", (CONF / "local" / "README.md").read_text("utf-8"), re.DOTALL)
+    assert example is not None
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "default.yaml").write_text(example[1])
+    local = compose_from_conf("experiment=voc_animals", folder=tmp_path)
+    assert local.data.root == yaml.safe_load(example[1])["data"]["root"]
+    assert compose_from_conf("experiment=voc_animals", "data.root=/mine", folder=tmp_path).data.root == "/mine"

@@ -1,0 +1,55 @@
+"""Folders that commands write into: one process at a time, and nothing half written is left."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from secseg.utils.errors import UserError
+from secseg.utils.files import working_in
+
+
+def half_written(folder: Path) -> Path:
+    path = folder / "checkpoints" / ".last.abcd1234.ckpt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_a_second_process_is_told_who_writes(tmp_path: Path) -> None:
+    with (
+        working_in(tmp_path),
+        pytest.raises(UserError, match=rf"Another process \({os.getpid()}\) writes into"),
+        working_in(tmp_path),
+    ):
+        pass
+    with working_in(tmp_path):
+        pass
+
+
+def test_what_a_killed_process_left_is_removed_and_files_of_the_user_are_not(tmp_path: Path) -> None:
+    left = half_written(tmp_path)
+    mine = [tmp_path / ".notes.txt", tmp_path / "checkpoints" / ".cache.ckpt", tmp_path / "a.abcd1234.ckpt"]
+    for path in mine:
+        path.touch()
+    with working_in(tmp_path):
+        assert not left.exists()
+    assert all(path.exists() for path in mine)
+
+
+def test_a_file_system_without_locks_is_warned_of_and_nothing_there_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = half_written(tmp_path)
+    with caplog.at_level(logging.WARNING), working_in(tmp_path):
+        assert left.exists(), "another process may be writing it"
+    assert "cannot be locked (Function not implemented)" in caplog.text
