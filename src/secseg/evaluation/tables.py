@@ -21,8 +21,8 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
     Args:
         results: what :meth:`secseg.evaluation.confusion.SegmentationScore.compute` returns, by variant:
             ``without_crf``, ``with_crf`` or both. With what :meth:`secseg.evaluation.Evaluation.compute` returns,
-            there are columns of the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too; names
-            of classes that are not in the mean are in brackets.
+            there are columns of the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too;
+            names of classes that are not in the mean are in brackets.
         title: heads the column of the names.
     """
     first = next(iter(results.values()))
