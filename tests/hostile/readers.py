@@ -16,16 +16,15 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save as save_tensors
-from scipy.io import savemat
 
-from secseg.data.classes import VOC_CLASSES, VOID
+from secseg.data.classes import VOID
 from secseg.data.cues.cue_files import Cues, CueStore, import_official
 from secseg.data.cues.official import read_id_list
 from secseg.data.cues.png import import_pngs
 from secseg.data.image_files import name_of
 from secseg.data.images import image_size, read_image, read_mask
 from secseg.data.labels import read_labels
-from secseg.data.prepare_voc import files_in, sbd_mask
+from secseg.data.prepare_voc import files_in
 from secseg.data.voc import read_ids
 from secseg.inference.voc_server import FOLDER, check_archive
 from secseg.utils.errors import UserError
@@ -154,19 +153,6 @@ def split(folder: Path, content: bytes) -> None:
     assert len({name.casefold() for name in names}) == len(names) > 0
 
 
-def sbd(_: Path, content: bytes) -> None:
-    found = sbd_mask("a", content)
-    assert found.dtype == np.uint8
-    assert found.ndim == 2
-    assert found.max(initial=0) < len(VOC_CLASSES)
-
-
-def mat(_: Path) -> bytes:
-    file = io.BytesIO()
-    savemat(file, {"GTcls": {"Segmentation": np.eye(5, 7, dtype=np.uint8), "CategoriesPresent": np.ones((1, 1))}})
-    return file.getvalue()
-
-
 def tar(names: tuple[str, ...], content: bytes) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
@@ -209,7 +195,6 @@ READERS = (
     Reader("mask", png, mask),
     Reader("JPEG", jpeg, image),
     Reader("TIFF", tiff, image),
-    Reader("SBD mask", mat, sbd),
     Reader("VOC archive", lambda folder: tar(("VOCdevkit/a.jpg", "b"), b"content"), archive),
     Reader("server archive", valid_server_archive, server_archive),
     Reader("weights.pth", pth, weights("weights.pth")),

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.io import savemat
 
-from secseg.data import prepare_voc
-from secseg.data.prepare_voc import files_in, sbd_mask
+from secseg.data.prepare_voc import files_in
 from secseg.evaluation import predictions
 from secseg.evaluation.predictions import COUNTS, MASKS, read_counts, read_predicted
 from secseg.utils.errors import UserError
@@ -87,15 +85,6 @@ def test_a_sparse_member_does_not_unpack_to_gigabytes(tmp_path: Path) -> None:
     body = b"1\n0\n0\n".ljust(512, b"\0")
     with pytest.raises(UserError, match=r"voc\.tar is damaged"):
         extracted(tmp_path, header + member("a", size=512) + body + bytes(1024))
-
-
-def test_a_mask_of_sbd_does_not_unpack_to_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    file = io.BytesIO()
-    savemat(file, {"GTcls": {"Segmentation": np.zeros((2000, 2000), np.uint8)}}, do_compression=True)
-    assert sbd_mask("2008_000002", file.getvalue()).shape == (2000, 2000)
-    monkeypatch.setattr(prepare_voc, "MOST", 10**6)
-    with pytest.raises(UserError, match="unpacks to more than 1,000,000 bytes"):
-        sbd_mask("2008_000002", file.getvalue())
 
 
 def test_counts_and_masks_that_unpack_to_gigabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,10 @@ Everything that is whole is kept, every file appears whole: the work can be inte
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
-import struct
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -17,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 import numpy as np
+from scipy.io import loadmat
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues.cue_files import open_cues
 from secseg.data.images import image_size, read_mask, save_mask
-from secseg.data.mat_files import read_field
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, write_text
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 AUGMENTED, OWN = MASKS
 WANTED = (PHOTOGRAPHS, OWN, LISTS[0])
 MOST = 64 * 1024**2
-"""Most bytes of a file in an archive, and of what a mask of SBD unpacks to; photographs have less than one million."""
+"""Most bytes of a file in an archive; photographs have less than one million."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +229,10 @@ def sbd_mask(name: str, data: bytes) -> np.ndarray:
         UserError: where it cannot be read, or is no mask of VOC's classes.
     """
     try:
-        mask = read_field(data, "GTcls", "Segmentation", MOST)
-    except (ValueError, struct.error, zlib.error) as error:
+        mask = loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
+    except Exception as error:  # SciPy raises whatever a damaged file leads to
         raise UserError(f"The mask of {name} in the SBD archive cannot be read ({error}).") from error
-    if mask.ndim != 2 or mask.max(initial=0) >= len(VOC_CLASSES):
+    if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max(initial=0) >= len(VOC_CLASSES):
         raise UserError(f"The mask of {name} in the SBD archive is not one of classes 0..{len(VOC_CLASSES) - 1}.")
     return mask
 
