@@ -113,8 +113,11 @@ def valid_counts(folder: Path) -> bytes:
 
 def counts(folder: Path, content: bytes) -> None:
     found = read_counts(put(folder, COUNTS, content).parent)
-    size = (len(found.names), *2 * (len(found.class_names),))
-    assert all(array.shape == size and array.min(initial=0) >= 0 for array in found.by_variant.values())
+    classes = len(found.class_names)
+    for variant, sparse in found.by_variant.items():
+        assert sparse.shape == (len(found.names), classes**2)
+        assert found.total(variant).shape == (classes, classes)
+        assert all(found.image(variant, name).min(initial=0) >= 0 for name in found.names[:3])
 
 
 def valid_masks(folder: Path) -> bytes:

@@ -92,7 +92,7 @@ def test_counts_and_masks_that_unpack_to_gigabytes_are_refused(tmp_path: Path, m
     with zipfile.ZipFile(tmp_path / MASKS, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("without_crf/a.png", png(tmp_path) + bytes(10**7))
     with zipfile.ZipFile(tmp_path / COUNTS, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("without_crf.npy", bytes(10**7))
+        archive.writestr("without_crf.pixels.npy", bytes(10**7))
     assert (tmp_path / MASKS).stat().st_size < 10**5
     tracemalloc.start()
     try:
@@ -113,7 +113,7 @@ def test_a_few_bytes_cannot_claim_an_array_of_gigabytes(tmp_path: Path) -> None:
         zipfile.ZipFile(tmp_path / COUNTS, "w") as archive,
     ):
         for name in valid.namelist():
-            archive.writestr(name, file.getvalue() if name == "without_crf.npy" else valid.read(name))
+            archive.writestr(name, file.getvalue() if name == "without_crf.pixels.npy" else valid.read(name))
     with pytest.raises(UserError, match="is damaged"):
         read_counts(tmp_path)
 
@@ -122,10 +122,16 @@ def test_a_few_bytes_cannot_claim_an_array_of_gigabytes(tmp_path: Path) -> None:
     "changes",
     [
         {"names": np.array([{"a": 1}], object)},
-        {"without_crf": np.array([print], object)},
-        {"without_crf": np.zeros((2, 3, 4), np.int32)},
-        {"without_crf": np.full((2, 3, 3), -1)},
-        {"without_crf": np.zeros((2, 3, 3))},
+        {"without_crf.pixels": np.array([print] * 6, object)},
+        {"without_crf.pixels": np.full(6, -1)},
+        {"without_crf.pixels": np.full(6, 0.5)},
+        {"without_crf.pixels": np.ones((1, 6), int)},
+        {"without_crf.cells": np.full(6, 9)},
+        {"without_crf.cells": np.full(6, -1)},
+        {"without_crf.starts": np.array([0, 7, 6])},
+        {"without_crf.starts": np.array([0, 3, 99])},
+        {"without_crf.starts": np.array([0, 6])},
+        {"class_names": np.array([f"class {number}" for number in range(257)])},
         {"names": np.array(["a", "\ud800"])},
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from secseg.evaluation.confusion import class_iou
 from secseg.utils.errors import UserError
@@ -19,9 +21,13 @@ class Difference(NamedTuple):
     high: float
 
 
+CHUNK = 100
+"""Draws computed at once: for 40,000 images and 81 classes they take 40 MB."""
+
+
 def bootstrap_difference(
-    first: np.ndarray,
-    second: np.ndarray,
+    first: Sequence[csr_array],
+    second: Sequence[csr_array],
     scored: Sequence[int],
     draws: int = 2000,
     level: float = 0.95,
@@ -34,7 +40,7 @@ def bootstrap_difference(
     other images would have changed, not what other seeds would have.
 
     Args:
-        first, second: (runs, images, C, C) counts by (truth, prediction), images in the same order.
+        first, second: counts (images, C * C) of each run, the column truth * C + prediction, images in the same order.
         scored: numbers of the classes that the mean runs over; a class in neither truth nor prediction is left out.
         draws: of the images.
         level: share of the draws that the interval holds.
@@ -45,20 +51,29 @@ def bootstrap_difference(
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993 (percentile interval).
     """
-    if 0 in first.shape or 0 in second.shape or first.shape[1:] != second.shape[1:]:
+    shapes = {run.shape for run in (*first, *second)}
+    if not first or not second or len(shapes) > 1 or 0 in min(shapes):
         raise UserError(
-            f"Two sets of runs are compared on the same images and classes, not on counts of shape {first.shape} and "
-            f"{second.shape}: score both on one split."
+            f"Two sets of runs are compared on the same images and classes, not on counts of shape {sorted(shapes)}: "
+            "score both on one split."
         )
-    images = first.shape[1]
+    images = first[0].shape[0]
     rng = np.random.default_rng(seed)
-    # How often each image is drawn: counts of a draw are then one product.
-    times = rng.multinomial(images, np.full(images, 1 / images), size=draws)
-    means = [mean_iou(np.tensordot(times, runs, ((1,), (1,))), scored).mean(1) for runs in (first, second)]
+    means: list[list[np.ndarray]] = [[], []]
+    for start in range(0, draws, CHUNK):
+        # How often each image is drawn: the counts of a draw are then one product.
+        times = rng.multinomial(images, np.full(images, 1 / images), size=min(CHUNK, draws - start))
+        for found, runs in zip(means, (first, second), strict=True):
+            found.append(np.stack([_mean_iou(times @ run, scored) for run in runs], axis=1).mean(1))
     tail = (1 - level) / 2
-    low, high = np.quantile(means[1] - means[0], [tail, 1 - tail])
-    whole = [float(mean_iou(runs.sum(1), scored).mean()) for runs in (first, second)]
+    low, high = np.quantile(np.concatenate(means[1]) - np.concatenate(means[0]), [tail, 1 - tail])
+    whole = [float(np.mean([_mean_iou(run.sum(0), scored) for run in runs])) for runs in (first, second)]
     return Difference(whole[1] - whole[0], float(low), float(high))
+
+
+def _mean_iou(cells: np.ndarray, scored: Sequence[int]) -> np.ndarray:
+    classes = math.isqrt(cells.shape[-1])
+    return mean_iou(cells.reshape(*cells.shape[:-1], classes, classes), scored)
 
 
 def mean_iou(confusion: np.ndarray, scored: Sequence[int]) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import csr_array
 
 from secseg.data.images import palette_image
 from secseg.evaluation.confusion import SegmentationScore
@@ -17,12 +18,17 @@ from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write
 
 COUNTS, MASKS = "val_counts.npz", "val_masks.zip"
+PARTS = ("starts", "cells", "pixels")
+"""Arrays of a variant's counts in the file: where each image starts in the other two; the cells that are not zero, as
+truth * C + prediction; and their pixels."""
 LIMIT = 2 * 1024**3
-"""Most bytes that the counts, or a mask, may unpack to; those of 5,000 images and 81 classes have 0.3 GB."""
+"""Most bytes that the counts, or a mask, may unpack to."""
+MOST_CLASSES = 256
+"""Masks hold class numbers as bytes."""
 
 
 class ImagePredictions:
-    """Gathers the predictions of each image, packed: counts as int32, masks as PNG.
+    """Gathers the predictions of each image, packed: nonzero counts, masks as PNG.
 
     Args:
         class_names: names of the classes, background first.
@@ -45,7 +51,10 @@ class ImagePredictions:
             if truth is not None:
                 score = SegmentationScore(self.class_names)
                 score.update(mask, truth)
-                self.counts.setdefault(variant, {})[name] = score.confusion.astype(np.int32)
+                cells = np.flatnonzero(score.confusion)
+                self.counts.setdefault(variant, {})[name] = np.stack([cells, score.confusion.flat[cells]]).astype(
+                    np.int32
+                )
 
     def merge(self, other: ImagePredictions) -> None:
         """Add what another process gathered."""
@@ -62,7 +71,10 @@ class ImagePredictions:
         arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
         for variant, counts in self.counts.items():
             names = sorted(counts)
-            arrays |= {"names": np.array(names), variant: np.stack([counts[name] for name in names])}
+            starts = np.cumsum([0, *(counts[name].shape[1] for name in names)])
+            cells, pixels = np.concatenate([counts[name] for name in names], axis=1)
+            parts = dict(zip(PARTS, (starts, cells, pixels), strict=True))
+            arrays |= {"names": np.array(names), **{f"{variant}.{part}": array for part, array in parts.items()}}
         if self.counts:
             with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -72,11 +84,28 @@ class ImagePredictions:
 
 
 class Counts(NamedTuple):
-    """Pixels of N images by truth and prediction: ``by_variant`` holds (N, C, C) integers for each variant."""
+    """Pixels of N images by truth and prediction.
+
+    Attributes:
+        names: names of the images.
+        class_names: names of the C classes.
+        by_variant: for each variant the counts (N, C * C), sparse integers; the column is truth * C + prediction.
+    """
 
     names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
-    by_variant: Mapping[str, np.ndarray] = {}
+    by_variant: Mapping[str, csr_array] = {}
+
+    def total(self, variant: str) -> np.ndarray:
+        """Return the counts (C, C) by (truth, prediction) over all images."""
+        return self._square(self.by_variant[variant].sum(0))
+
+    def image(self, variant: str, name: str) -> np.ndarray:
+        """Return the counts (C, C) by (truth, prediction) of one image."""
+        return self._square(self.by_variant[variant][[self.names.index(name)]].toarray())
+
+    def _square(self, cells: np.ndarray) -> np.ndarray:
+        return np.asarray(cells).reshape(len(self.class_names), len(self.class_names))
 
 
 def read_counts(folder: Path) -> Counts:
@@ -93,15 +122,27 @@ def read_counts(folder: Path) -> Counts:
             _check_size(sum(member.file_size for member in archive.infolist()))
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        names, class_names = (tuple(map(str, arrays.pop(key))) for key in ("names", "class_names"))
+        names, class_names = (tuple(map(str, arrays[key])) for key in ("names", "class_names"))
         "".join((*names, *class_names)).encode()  # no halves of characters, which no page can hold
-        shape = (len(names), len(class_names), len(class_names))
-        for variant, counts in arrays.items():
-            if counts.dtype.kind not in "iu" or counts.shape != shape or counts.min(initial=0) < 0:
-                raise ValueError(f"{variant} is no count of {shape}")
-    except Exception as error:  # NumPy and zipfile raise whatever the damaged bytes lead to
+        if len(class_names) > MOST_CLASSES:
+            raise ValueError(f"{len(class_names)} classes")
+        variants = [name.removesuffix(f".{PARTS[0]}") for name in arrays if name.endswith(f".{PARTS[0]}")]
+        shape = (len(names), len(class_names) ** 2)
+        by_variant = {variant: _sparse([arrays[f"{variant}.{part}"] for part in PARTS], shape) for variant in variants}
+    except Exception as error:  # NumPy, SciPy and zipfile raise whatever the damaged bytes lead to
         raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error
-    return Counts(names, class_names, arrays)
+    return Counts(names, class_names, by_variant)
+
+
+def _sparse(parts: Sequence[np.ndarray], shape: tuple[int, int]) -> csr_array:
+    if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in parts):
+        raise ValueError("the counts are not lists of whole numbers")
+    starts, cells, pixels = parts
+    if pixels.min(initial=0) < 0:
+        raise ValueError("a count is negative")
+    counts = csr_array((pixels, cells, starts), shape)
+    counts.check_format(full_check=True)  # indices within the shape
+    return counts
 
 
 def read_predicted(folder: Path, variant: str, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def test_a_training_leaves_each_images_counts_and_masks_and_the_command(trained:
     run = trained
     assert run.counts.names == ("val_00000", "val_00001", "val_00002")
     for variant in ("without_crf", "with_crf"):
-        counts = run.counts.by_variant[variant].sum(0)
+        counts = run.counts.total(variant)
         hits, union = np.diag(counts), counts.sum(0) + counts.sum(1) - np.diag(counts)
         score = run.scores(variant)
         assert score is not None

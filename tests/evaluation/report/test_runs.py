@@ -103,7 +103,7 @@ def test_counts_masks_and_curves_are_those_of_the_run(sweep: Sweep) -> None:
     name = list(sweep.truths)[2]
     mask, truth = sweep.predicted["loss=sec,seed=1"]["with_crf"][name], sweep.truths[name]
     assert np.array_equal(read_predicted(run.folder, "with_crf", [name, "other"])[name], mask)
-    counts = run.counts.by_variant["with_crf"][run.counts.names.index(name)]
+    counts = run.counts.image("with_crf", name)
     for true, predicted in ((0, 0), (int(truth[truth < 255].max()), 0)):
         assert counts[true, predicted] == ((truth == true) & (mask == predicted)).sum()
     steps, values = run.curve("val/miou")

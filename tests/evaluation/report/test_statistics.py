@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from secseg.evaluation.bootstrap import bootstrap_difference
 from secseg.evaluation.report.runs import find_runs
@@ -54,9 +55,10 @@ def test_means_and_spreads_are_those_of_the_pooled_counts(sweep: Sweep, variant:
 def test_differences_are_those_of_the_bootstrap_and_the_baseline_has_none(sweep: Sweep) -> None:
     rows = rows_of(sweep)
     assert not rows["sec"].difference
-    expected = bootstrap_difference(
-        counts_of(sweep, "sec", "with_crf"), counts_of(sweep, "seed", "with_crf"), list(range(8))
+    first, second = (
+        [csr_array(run.reshape(len(run), 64)) for run in counts_of(sweep, loss, "with_crf")] for loss in ("sec", "seed")
     )
+    expected = bootstrap_difference(first, second, list(range(8)))
     assert rows["seed"].difference["with_crf"] == pytest.approx(expected)
     assert expected.high < 0
     means = [rows[loss].miou["with_crf"].mean for loss in ("seed", "sec")]

@@ -157,8 +157,7 @@ class _Files:
 def _image(
     name: str, runs: Sequence[Run], variants: Sequence[str], scored: Sequence[int], files: _Files
 ) -> dict[str, Any]:
-    row = runs[0].counts.names.index(name)
-    counts = next(iter(runs[0].counts.by_variant.values()))[row]
+    counts = runs[0].counts.image(next(iter(runs[0].counts.by_variant)), name)
     entry: dict[str, Any] = {
         "name": name,
         **dict.fromkeys(("photo", "truth", "cues")),
@@ -195,7 +194,7 @@ def _reduced(mask: np.ndarray, palette: np.ndarray) -> str:
 def _iou(run: Run, variant: str, name: str, scored: Sequence[int]) -> float | None:
     if variant not in run.counts.by_variant:
         return None
-    value = float(mean_iou(run.counts.by_variant[variant][run.counts.names.index(name)], scored))
+    value = float(mean_iou(run.counts.image(variant, name), scored))
     return round(value, 4) if np.isfinite(value) else None
 
 

@@ -83,7 +83,7 @@ def _bias(study: Study, setting: Setting, variant: str) -> dict[str, Spread]:
     for run in setting.runs:
         counts = run.counts
         if variant in counts.by_variant:
-            by_class = dict(zip(counts.class_names, size_bias(counts.by_variant[variant].sum(0)), strict=True))
+            by_class = dict(zip(counts.class_names, size_bias(counts.total(variant)), strict=True))
             for name in study.scored:
                 if np.isfinite(by_class[name]):
                     values[name].append(float(by_class[name]))
@@ -97,7 +97,5 @@ def _difference(study: Study, setting: Setting, variant: str) -> Difference | No
         counts = run.counts
         if variant not in counts.by_variant or (counts.names, counts.class_names) != (images, classes):
             return None
-    first, second = (
-        np.stack([run.counts.by_variant[variant] for run in one.runs]) for one in (study.baseline, setting)
-    )
+    first, second = ([run.counts.by_variant[variant] for run in one.runs] for one in (study.baseline, setting))
     return bootstrap_difference(first, second, [classes.index(name) for name in study.scored])
