@@ -47,7 +47,7 @@ def test_all_parameters_out_of_range_are_listed() -> None:
     with pytest.raises(UserError) as caught:
         CRFParams(-1, 0, float("nan"), "3", True, 2.5)  # type: ignore[arg-type]
     for name in PAPER:
-        assert f"{name} is" in str(caught.value)
+        assert f"{name}=" in str(caught.value)
 
 
 @pytest.mark.parametrize("iterations", [0, -1, 1.0, True, None])

@@ -181,8 +181,8 @@ def test_the_summary_counts_and_warns(tmp_path: Path, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"unlabelled": "ignore"}, r"data\.unlabelled=ignore: give error or skip"),
-        ({"val_share": 1}, r"data\.val_share=1: give a number between 0 and 1"),
+        ({"unlabelled": "ignore"}, r"data\.unlabelled=ignore: give one of error, skip"),
+        ({"val_share": 1}, r"data\.val_share=1: give a number in \(0, 1\)"),
         ({"classes": [True, "cat"]}, r"data\.classes=\[True, 'cat'\]: give a list of names"),
         ({"classes": "cat"}, r"data\.classes=cat: give a list"),
     ],

@@ -105,7 +105,7 @@ def test_without_a_network_the_address_and_the_key_for_a_file_are_told(monkeypat
         ({"model": "resnet5"}, "Did you mean 'resnet50"),
         ({"model": "vgg11"}, "cannot serve as a trunk at output stride 8"),
         ({"model": "vit_tiny_patch16_224", "output_stride": 16}, "cannot serve as a trunk"),
-        ({"model": "resnet18", "output_stride": 12}, "give 8, 16 or 32"),
+        ({"model": "resnet18", "output_stride": 12}, "give one of 8, 16, 32"),
         ({"model": "resnet18", "levels": []}, "at least one"),
         ({"model": "resnet18", "levels": [-1]}, "counted from 0"),
         ({"model": "resnet18", "levels": [9]}, "other backbone.trunk.levels"),

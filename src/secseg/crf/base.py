@@ -7,7 +7,6 @@ Reference:
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError, listing
 
 #: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``, unfloored, on the logits' device.
@@ -46,29 +46,21 @@ class CRFParams:
     iterations: int = 10
 
     def __post_init__(self) -> None:
-        wrong = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name == "iterations":
-                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                    wrong.append(f"iterations is {value!r}: choose a whole number of at least 1")
-            elif field.name.endswith("weight"):
-                if not _is_number(value) or value < 0:
-                    wrong.append(f"{field.name} is {value!r}: choose a number of at least 0")
-            elif not _is_number(value) or value <= 0:
-                wrong.append(f"{field.name} is {value!r}: choose a number above 0")
+        wrong = [
+            *check_number("bilateral_weight", self.bilateral_weight, 0),
+            *check_number("bilateral_xy", self.bilateral_xy, above=0),
+            *check_number("bilateral_rgb", self.bilateral_rgb, above=0),
+            *check_number("gaussian_weight", self.gaussian_weight, 0),
+            *check_number("gaussian_xy", self.gaussian_xy, above=0),
+            *check_whole("iterations", self.iterations, 1),
+        ]
         if wrong:
             raise UserError(f"CRF parameters out of range:\n{listing(wrong)}")
 
     def scaled(self, factor: float) -> CRFParams:
         """Divide the spatial widths by ``factor``: a grid that is 12 times coarser needs widths 12 times smaller."""
-        if not _is_number(factor) or factor <= 0:
-            raise UserError(f"The CRF's scale is {factor!r}: choose a number above 0 (12 in training, 1 at test time).")
+        refuse(check_number("The CRF's scale", factor, above=0, note="12 in training, 1 at test time"))
         return dataclasses.replace(self, bilateral_xy=self.bilateral_xy / factor, gaussian_xy=self.gaussian_xy / factor)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_input(logits: Tensor, images: Tensor) -> None:

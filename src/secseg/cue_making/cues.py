@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
 from secseg.data.classes import VOID
-from secseg.utils.errors import UserError, nearest
+from secseg.utils.checks import check_choice, check_flag, check_number, refuse
 
 CONFLICTS = ("smaller", "stronger")
 BACKGROUNDS = ("saliency", "maps")
@@ -50,26 +50,21 @@ class CueSettings:
 
     def __post_init__(self) -> None:
         problems = [
-            f"cues.{key}={getattr(self, key)}: give a number of at least 0 and below 1."
+            problem
             for key in ("threshold", "refined_threshold", "least", "share")
-            if not (_is_number(getattr(self, key)) and 0 <= getattr(self, key) < 1)
+            for problem in check_number(f"cues.{key}", getattr(self, key), 0, below=1)
         ]
-        if not (_is_number(self.min_score) and 0 <= self.min_score <= 1):
-            problems.append(f"cues.min_score={self.min_score}: give a probability, from 0 to 1.")
-        for key, legal in (("conflict", CONFLICTS), ("background", BACKGROUNDS)):
-            value = getattr(self, key)
-            if value not in legal:
-                problems.append(f"cues.{key}={value}: give one of {', '.join(legal)}.{nearest(str(value), legal)}")
-        if not isinstance(self.refine, bool):
-            problems.append(f"cues.refine={self.refine}: give true or false.")
-        if not _is_number(self.background_score):
-            problems.append(f"cues.background_score={self.background_score}: give a number.")
+        problems += [
+            *check_number("cues.min_score", self.min_score, 0, most=1),
+            *check_choice("cues.conflict", self.conflict, CONFLICTS),
+            *check_choice("cues.background", self.background, BACKGROUNDS),
+            *check_flag("cues.refine", self.refine),
+            *check_number("cues.background_score", self.background_score),
+            *check_number("cues.smooth", self.smooth, 0),
+        ]
         if not (isinstance(self.median, int) and self.median > 0 and self.median % 2):
             problems.append(f"cues.median={self.median}: give an odd whole number; 1 for no filter.")
-        if not (_is_number(self.smooth) and self.smooth >= 0):
-            problems.append(f"cues.smooth={self.smooth}: give a number of at least 0.")
-        if problems:
-            raise UserError("\n".join(problems))
+        refuse(problems)
 
 
 def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 0.2) -> np.ndarray:
@@ -224,7 +219,3 @@ def make_cue_map(
         foreground = foreground_cues(maps, seen, settings.threshold)
     background = background_cue(saliency, settings.share, settings.median, settings.smooth)
     return join_cues(foreground, background, settings.conflict, maps)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -17,7 +17,8 @@ from secseg.data.samples import loader
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import mirror, training_input
 from secseg.training.feature_cache import FeatureCache
-from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.checks import check_choice, check_number, refuse
+from secseg.utils.errors import UserError, listing
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
@@ -113,8 +114,7 @@ def split_holdout(images: ImageSet, holdout: float | Sequence[str]) -> tuple[Ima
         UserError: for names that are not among the images, a share out of range, or nothing left to train on.
     """
     if isinstance(holdout, int | float):
-        if not 0 <= holdout < 1:
-            raise UserError(f"holdout={holdout}: give a share of the images in [0, 1), or a list of names.")
+        refuse(check_number("holdout", holdout, 0, below=1, note="a share of the images; or a list of their names"))
         drawn = sorted(images.names, key=lambda name: hashlib.sha256(name.encode()).digest())
         chosen = set(drawn[: max(1, round(holdout * len(drawn))) if holdout else 0])
     else:
@@ -141,8 +141,7 @@ def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
     """
     if balance == "none":
         return None
-    if balance != "inverse":
-        raise UserError(f"balance={balance}: give one of none, inverse.{nearest(balance, ('none', 'inverse'))}")
+    refuse(check_choice("balance", balance, ("none", "inverse")))
     positives = labels.sum(0)
     negatives = (len(labels) - positives).clamp(min=1)
     return (negatives / positives.clamp(min=1)).where(positives > 0, 1.0)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from secseg.losses.pooling import check_decay, global_weighted_rank_pooling, log_mean_exp_pooling
 from secseg.models.cpu.dropout import Dropout
+from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError
 
 
@@ -78,8 +79,7 @@ class ActivationMapHead(ScoreHead):
         check_decay("head.decay", decay)
         if any(side < 1 or side % 2 == 0 for side in kernels):
             raise UserError(f"head.kernels={list(kernels)}: give odd sides, such as [1, 3].")
-        if sharpness is not None and not sharpness > 0:
-            raise UserError(f"head.sharpness={sharpness}: give a number above 0, or null for ranked pooling.")
+        refuse(check_number("head.sharpness", sharpness, above=0, null=True, note="null is ranked pooling"))
         self.decay, self.sharpness = decay, sharpness
         self.hidden = nn.Sequential()
         if standardize:
@@ -165,15 +165,13 @@ class FullyConnectedHead(ScoreHead):
 def _check(num_classes: int, width: int, dropout: float) -> None:
     if num_classes < 1:
         raise UserError("A localization network needs at least 1 class besides the background.")
-    if width < 1 or not 0 <= dropout <= 1:
-        raise UserError(f"head: widths and sizes must be at least 1, and dropout={dropout} in [0, 1].")
+    refuse([*check_whole("head.width", width, 1), *check_number("head.dropout", dropout, 0, most=1)])
 
 
 def _draw(head: nn.Module, std: float | None) -> None:
+    refuse(check_number("head.std", std, above=0, null=True))
     if std is None:
         return
-    if not std > 0:
-        raise UserError(f"head.std={std}: give a number above 0, or null.")
     for name, parameter in head.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)

@@ -17,8 +17,9 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
 from secseg.inference.predictor import pick_device
 from secseg.runs.run_writer import save_config, versions, write_results
+from secseg.utils.checks import check_choice, check_flag, check_numbers, check_options, check_whole, refuse
 from secseg.utils.config import CHOICES, build, find
-from secseg.utils.errors import UserError, nearest
+from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
 from secseg.utils.precision import resolve_precision
 
@@ -128,25 +129,15 @@ def check(config: Mapping[str, Any]) -> None:
         UserError: with every problem that is found, each naming its key and the legal values.
     """
     alone = config["stage"] == "audit" and config["cue_file"] is not None
-    absent = [
-        key
-        for key in ("data", "localization", "cues", "crf", "logger")
-        if not isinstance(config.get(key), dict) and not (key == "data" and alone)
-    ]
-    if absent:
-        raise UserError("\n".join(f"{key} has no option chosen: give {key}=<option>." for key in absent))
-    problems = [*_choices(config), *_numbers(config), *_cues(config), *_networks(config["localization"])]
-    if problems:
-        raise UserError("\n".join(problems))
+    refuse(check_options(config, ("localization", "cues", "crf", "logger", *(() if alone else ("data",)))))
+    refuse([*_choices(config), *_numbers(config), *_cues(config), *_networks(config["localization"])])
 
 
 def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     stage, export = config["stage"], config["export"]
     legal = {"stage": ("all", *STAGES), "export": (*EXPORTS, None), "precision": CHOICES["trainer.precision"]}
     for key, choices in legal.items():
-        if config[key] not in choices:
-            words = [str(choice) for choice in choices if choice is not None]
-            yield f"{key}={config[key]}: give one of {', '.join(words)}.{nearest(str(config[key]), words)}"
+        yield from check_choice(key, config[key], choices)
     if stage == "export" and export is None:
         yield f"stage=export needs to know the form: give export=<{' or '.join(EXPORTS)}>."
     if config["cue_file"] is not None and stage not in ("audit", "export"):
@@ -163,28 +154,20 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
-    if config["workers"] is not None and not _whole(config["workers"], 1):
-        yield f"workers={config['workers']}: give a whole number of at least 1, or null."
-    if not _whole(config["seed"], 0):
-        yield f"seed={config['seed']}: give a whole number of at least 0."
+    yield from check_whole("workers", config["workers"], 1, null=True)
+    yield from check_whole("seed", config["seed"], 0)
     for name in ("foreground", "background"):
         node = config["localization"][name]
         for key in ("steps", "batch_size", "validate_every"):
-            if not _whole(node[key], 1):
-                yield f"localization.{name}.{key}={node[key]}: give a whole number of at least 1."
-        if node["balance"] not in BALANCES:
-            yield f"localization.{name}.balance={node['balance']}: give one of {', '.join(BALANCES)}."
+            yield from check_whole(f"localization.{name}.{key}", node[key], 1)
+        yield from check_choice(f"localization.{name}.balance", node["balance"], BALANCES)
 
 
 def _cues(config: Mapping[str, Any]) -> Iterator[str]:
     cues = config["cues"]
-    scales = cues["scales"]
-    if not isinstance(scales, list) or not scales or not all(_number(scale) and 0.1 <= scale <= 10 for scale in scales):
-        yield f"cues.scales={scales}: give a list of numbers between 0.1 and 10."
-    if not isinstance(cues["mirror"], bool):
-        yield f"cues.mirror={cues['mirror']}: give true or false."
-    if not _whole(cues["grid"], 2):
-        yield f"cues.grid={cues['grid']}: give a whole number of at least 2."
+    yield from check_numbers("cues.scales", cues["scales"], 0.1, most=10)
+    yield from check_flag("cues.mirror", cues["mirror"])
+    yield from check_whole("cues.grid", cues["grid"], 2)
     try:
         settings = cue_settings(cues)
     except UserError as error:
@@ -230,11 +213,3 @@ def _show(figures: Mapping[str, Any]) -> None:
         if figures["export"]["resized"]:
             log.warning("The cues were brought to 41 x 41: small regions may be lost.")
         print(f"exported to {figures['export']['folder']}")
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

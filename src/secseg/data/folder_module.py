@@ -14,6 +14,7 @@ from secseg.data.folder_split import choose_split, describe_folder, oddities
 from secseg.data.images import image_size, read_mask
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.splits import ImageSet
+from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.errors import UserError, listing
 from secseg.utils.parallel import results_and_problems
 
@@ -103,20 +104,14 @@ class FolderDataModule(ImageDataModule):
         )
 
     def _check(self) -> None:
-        problems = []
-        if self.unlabelled not in ("error", "skip"):
-            problems.append(f"data.unlabelled={self.unlabelled}: give error or skip.")
-        if (
-            isinstance(self.val_share, bool)
-            or not isinstance(self.val_share, int | float)
-            or not 0 < self.val_share < 1
-        ):
-            problems.append(f"data.val_share={self.val_share}: give a number between 0 and 1.")
+        problems = [
+            *check_choice("data.unlabelled", self.unlabelled, ("error", "skip")),
+            *check_number("data.val_share", self.val_share, above=0, below=1),
+        ]
         classes = self.classes
         if classes is not None and (isinstance(classes, str) or not all(isinstance(name, str) for name in classes)):
             problems.append(f"data.classes={classes}: give a list of names, numbers and yes or no in quotes.")
-        if problems:
-            raise UserError("\n".join(problems))
+        refuse(problems)
 
 
 def _check_masks(images: ImageSet, required: bool) -> None:

@@ -23,6 +23,7 @@ from secseg.models.files.model_file import is_safetensors
 from secseg.runs.loggers import build_loggers
 from secseg.runs.run_writer import save_config, versions, write_results
 from secseg.runs.wandb_logger import finish_wandb
+from secseg.utils.checks import check_options, check_whole, refuse
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
@@ -201,15 +202,9 @@ def _check(config: Mapping[str, Any]) -> None:
     problems = []
     if (config["ckpt"] is None) == (config["masks"] is None):
         problems.append("Give one of ckpt=<run folder or checkpoint> and masks=<folder of predicted masks>.")
-    for key, least in (("workers", 1), ("limit", 1), ("pictures", 0)):
-        value = config[key]
-        if (value is None and key == "pictures") or (
-            value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least)
-        ):
-            problems.append(f"{key}={value}: give a whole number of at least {least}.")
-    problems += [f"{group} has no option chosen." for group in ("inference", "crf") if not config[group]]
-    if problems:
-        raise UserError("\n".join(problems))
+    for key in ("workers", "limit"):
+        problems += check_whole(key, config[key], 1, null=True)
+    refuse([*problems, *check_whole("pictures", config["pictures"], 0), *check_options(config, ("inference", "crf"))])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from secseg.inference.voc_server import write_archive
 from secseg.models import SegmentationNet
 from secseg.models.files.load import find_network
 from secseg.runs.run_writer import save_config, versions, write_results
+from secseg.utils.checks import check_flag, check_options, check_whole, refuse
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256
 from secseg.utils.parallel import side_by_side
@@ -157,17 +158,13 @@ def _predict_all(
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    problems = [f"{key}={config[key]}: give true or false." for key in SWITCHES if not isinstance(config[key], bool)]
+    problems = [problem for key in SWITCHES for problem in check_flag(key, config[key])]
     if isinstance(config["images"], list | dict):
         problems.append(f"images={config['images']}: give one file, folder, glob or list; several by a glob.")
-    workers = config["workers"]
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        problems.append(f"workers={workers}: give a whole number of at least 1, or null for one a core.")
+    problems += check_whole("workers", config["workers"], 1, null=True)
     if config["server"] is True and config["root"] is None:
         problems.append("server=true needs images=<split or id list> and root=<folder in VOC's layout>.")
-    problems += [f"{group} has no option chosen." for group in ("inference", "crf") if not config[group]]
-    if problems:
-        raise UserError("\n".join(problems))
+    refuse([*problems, *check_options(config, ("inference", "crf"))])
 
 
 def _labels(

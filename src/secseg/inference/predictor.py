@@ -24,6 +24,7 @@ from secseg.inference.batching import Batched
 from secseg.inference.full_size import contenders, full_size_probs, labels, refine_contenders
 from secseg.models import SegmentationNet, TrunkNet, fast_copy
 from secseg.models.files.load import load_network
+from secseg.utils.checks import check_choice, check_number, check_numbers, check_whole, refuse
 from secseg.utils.errors import UserError, nearest
 from secseg.utils.progress import Stopwatch
 from secseg.utils.resizing import resize_mask
@@ -64,19 +65,14 @@ class Protocol:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(self.scales))
-        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            raise UserError(f"scales={list(self.scales)}: give at least one number between 0.1 and 10.")
-        if self.input_size < 1 or self.most_pixels < 1:
-            raise UserError(
-                f"input_size={self.input_size}, most_pixels={self.most_pixels}: both are whole numbers of at least 1."
-            )
-        if not 0 <= self.drop_labels_below < 1:
-            raise UserError(f"drop_labels_below={self.drop_labels_below}: give a probability from 0 to below 1.")
-        if self.precision not in PRECISIONS:
-            raise UserError(
-                f"inference.precision={self.precision}: give one of {', '.join(PRECISIONS)}."
-                f"{nearest(str(self.precision), PRECISIONS)}"
-            )
+        problems = [
+            *check_numbers("inference.scales", self.scales, 0.1, most=10),
+            *check_whole("inference.input_size", self.input_size, 1),
+            *check_whole("inference.most_pixels", self.most_pixels, 1),
+            *check_number("inference.drop_labels_below", self.drop_labels_below, 0, below=1),
+            *check_choice("inference.precision", self.precision, PRECISIONS),
+        ]
+        refuse(problems)
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as a plain dict, for ``results.json``."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from secseg.utils.checks import check_number, refuse
 from secseg.utils.errors import UserError
 
 
@@ -70,8 +71,7 @@ def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:
 
     Source: Pinheiro and Collobert, From Image-level to Pixel-level Labeling with Convolutional Networks, CVPR 2015.
     """
-    if not (math.isfinite(sharpness) and sharpness > 0):
-        raise UserError(f"sharpness={sharpness}: give a number above 0.")
+    refuse(check_number("sharpness", sharpness, above=0))
     scores = _poolable(scores)
     return (torch.logsumexp(sharpness * scores, -1) - math.log(scores.shape[-1])) / sharpness
 
@@ -154,7 +154,4 @@ def resolve_decay(
 
 def check_decay(name: str, value: float) -> None:
     """Raise UserError unless ``value`` is a number in [0, 1]."""
-    if not 0 <= value <= 1:  # also catches NaN
-        raise UserError(
-            f"{name}={value} is not a decay: give a number in [0, 1] (0 is max pooling, 1 average pooling)."
-        )
+    refuse(check_number(name, value, 0, most=1, note="0 is max pooling, 1 average pooling"))

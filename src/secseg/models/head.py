@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from secseg.models.cpu.dropout import Dropout
 from secseg.models.trunk import concat_levels, on_finest_grid
+from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError
 
 
@@ -46,11 +47,13 @@ class LargeFOVHead(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise UserError(f"A network needs at least 2 classes, background included, not {num_classes}.")
-        if min(width, dilation, reduce or 1) < 1 or not 0 <= dropout <= 1:
-            raise UserError(
-                f"backbone.head: width={width}, dilation={dilation}, reduce={reduce} must be at least 1, and "
-                f"dropout={dropout} in [0, 1]."
-            )
+        problems = [
+            *check_whole("backbone.head.width", width, 1),
+            *check_whole("backbone.head.dilation", dilation, 1),
+            *check_whole("backbone.head.reduce", reduce, 1, null=True),
+            *check_number("backbone.head.dropout", dropout, 0, most=1),
+        ]
+        refuse(problems)
         if reduce is None:
             self.reduce: nn.Module = nn.Identity()
         else:

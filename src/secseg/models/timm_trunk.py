@@ -13,6 +13,7 @@ from secseg.models.cpu.depthwise import in_phases
 from secseg.models.normalization import from_unit_range
 from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, download, read_weights
+from secseg.utils.checks import check_choice, refuse
 from secseg.utils.errors import UserError, listing, nearest
 
 
@@ -44,8 +45,7 @@ class TimmTrunk(Trunk):
         if model.split(".")[0] not in timm.list_models():
             raise UserError(f"timm has no model '{model}'.{nearest(model, timm.list_models())}")
         options: dict[str, Any] = {"features_only": True}
-        if output_stride not in (8, 16, 32):
-            raise UserError(f"backbone.trunk.output_stride={output_stride}: give 8, 16 or 32.")
+        refuse(check_choice("backbone.trunk.output_stride", output_stride, (8, 16, 32)))
         if output_stride != 32:
             options["output_stride"] = output_stride
         if levels is not None:

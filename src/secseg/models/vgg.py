@@ -15,7 +15,8 @@ from secseg.models.files.caffe import SUFFIX, import_caffe, read_caffe
 from secseg.models.normalization import CAFFE, CAFFE_RGB, TORCHVISION, Normalization
 from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, download, read_weights
-from secseg.utils.errors import UserError, nearest
+from secseg.utils.checks import check_choice, refuse
+from secseg.utils.errors import UserError
 from secseg.utils.files import sha256
 
 log = logging.getLogger(__name__)
@@ -80,11 +81,7 @@ class VGG16(Trunk):
         from_caffe = weights is not None and weights.endswith(SUFFIX)
         default = {None: "caffe", "imagenet_features": "features"}.get(weights, "torchvision")
         chosen = normalization or ("caffe" if from_caffe else default)
-        if chosen not in self.normalizations:
-            raise UserError(
-                f"backbone.trunk.normalization={chosen}: give one of {', '.join(self.normalizations)}."
-                f"{nearest(chosen, self.normalizations)}"
-            )
+        refuse(check_choice("backbone.trunk.normalization", chosen, self.normalizations))
         self.normalization = self.normalizations[chosen]
         self.layers = nn.Sequential()
         channels = 3

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from secseg.utils.checks import is_number
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import read_json
 
@@ -98,7 +98,7 @@ def _problems(results: Mapping[str, Any]) -> Iterator[str]:
         yield "protocol.scored: there are no names of classes"
     yield from (f"protocol.{key}: is not there" for key in ("val_split", "val_images") if key not in (protocol or ()))
     times = results.get("time")
-    if not isinstance(times, dict) or not all(value is None or _is_number(value) for value in times.values()):
+    if not isinstance(times, dict) or not all(value is None or is_number(value) for value in times.values()):
         yield "time: not everything is a number"
     versions = results.get("versions") or {}
     if not isinstance(versions, dict) or not isinstance(versions.get("packages", {}), dict):
@@ -109,12 +109,8 @@ def _problems(results: Mapping[str, Any]) -> Iterator[str]:
         yield "versions.git: it names no commit"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_share(value: Any) -> bool:
-    return value is None or (_is_number(value) and 0 <= value <= 1)
+    return value is None or (is_number(value) and 0 <= value <= 1)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from secseg.utils.errors import UserError, nearest
+from secseg.utils.checks import check_choice, check_number, check_options, check_whole, refuse
+from secseg.utils.errors import UserError
 
 # A stored config names code that is run: only these packages may be named.
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
@@ -150,12 +150,8 @@ def validate(cfg: DictConfig) -> None:
         UserError: with every problem that is found, each naming its key and the legal values.
     """
     config = to_plain(cfg)
-    absent = [group for group in GROUPS if not isinstance(config.get(group), dict)]
-    if absent:
-        raise UserError("\n".join(f"{group} has no option chosen: give {group}=<option>." for group in absent))
-    problems = [*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)]
-    if problems:
-        raise UserError("\n".join(problems))
+    refuse(check_options(config, GROUPS))
+    refuse([*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)])
     _refuse_sweep_over_devices(config["trainer"])
 
 
@@ -165,37 +161,30 @@ def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
         value = decay[name]
         if value is None and name not in fraction:
             yield f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction."
-        elif value is not None and not (_is_number(value) and 0 <= value <= 1):
-            yield f"decay.{name}={value}: give a number in [0, 1] (0 is max pooling, 1 average pooling)."
+        else:
+            note = "0 is max pooling, 1 average pooling"
+            yield from check_number(f"decay.{name}", value, 0, most=1, null=True, note=note)
     for name, value in fraction.items():
-        if not (_is_number(value) and 0 < value < 1):
-            yield f"decay.fraction.{name}={value}: give a number between 0 and 1."
+        yield from check_number(f"decay.fraction.{name}", value, above=0, below=1)
 
 
 def _loss(weights: Mapping[str, Any]) -> Iterator[str]:
-    wrong = [term for term, weight in weights.items() if not (_is_number(weight) and weight >= 0)]
-    for term in wrong:
-        yield f"loss.{term}={weights[term]}: a weight is a number of at least 0."
+    wrong = [problem for term, weight in weights.items() for problem in check_number(f"loss.{term}", weight, 0)]
+    yield from wrong
     if not wrong and not any(weights.values()):
         yield "Every weight of loss is 0, so nothing would be trained: give one term a weight, or use loss=sec."
 
 
 def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
     for key, least in WHOLE_NUMBERS.items():
-        value = _select(config, key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            yield f"{key}={value}: give a whole number of at least {least}."
+        yield from check_whole(key, _select(config, key), least)
     for key in ("optim.optimizer.lr", "optim.bias_lr", "optim.bias_decay", "optim.classifier_lr"):
-        value = _select(config, key)
-        if not (_is_number(value) and value >= 0):
-            yield f"{key}={value}: give a number of at least 0."
+        yield from check_number(key, _select(config, key), 0)
 
 
 def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     for key, legal in CHOICES.items():
-        value = _select(config, key)
-        if value not in legal:
-            yield f"{key}={value}: give one of {', '.join(legal)}.{nearest(str(value), legal)}"
+        yield from check_choice(key, _select(config, key), legal)
 
 
 def _fused(config: Mapping[str, Any]) -> Iterator[str]:
@@ -227,7 +216,3 @@ def _select(config: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -114,7 +114,7 @@ def change(*keys: str, to: Any) -> Change:
         (change("backbone", "head", "width", to=9), "other shape: head.fc6.weight"),
         (change("backbone", "head", "width", to=10**9), "other shape: head.fc6.weight"),
         (change("backbone", "head", "width", to=10**30), "cannot be built|cannot be made"),
-        (change("backbone", "head", "width", to="wide"), "cannot be made"),
+        (change("backbone", "head", "width", to="wide"), "width=wide: give a whole number"),
         (change("backbone", "head", "colour", to="red"), "colour=red"),
         (change("backbone", "trunk", "model", to="resnet5000"), "timm has no model"),
         (change("backbone", "trunk", "_target_", to="torch.nn.Identity"), "only what is in secseg"),

@@ -13,7 +13,7 @@ from secseg.evaluation.report.runs import Run, find_runs
 from secseg.evaluation.report.statistics import study_rows
 from secseg.evaluation.report.study import Study, open_study
 from secseg.evaluation.report.study_tables import escaped, markdown, results_csv, tables
-from secseg.utils.errors import UserError
+from secseg.utils.checks import check_whole, refuse
 from secseg.utils.files import working_in, write_text
 
 FIGURES = "figures"
@@ -112,6 +112,4 @@ def _title(study: Study) -> str:
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise a UserError for settings out of range."""
-    images = config["images"]
-    if not isinstance(images, int) or isinstance(images, bool) or images < 0:
-        raise UserError(f"images={images}: give a whole number of at least 0.")
+    refuse(check_whole("images", config["images"], 0))
