@@ -1,20 +1,87 @@
-"""What the meter says of the time that images take."""
+"""Progress is shown as bars in a terminal and as plain lines elsewhere, with the time that each stage takes."""
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from secseg.utils.progress import STAGES, ImageMeter, Stopwatch
+from secseg.utils import progress
+from secseg.utils.console import PrintHandler
+from secseg.utils.progress import STAGES, Bar, ImageMeter, Stopwatch
 
 
-def test_lines_tell_the_speed_and_the_limiting_stage_first(capsys: pytest.CaptureFixture[str]) -> None:
+def use_terminal(monkeypatch: pytest.MonkeyPatch, term: str = "xterm") -> None:
+    """Not a fixture: pytest replaces ``sys.stdout`` between fixtures and test."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0)
+
+
+def test_lines_show_the_speed_and_the_slowest_stage_first(capsys: pytest.CaptureFixture[str]) -> None:
     with ImageMeter("evaluate", 2) as meter:
         meter.update({"reading": 0.001, "network": 1.0, "CRF": 2.0})
         meter.update({"network": 1.0, "CRF": 4.0})
     line = capsys.readouterr().out.strip()
-    assert line.startswith("image 2/2  ")
-    assert "images/s  ETA 0:00:00  CRF 75 %, network 25 %" in line
+    assert line.startswith("evaluate: image 2/2 (100 %)  ")
+    assert line.endswith(" images/s  CRF 75 %, network 25 %  ETA 0:00:00")
     assert "reading" not in line, "below a percent"
+
+
+def test_a_line_is_printed_after_every_seconds_and_at_the_end_and_only_then_its_text_is_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, made = [0.0], []
+    monkeypatch.setattr("secseg.utils.progress.time.monotonic", lambda: clock[0])
+    with Bar("train", 100, head="step", done=40, every_seconds=10) as bar:
+        for step in range(41, 101):
+            clock[0] += 1
+            bar.update(step, lambda: made.append(bar.done) or f"loss {bar.done}", now=step == 41)
+    lines = capsys.readouterr().out.splitlines()
+    assert made == [41, 51, 61, 71, 81, 91, 100]
+    assert lines[1] == "step 51/100 (51 %)  loss 51  ETA 0:00:49", "at the rate of this part of the run"
+
+
+def test_a_terminal_gets_bars_that_prints_and_log_lines_leave_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_terminal(monkeypatch)
+    log = logging.getLogger("bars")
+    log.addHandler(PrintHandler())
+    with Bar("train", 2, head="step") as bar, Bar("[validation]", 5) as inner:
+        inner.update(3, str)
+        print("printed [bold] words")
+        log.warning("logged %s", "words")
+        inner.close()
+        bar.update(1, lambda: "loss 0.5")
+    text = capsys.readouterr().out
+    assert "1/2" in text
+    assert "loss 0.5" in text
+    assert "[validation] " in text
+    for line in ("printed [bold] words", "logged words"):
+        assert f"\x1b[2K{line}\n" in text, "after the bar is erased, on a line of its own"
+    assert progress._display is None
+
+
+def test_a_bar_that_an_exception_leaves_is_closed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_terminal(monkeypatch)
+    with pytest.raises(KeyboardInterrupt), ImageMeter("maps", 2):
+        raise KeyboardInterrupt
+    assert progress._display is None
+    assert capsys.readouterr().out.endswith("\x1b[?25h"), "the cursor is visible again"
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_without_control_codes_gets_lines(
+    term: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_terminal(monkeypatch, term)
+    with ImageMeter("maps", 1) as meter:
+        meter.update()
+    assert capsys.readouterr().out.startswith("maps: image 1/1 (100 %)  ")
 
 
 def test_the_time_of_the_results_has_the_same_keys_with_and_without_stages() -> None:
@@ -30,7 +97,7 @@ def test_the_time_of_the_results_has_the_same_keys_with_and_without_stages() -> 
     assert idle.time()["images_per_second"] == 0
 
 
-def test_a_stage_that_is_met_twice_adds_up() -> None:
+def test_a_stage_that_occurs_twice_adds_up() -> None:
     watch = Stopwatch()
     for _ in range(2):
         with watch("reading"):

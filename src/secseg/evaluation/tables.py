@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from secseg.evaluation.scores import Evaluation
+from secseg.utils.console import percent, table
 from secseg.utils.files import csv_text
 
-MOST_NAME = 48
-"""Longest class name that is shown in full, so that the table fits 100 columns."""
 SHOWN_WIDTHS = (1, 5, 20)
 """Bands around boundaries that the table shows, where they were measured."""
 
@@ -33,20 +33,12 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
             for variant, result in results.items()
         ]
     scored = first.get("scored", list(first["iou"]))
-    names = [_cut(name) if name in scored else f"({_cut(name)})" for name in first["iou"]]
+    names = [name if name in scored else f"({name})" for name in first["iou"]]
     below = ["mean" if len(scored) == len(names) else f"mean of {len(scored)}"]
     if "boundary" in first:
         below += ["pixel accuracy", *(f"mean within {width:g} px of boundaries" for _, width in _shown(first))]
-    title = _cut(title)
-    margin = max(map(len, [title, *names, *below]))
-    lines = [title.ljust(margin), *(name.ljust(margin) for name in [*names, *below])]
-    for cells in columns:
-        width = max(8, *map(len, cells)) + 2
-        lines = [
-            line + (cells[number].rjust(width) if number < len(cells) else "") for number, line in enumerate(lines)
-        ]
-    lines.insert(1 + len(names), "-" * len(lines[0]))
-    return "\n".join(lines)
+    rows = zip_longest([title, *names, *below], *columns, fillvalue="")
+    return table(list(rows), rule=1 + len(names))
 
 
 def confusion_csv(confusion: Any, class_names: Sequence[str]) -> str:
@@ -92,11 +84,11 @@ def _column(heading: str, variant: str, cells: Sequence[str]) -> list[str]:
 
 def _ious(result: Mapping[str, Any]) -> list[str]:
     """The cells of a column from the classes down."""
-    cells = [_percent(iou) for iou in (*result["iou"].values(), result["miou"])]
+    cells = [percent(iou) for iou in (*result["iou"].values(), result["miou"])]
     if "boundary" in result:
         cells += [
-            _percent(result["pixel_accuracy"]),
-            *(_percent(result["boundary"]["miou"][at]) for at, _ in _shown(result)),
+            percent(result["pixel_accuracy"]),
+            *(percent(result["boundary"]["miou"][at]) for at, _ in _shown(result)),
         ]
     return cells
 
@@ -108,16 +100,8 @@ def _shown(result: Mapping[str, Any]) -> list[tuple[int, float]]:
     return usual if len(usual) > 1 else widths[:3]
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
 def _ratio(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…"
 
 
 def _values(values: Iterable[float]) -> list[float | str]:

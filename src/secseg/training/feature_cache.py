@@ -17,7 +17,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
 
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image
@@ -26,6 +25,7 @@ from secseg.models import SegmentationNet, trunk_fingerprint
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write, user_cache
+from secseg.utils.progress import ImageMeter
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class FeatureCache:
         with (
             ThreadPoolExecutor(1) as reader,
             ThreadPoolExecutor(1) as writer,
-            tqdm(total=len(missing), desc="features", unit="image", mininterval=1.0) as bar,
+            ImageMeter("features", len(missing)) as meter,
         ):
             written = []
             upcoming = reader.submit(self._read, groups[0])
@@ -114,7 +114,7 @@ class FeatureCache:
                 written.append(writer.submit(self._write, group, inputs, levels))
                 if len(written) > 2:
                     written.pop(0).result()
-                bar.update(len(group))
+                meter.update(images=len(group))
             for job in written:
                 job.result()
 

@@ -1,19 +1,93 @@
-"""How far work on many images is, and what takes the time: a bar in a terminal, plain lines elsewhere."""
+"""Progress of long work, for all commands: bars in a terminal, plain lines elsewhere; and what takes the time."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
-BAR = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 STAGES = ("reading", "network", "CRF", "output")
-"""What a photograph goes through; output is what is done with its mask, which is scored or written."""
+"""Stages of an image; in the last one, its mask is scored or written."""
+REFRESH_SECONDS = 0.5
+"""Time between two updates of a bar in a terminal."""
+
+_display: Progress | None = None  # of all bars: rich shows one live display at a time
+
+
+def is_terminal() -> bool:
+    """Return whether bars can be shown: standard output is a terminal, and no other job of a sweep writes to it."""
+    in_child = multiprocessing.current_process().name != "MainProcess"
+    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") and not in_child
+
+
+class Bar:
+    """Progress of one piece of work: a bar in a terminal, elsewhere a line from time to time.
+
+    A line is ``step 120/600 (20 %)  <text>  ETA 0:03:10``. What is printed or logged meanwhile appears above the bar.
+
+    Args:
+        title: what is done, in a word; stands before the bar.
+        total: number of steps or images.
+        head: what the line starts with; None for ``<title>: image``.
+        done: number of them that are done at the start.
+        every_seconds: time between two lines where the output is no terminal.
+    """
+
+    def __init__(
+        self, title: str, total: int, head: str | None = None, done: int = 0, every_seconds: float = 10.0
+    ) -> None:
+        self.total, self.done = total, done
+        self._head = head or f"{title}: image"
+        self._first = done
+        self._started = self._shown = time.monotonic()
+        self._task = _show(title, total, done) if is_terminal() else None
+        self._every = every_seconds if self._task is None else REFRESH_SECONDS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, done: int, text: Callable[[], str], now: bool = False) -> None:
+        """Set the number of steps or images that are done.
+
+        Args:
+            done: their number, those at the start included.
+            text: returns what to show besides; called only if something is shown.
+            now: show it at once.
+        """
+        self.done = done
+        if not (now or done == self.total or time.monotonic() - self._shown >= self._every):
+            return
+        self._shown = time.monotonic()
+        if self._task is None:
+            share = f"{100 * done / self.total:.0f} %"
+            print(f"{self._head} {done}/{self.total} ({share})  {text()}  ETA {self.time_left()}", flush=True)
+        else:
+            _update(self._task, done, self.time_left(), text())
+
+    def rate(self) -> float:
+        """Return the mean number of steps or images a second."""
+        return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
+
+    def time_left(self) -> timedelta:
+        """Return the time that the rest takes at the mean rate so far, in whole seconds."""
+        return timedelta(seconds=round((self.total - self.done) / max(self.rate(), 1e-9)))
+
+    def close(self) -> None:
+        """Remove the bar; the last one that is open stays in the terminal as it is."""
+        if self._task is not None:
+            _close(self._task)
+            self._task = None
 
 
 class Stopwatch:
@@ -30,71 +104,97 @@ class Stopwatch:
 
 
 class ImageMeter:
-    """Counts images, with images a second, the time left and, where it is told, the share of each stage.
+    """Counts images and shows their number, images a second, the time left and, if measured, the share of each stage.
 
     Args:
-        what: what is done with them, in a word.
-        total: images to come.
-        every_seconds: where the output is no terminal, a line is printed about so often.
+        what: what is done with the images, in a word.
+        total: number of images.
+        every_seconds: time between two lines where the output is no terminal.
 
     Attributes:
-        done: images so far.
-        stages: seconds of each stage, added up over images that ran side by side.
-        seconds: wall time from the start to the end of the ``with`` block, 0 before that.
+        done: number of images so far.
+        stages: seconds of each stage, summed over images that are processed in parallel.
+        seconds: wall time of the ``with`` block; 0 until it ends.
     """
 
     def __init__(self, what: str, total: int, every_seconds: float = 10.0) -> None:
+        self.done, self.total = 0, total
         self.seconds = 0.0
-        self.total, self.every_seconds = total, every_seconds
-        self.done = 0
         self.stages: dict[str, float] = {}
-        self._started = self._shown = time.monotonic()
-        self._bar = None
-        if sys.stdout.isatty():
-            self._bar = tqdm(
-                desc=what, total=total, unit=" images", bar_format=BAR, dynamic_ncols=True, file=sys.stdout
-            )
+        self._started = time.monotonic()
+        self._bar = Bar(what, total, every_seconds=every_seconds)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.monotonic() - self._started
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
-    def update(self, stages: Mapping[str, float] | None = None) -> None:
-        """Count one image, with the seconds of its stages."""
-        self.done += 1
+    def update(self, stages: Mapping[str, float] | None = None, images: int = 1) -> None:
+        """Count images, with the seconds of their stages."""
+        self.done += images
         for stage, seconds in (stages or {}).items():
             self.stages[stage] = self.stages.get(stage, 0.0) + seconds
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.set_postfix_str(self.shares_text(), refresh=False)
-            self._bar.update()
-        elif now - self._shown >= self.every_seconds or self.done == self.total:
-            self._shown = now
-            rate = self.done / max(now - self._started, 1e-9)
-            left = timedelta(seconds=round((self.total - self.done) / rate))
-            parts = [f"image {self.done}/{self.total}", f"{rate:.1f} images/s", f"ETA {left}", self.shares_text()]
-            print("  ".join(part for part in parts if part), flush=True)
+        self._bar.update(self.done, self._text)
 
     def shares(self) -> dict[str, float]:
-        """Return the part of the time that went into each stage, over images that ran side by side; empty where no
-        stage was told."""
+        """Return the share of each stage in the time, summed over images that are processed in parallel; empty if no
+        stage was measured."""
         whole = sum(self.stages.values())
         return {stage: self.stages.get(stage, 0.0) / whole for stage in STAGES} if whole else {}
 
     def shares_text(self) -> str:
-        """Return the shares in words, the stage that limits first; those below a percent are left out."""
+        """Return the shares in words, the largest first; those below a percent are left out."""
         ordered = sorted(self.shares().items(), key=lambda share: -share[1])
         return ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in ordered if share >= 0.01)
 
     def time(self) -> dict[str, Any]:
-        """Return what ``results.json`` states of the time that it took, once it is over: ``seconds``,
+        """Return what ``results.json`` states of the time, after the ``with`` block: ``seconds``,
         ``images_per_second`` and ``shares``."""
         return {
             "seconds": self.seconds,
             "images_per_second": self.done / max(self.seconds, 1e-9),
             "shares": self.shares(),
         }
+
+    def _text(self) -> str:
+        return "  ".join(part for part in (f"{self._bar.rate():.1f} images/s", self.shares_text()) if part)
+
+
+def _show(title: str, total: int, done: int) -> TaskID:
+    """Add a bar to the display; without a thread that redraws it, since data loaders fork this process."""
+    global _display
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    if _display is None:
+        rest = Column(ratio=1, no_wrap=True, overflow="crop")  # as wide as the terminal leaves room
+        columns = [
+            TextColumn("{task.description}", markup=False, style=""),
+            BarColumn(20),
+            TextColumn("{task.completed}/{task.total}  ETA {task.fields[left]}  ", markup=False, style=""),
+            TextColumn("{task.fields[text]}", markup=False, style="", table_column=rest),
+        ]
+        _display = Progress(*columns, console=Console(force_terminal=True), auto_refresh=False, expand=True)
+        _display.start()
+    task = _display.add_task(title, total=total, completed=done, left="-", text="")
+    _display.refresh()
+    return task
+
+
+def _update(task: TaskID, done: int, left: timedelta, text: str) -> None:
+    assert _display is not None
+    _display.update(task, completed=done, left=left, text=text, refresh=True)
+
+
+def _close(task: TaskID) -> None:
+    global _display
+    assert _display is not None
+    if len(_display.task_ids) > 1:
+        _display.remove_task(task)
+        _display.refresh()
+    else:
+        _display.stop()
+        _display = None

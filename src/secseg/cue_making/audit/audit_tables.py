@@ -11,10 +11,8 @@ from secseg.cue_making.audit.counts import CueCounts
 from secseg.cue_making.audit.official import OFFICIAL, OFFICIAL_QUALITY, QUALITY_SOURCE, SOURCE
 from secseg.cue_making.audit.summary import ratio
 from secseg.data.classes import VOC_CLASSES
+from secseg.utils.console import percent, table
 from secseg.utils.files import csv_text
-
-MOST_NAME = 48
-"""Longest class name that is shown in full."""
 
 
 def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
@@ -30,27 +28,27 @@ def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
     columns = {title: _whole(audit), **({"official": _whole(OFFICIAL)} if with_official else {})}
     keys = dict.fromkeys(key for column in columns.values() for key in column)
     whole = [["", *columns], *([key, *(column.get(key, "0") for column in columns.values())] for key in keys)]
-    lines = [*aligned(whole), "", *_class_lines(audit, with_official)]
+    lines = [table(whole), "", _class_table(audit, with_official)]
     if with_official:
         lines += ["", f"official: {SOURCE}"]
         lines += [f"official, by class: {QUALITY_SOURCE}"] if audit["masks"] else []
     return "\n".join(lines)
 
 
-def _class_lines(audit: Mapping[str, Any], with_official: bool) -> list[str]:
+def _class_table(audit: Mapping[str, Any], with_official: bool) -> str:
     """A row a class; precision and recall, each with the official one to its right; and their means."""
     means = audit["masks"]
     shown = ("precision", "recall") if means else ()
     official = ["official"] if with_official else []
     rows = [["class", "labelled", "with cues", "coverage", *(c for key in shown for c in (key, *official))]]
     for name, values in audit["classes"].items():
-        row = [cut(name), _count(values["labelled"]), _count(values["with_cues"]), percent(values["coverage"])]
+        row = [name, _count(values["labelled"]), _count(values["with_cues"]), percent(values["coverage"])]
         for key in shown:
             known = OFFICIAL_QUALITY.get(name, {}).get(key)
             row += [percent(values[key]), *("" if known is None else percent(known, 0) for _ in official)]
         rows.append(row)
     if not means:
-        return aligned(rows)
+        return table(rows)
     all_scored = len(means["scored"]) == len(audit["classes"])
     for title, prefix in (
         ("mean" if all_scored else f"mean of {len(means['scored'])}", ""),
@@ -58,8 +56,7 @@ def _class_lines(audit: Mapping[str, Any], with_official: bool) -> list[str]:
     ):
         cells = [cell for key in shown for cell in (percent(means[prefix + key]), *("" for _ in official))]
         rows.append([title, "", "", "", *cells])
-    lines = aligned(rows)
-    return [*lines[:-2], "-" * max(map(len, lines)), *lines[-2:]]
+    return table(rows, rule=-2)
 
 
 def classes_csv(audit: Mapping[str, Any]) -> str:
@@ -107,11 +104,6 @@ def is_voc(audit: Mapping[str, Any]) -> bool:
     return tuple(audit["classes"]) == VOC_CLASSES
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a share as percent, a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.{digits}f}"
-
-
 def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
     locations, coverage, labels = audit["background_locations"], audit["coverage"], audit["labels"]
     cells = {
@@ -132,25 +124,8 @@ def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
     return cells
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right; a row may be short."""
-    widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(max(map(len, rows)))]
-    return [
-        "".join(
-            cell.ljust(width) if place == 0 else "  " + cell.rjust(max(width, 7))
-            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def _count(value: int | None) -> str:
     return "-" if value is None else str(value)
-
-
-def cut(name: str) -> str:
-    """Return a class name, cut where it is long."""
-    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…"
 
 
 def _names(class_names: Sequence[str], present: np.ndarray) -> str:

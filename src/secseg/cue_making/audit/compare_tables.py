@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from secseg.cue_making.audit.audit_tables import aligned, cut, image_quality, percent
+from secseg.cue_making.audit.audit_tables import image_quality
 from secseg.cue_making.audit.compare import Comparison
 from secseg.cue_making.audit.summary import ratio
+from secseg.utils.console import percent, table
 from secseg.utils.files import csv_text
 
 
@@ -39,10 +40,10 @@ def comparison_table(figures: Mapping[str, Any], first: str = "first", second: s
     rows = [above, ["class", "overlap", *(title for _ in shown for title in (first, second))]]
     for name, values in figures["classes"].items():
         cells = [percent(side["classes"][name][key]) for key in shown for side in sides]
-        rows.append([cut(name), percent(values["overlap"]), *cells])
+        rows.append([name, percent(values["overlap"]), *cells])
     if shown:
         rows.append(["mean of the scored", "", *(percent(side["masks"][key]) for key in shown for side in sides)])
-    return "\n".join([*aligned(whole), "", *aligned(rows if shown else rows[1:])])
+    return "\n".join([table(whole), "", table(rows if shown else rows[1:])])
 
 
 def comparison_csv(comparison: Comparison) -> str:

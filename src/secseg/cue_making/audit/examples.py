@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from secseg.cue_making.audit.audit_tables import percent
 from secseg.cue_making.audit.counts import CueCounts
 from secseg.data.cues.cue_files import CueStore
 from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.drawing.overlays import GalleryItem
+from secseg.utils.console import percent
 from secseg.utils.resizing import reduce_photo, resize_mask
 
 SIDE = 240

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from secseg.cue_making.audit.audit_tables import is_voc, percent
+from secseg.cue_making.audit.audit_tables import is_voc
 from secseg.cue_making.audit.official import OFFICIAL_QUALITY, QUALITY_SOURCE
+from secseg.utils.console import percent
 
 COLOURS = {"precision": "C0", "recall": "C2", "coverage": "C0"}
 

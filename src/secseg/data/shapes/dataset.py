@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cues.cue_files import Cues, CueStore
@@ -20,6 +19,7 @@ from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.scene import draw_scene
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, read_json
+from secseg.utils.progress import ImageMeter
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
 VERSION = 2
@@ -57,9 +57,12 @@ def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 
     names = {"train": [f"train_{n:05d}" for n in range(train)], "val": [f"val_{n:05d}" for n in range(val)]}
     jobs = [*names["train"], *names["val"]]
     # Threads: NumPy and Pillow run beside each other, and new processes would import the caller's script again.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, ImageMeter(f"drawing {root}", len(jobs)) as meter:
         drawn = pool.map(lambda name: (name, _draw(root, seed, name)), jobs)
-        cues = dict(tqdm(drawn, desc=f"drawing {root}", total=len(jobs), unit="image", mininterval=1.0))
+        cues = {}
+        for name, found in drawn:
+            cues[name] = found
+            meter.update()
     provenance = {"source": "simulated for the drawn shapes", "draw_seed": seed, "drawing": VERSION}
     CueStore.from_dict(cues, provenance).save(root / "cues.safetensors")
     for split, ids in names.items():

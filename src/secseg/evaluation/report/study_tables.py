@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.evaluation.report.statistics import Row, Spread, best
 from secseg.evaluation.report.study import Study
+from secseg.utils.console import markdown_table, percent
 from secseg.utils.files import csv_text
 
 TITLES = {"without_crf": "without CRF", "with_crf": "with CRF"}
@@ -102,7 +103,7 @@ def class_table(study: Study, rows: Sequence[Row], variant: str) -> Table:
             values = means[name].values()
             value = means[name].get(row.setting.name)
             top = value is not None and value == max(values) > min(values)
-            line.append(Cell(_percent(value), value, "best" if top else ""))
+            line.append(Cell(percent(value), value, "best" if top else ""))
         lines.append(line)
     return Table(f"IoU by class, {TITLES[variant]}", ["setting", *study.scored], lines)
 
@@ -138,7 +139,7 @@ def spread(found: Spread | None) -> str:
     """Return mean and standard deviation over seeds, in percent: ``58.2 ± 0.3``."""
     if found is None:
         return "-"
-    return _percent(found.mean) + ("" if found.deviation is None else f" ± {100 * found.deviation:.1f}")
+    return percent(found.mean) + ("" if found.deviation is None else f" ± {100 * found.deviation:.1f}")
 
 
 def difference(row: Row, variant: str) -> Cell:
@@ -156,8 +157,7 @@ def markdown(table: Table) -> str:
     lines = [[escaped(cell.text) for cell in line] for line in table.lines]
     for line, cells in zip(lines, table.lines, strict=True):
         line[:] = [f"**{text}**" if cell.mark == "best" else text for text, cell in zip(line, cells, strict=True)]
-    rows = ["| " + " | ".join(line) + " |" for line in [list(map(escaped, table.head)), *lines]]
-    return "\n".join([rows[0], "|" + " --- |" * len(table.head), *rows[1:]])
+    return markdown_table(list(map(escaped, table.head)), lines)
 
 
 def escaped(text: str) -> str:
@@ -171,10 +171,6 @@ def _score(run: Run, variant: str, name: str) -> float | None:
         return None
     value = score["miou"] if name == "miou" else score["iou"].get(name)
     return None if value is None else float(value)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _number(text: str) -> float | None:

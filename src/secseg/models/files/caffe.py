@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secseg.models.files.caffemodel import read_caffemodel
 from secseg.models.weights import check_state_dict, read_weights
+from secseg.utils.console import table
 from secseg.utils.errors import UserError
 
 SUFFIX = ".caffemodel"
@@ -38,10 +39,7 @@ class Imported(NamedTuple):
         rows = [("file", "network", "shape", "")]
         for row in self.report:
             rows.append((row.theirs or "-", row.ours or "-", " x ".join(map(str, row.shape)), row.action))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return table(rows, left=4)
 
 
 def read_caffe(path: str | Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from secseg.models import SegmentationNet
 from secseg.models.files.model_file import NAME
+from secseg.utils.console import markdown_table, percent
 
 USE = """
 import secseg
@@ -85,13 +86,12 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
     protocol = results["protocol"]
     figures = results["figures"]
     columns = {"without CRF": figures.get("without_crf"), "with CRF": figures.get("with_crf")}
-    rows = {"**mean IoU**": [_percent(column and column["miou"]) for column in columns.values()]}
-    rows["pixel accuracy"] = [_percent(column and column["pixel_accuracy"]) for column in columns.values()]
+    rows = {"**mean IoU**": [percent(column and column["miou"]) for column in columns.values()]}
+    rows["pixel accuracy"] = [percent(column and column["pixel_accuracy"]) for column in columns.values()]
     for name in (columns["without CRF"] or {}).get("iou", {}):
-        rows[f"IoU {name}"] = [_percent(column and column["iou"].get(name)) for column in columns.values()]
+        rows[f"IoU {name}"] = [percent(column and column["iou"].get(name)) for column in columns.values()]
     yield "In percent; a dash means that it was not measured."
-    lines = [f"| figure | {' | '.join(columns)} |", "| --- | --- | --- |"]
-    yield "\n".join([*lines, *(f"| {_plain(name)} | {' | '.join(values)} |" for name, values in rows.items())])
+    yield markdown_table(["figure", *columns], [[_plain(name), *values] for name, values in rows.items()])
     yield "They were measured with this protocol, and compare with figures of the same protocol alone:"
     crf = protocol.get("crf")
     yield _table(
@@ -115,13 +115,8 @@ def _options(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in ("_target_", "weights", "normalization")}
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
 def _table(first: str, second: str, rows: Mapping[str, Any]) -> str:
-    lines = [f"| {_plain(name)} | {_plain(value)} |" for name, value in rows.items()]
-    return "\n".join([f"| {first} | {second} |", "| --- | --- |", *lines])
+    return markdown_table([first, second], [[_plain(name), _plain(value)] for name, value in rows.items()])
 
 
 def _plain(value: Any) -> str:

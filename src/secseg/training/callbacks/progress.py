@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from datetime import timedelta
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
-from tqdm import tqdm
 
-BAR = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+from secseg.utils.progress import Bar, is_terminal
+
 TERMS = ("loss", "seed", "expand", "constrain", "supervised")
 
 
@@ -51,17 +49,16 @@ class Progress(ProgressBar):
     """A bar over ``max_steps`` with loss, its terms, learning rate, images a second and the CRF's share.
 
     Args:
-        every_seconds: where the output is no terminal, a line is printed about so often instead of a moving
-        bar.
+        every_seconds: time between two lines where the output is no terminal.
     """
 
     def __init__(self, every_seconds: float = 10.0) -> None:
         super().__init__()
         self.every_seconds = every_seconds
-        self.is_enabled = True  # LightningModule.print asks
-        self._bar: tqdm | None = None
-        self._validation_bar: tqdm | None = None
-        self._started = self._shown = self._rate = 0.0
+        self.is_enabled = True  # LightningModule.print reads it
+        self._bar: Bar | None = None
+        self._validation_bar: Bar | None = None
+        self._rate = 0.0
         self._first_step = 0
 
     def enable(self) -> None:
@@ -71,24 +68,14 @@ class Progress(ProgressBar):
         self.is_enabled = False
 
     def print(self, *args: Any, **_: Any) -> None:
-        """Print without tearing the bar apart."""
+        """Print on the first process only."""
         if self.is_enabled:
-            tqdm.write(" ".join(str(a) for a in args), file=sys.stdout)
-            sys.stdout.flush()
+            print(*args, flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = self._shown = time.monotonic()
         self._first_step = trainer.global_step
-        if self.is_enabled and sys.stdout.isatty():
-            self._bar = tqdm(
-                desc="train",
-                total=_total(trainer),
-                initial=trainer.global_step,
-                bar_format=BAR,
-                smoothing=0,  # over the whole run, validations included: the honest ETA
-                dynamic_ncols=True,
-                file=sys.stdout,
-            )
+        if self.is_enabled:
+            self._bar = Bar("train", _total(trainer), "step", self._first_step, self.every_seconds)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # at the end of the step it is the next one's
@@ -96,38 +83,18 @@ class Progress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now, step = time.monotonic(), trainer.global_step
-        # Reading a value waits for the accelerator, so it is not done at each step.
-        last = step == _total(trainer)
         if self._bar is not None:
-            if now - self._shown > 0.5 or last:
-                self._bar.set_postfix_str(_values(trainer, self._rate), refresh=False)
-                self._bar.n = step
-                self._bar.refresh()
-                self._shown = now
-        elif self.is_enabled and (now - self._shown >= self.every_seconds or step == self._first_step + 1 or last):
-            self._shown = now
-            done = step - self._first_step
-            left = (now - self._started) / max(done, 1) * (_total(trainer) - step)
-            share = f"{100 * step / _total(trainer):.0f} %"
-            eta = timedelta(seconds=round(left))
-            self.print(f"step {step}/{_total(trainer)} ({share})  {_values(trainer, self._rate)}  ETA {eta}")
+            step = trainer.global_step
+            # Reading a value waits for the accelerator, so the text is not made at each step.
+            self._bar.update(step, lambda: _values(trainer, self._rate), now=step == self._first_step + 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.is_enabled and sys.stdout.isatty() and not trainer.sanity_checking:
-            total = sum(trainer.num_val_batches)
-            self._validation_bar = tqdm(
-                desc="validation",
-                total=total,
-                leave=False,
-                bar_format=BAR,
-                file=sys.stdout,
-                dynamic_ncols=True,
-            )
+        if self.is_enabled and is_terminal() and not trainer.sanity_checking:
+            self._validation_bar = Bar("validation", int(sum(trainer.num_val_batches)))
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
         if self._validation_bar is not None:
-            self._validation_bar.update()
+            self._validation_bar.update(self._validation_bar.done + 1, str)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close_validation_bar()

@@ -21,6 +21,4 @@ class ScoreTable(Callback):
         results = {variant: scores for variant, scores in variants.items() if scores is not None}
         if not results:
             return
-        table = score_table(results, title=f"step {trainer.global_step}")
-        bar = trainer.progress_bar_callback
-        (bar.print if bar is not None else print)(table)
+        print(score_table(results, title=f"step {trainer.global_step}"), flush=True)
