@@ -24,6 +24,8 @@ _display: Progress | None = None  # of all bars: rich shows one live display at 
 
 def is_terminal() -> bool:
     """Return whether bars can be shown: standard output is a terminal, and no other job of a sweep writes to it."""
+    if _display is not None:  # standard output is rich's at that time
+        return True
     in_child = multiprocessing.current_process().name != "MainProcess"
     return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") and not in_child
 
