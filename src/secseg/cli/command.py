@@ -100,6 +100,16 @@ def command_line(name: str) -> str:
     return f"python src/{name}.py {shlex.join(HydraConfig.get().overrides.task)}".strip()
 
 
+def chosen_options() -> dict[str, str]:
+    """Return the option of each group that has one (``loss: sec``), also those that an experiment chose."""
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = HydraConfig.get().runtime.choices
+    return {
+        group: option for group, option in choices.items() if isinstance(option, str) and not group.startswith("hydra/")
+    }
+
+
 def _is_setting(word: str) -> bool:
     return word.startswith(("+", "~")) or ("=" in word and not word.startswith("-"))
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secseg.cli.command import command_line, run_command
-from secseg.utils.files import COMMAND, write_text
+from secseg.cli.command import chosen_options, command_line, run_command
+from secseg.utils.files import COMMAND, OPTIONS, write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,6 +45,7 @@ def run(cfg: DictConfig) -> Path:
     assert isinstance(folder, Path)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         write_text(folder / COMMAND, command_line("train") + "\n")
+        write_text(folder / OPTIONS, "".join(f"{group}: {option}\n" for group, option in chosen_options().items()))
     return folder
 
 

@@ -20,8 +20,9 @@ from secseg.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-#: Files of a run folder: what came of the run, its settings, why a job of a sweep failed, the command that it is.
+#: Files of a run folder: results, settings, why a job of a sweep failed, the command, the options of the groups.
 RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
+OPTIONS = "options.yaml"
 #: Held by the command that writes into a folder; what commands write there.
 WORKING = ".working"
 WRITTEN = frozenset({".ckpt", ".csv", ".html", ".json", ".md", ".npz", ".png", ".safetensors", ".txt", ".yaml", ".zip"})

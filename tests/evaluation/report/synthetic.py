@@ -29,6 +29,14 @@ def config(*words: str) -> dict[str, Any]:
         return to_plain(compose("train", ["run_dir=run", *words]))
 
 
+@cache
+def options(*words: str) -> dict[str, str]:
+    """The options that the composed config of ``conf/train.yaml`` has chosen."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        choices = compose("train", ["run_dir=run", *words], return_hydra_config=True).hydra.runtime.choices
+    return {group: option for group, option in choices.items() if option and not group.startswith("hydra/")}
+
+
 def draw(root: Path) -> dict[str, np.ndarray]:
     """Draw the built-in data into ``root``; returns the masks of its validation images."""
     draw_shapes(root, train=1, val=IMAGES, seed=0)
@@ -93,6 +101,7 @@ def write_run(
     }
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "config.yaml").write_text(yaml.safe_dump(config(*words, f"seed={seed}")))
+    (folder / "options.yaml").write_text(yaml.safe_dump(options(*words)))
     (folder / "command.txt").write_text(f"python src/train.py {' '.join(words)} seed={seed}\n")
     lines = [f"{step},{5 / (step + 1) + wrong},{1 / (step + 1)},{step / 100}" for step in range(0, 100, 10)]
     (folder / "metrics.csv").write_text("\n".join(["step,train/loss,train/seed,val/miou", *lines]) + "\n")

@@ -53,6 +53,25 @@ def test_weights_that_are_no_option_are_swept_by_their_keys(truths: dict[str, np
     assert study_of(tmp_path).swept == ("loss.expand",)
 
 
+def test_groups_are_swept_by_their_keys_where_a_run_does_not_record_its_options(
+    truths: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    for loss in ("sec", "seed_expand"):
+        write_run(tmp_path / loss, (f"loss={loss}",), truths)
+    (tmp_path / "sec" / "options.yaml").unlink()
+    assert study_of(tmp_path).swept == ("loss.constrain",)
+
+
+def test_an_option_with_other_values_in_two_runs_is_told_apart_by_its_keys(
+    truths: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    for number, words in enumerate([("loss=sec",), ("loss=sec", "loss.expand=0.5"), ("loss=seed",)]):
+        write_run(tmp_path / str(number), words, truths)
+    study = study_of(tmp_path)
+    assert study.swept == ("loss.expand",)
+    assert [setting.name for setting in study.settings] == ["loss.expand=0.0", "loss.expand=0.5", "loss.expand=1.0"]
+
+
 def test_one_setting_alone_is_all_runs(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path / str(seed), (), truths, seed=seed)

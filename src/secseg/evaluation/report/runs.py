@@ -14,7 +14,7 @@ import numpy as np
 from secseg.evaluation.predictions import COUNTS, Counts, read_counts
 from secseg.runs.run_reader import read_config, read_metrics, read_training_results
 from secseg.utils.errors import UserError, listing
-from secseg.utils.files import CONFIG, FAILURE, RESULTS, read_json
+from secseg.utils.files import CONFIG, FAILURE, OPTIONS, RESULTS, read_json
 
 VARIANTS = ("without_crf", "with_crf")
 DEPTH = 3
@@ -29,11 +29,13 @@ class Run:
         folder: its folder.
         config: its settings, plain and nested (``config.yaml``).
         results: ``results.json``.
+        options: the option of each group (``loss: sec``), from ``options.yaml``; empty where the run did not record it.
     """
 
     folder: Path
     config: Mapping[str, Any]
     results: Mapping[str, Any]
+    options: Mapping[str, Any]
 
     @property
     def seed(self) -> int:
@@ -120,7 +122,8 @@ def _read(folder: Path) -> Run | None:
     kinds = {"seed": int, "name": str, "data": dict}
     if wrong := [key for key, kind in kinds.items() if type(config.get(key)) is not kind]:
         raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: mend it, or leave its run out of runs=.")
-    return Run(folder, config, results)
+    options = read_config(folder / OPTIONS) if (folder / OPTIONS).is_file() else {}
+    return Run(folder, config, results, options)
 
 
 def _why(folder: Path) -> str:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from secseg.evaluation.report.runs import Run
-from secseg.utils.config import config_dir, flatten, what_is_computed
+from secseg.utils.config import flatten, what_is_computed
 from secseg.utils.errors import UserError, nearest
 
 _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
-"""Groups whose whole node can be called by the option that it equals."""
+"""Groups that are shown by the names of their options, where all runs record them."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +99,12 @@ def _baseline(study: Study, name: str | None) -> Setting:
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Return keys whose values differ between runs, with each run's value in words; whole groups by their option."""
+    """Return keys whose values differ between runs, with each run's value in words; groups by their option."""
     columns: dict[str, list[str]] = {}
     for group in _GROUPS:
-        nodes = [run.config.get(group) for run in runs]
-        names = [_option(group, node) for node in nodes]
-        if None not in names and len(set(names)) > 1:
-            columns[group] = [str(name) for name in names]
+        options = [run.options.get(group) for run in runs]
+        if None not in options and len(set(map(str, options))) > 1:
+            columns[group] = list(map(str, options))
     flat = [flatten(what_is_computed(run.config)) for run in runs]
     for key in sorted({key for settings in flat for key in settings} - {"seed"}):
         values = [_words(settings.get(key)) for settings in flat]
@@ -127,13 +124,6 @@ def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _follows(values: Sequence[Hashable], others: Sequence[Hashable]) -> bool:
     return len(set(zip(others, values, strict=True))) == len(set(others))
-
-
-def _option(group: str, node: Any) -> str | None:
-    for path in sorted((config_dir() / group).glob("*.yaml")):
-        if yaml.safe_load(path.read_text("utf-8")) == node:
-            return path.stem
-    return None
 
 
 def _words(value: Any) -> str:
