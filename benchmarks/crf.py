@@ -25,7 +25,7 @@ from benchmarks.compare import alternate, digits, report, timing_table
 from benchmarks.scenes import Scene, add_arguments, find_scenes
 from secseg.crf import CRFParams, build_crf
 from secseg.crf.lattice import gaussian_lattice
-from secseg.crf.packed import row_width
+from secseg.crf.packed import packed_width
 from secseg.crf.permutohedral import build_lattice
 from secseg.data.classes import VOC_CLASSES
 from secseg.evaluation.confusion import SegmentationScore
@@ -156,7 +156,7 @@ def limit(scenes: list[Scene], rounds: int) -> str:
         build_lattice(*SIZE, PAPER.bilateral_weight, PAPER.bilateral_xy, photo.transpose(2, 0, 1).copy(), 13.0),
         gaussian_lattice(*SIZE, PAPER.gaussian_weight, PAPER.gaussian_xy),
     )
-    row, n, passes = 4 * row_width(len(probs)), SIZE[0] * SIZE[1], PAPER.iterations + 1
+    row, n, passes = 4 * packed_width(len(probs)), SIZE[0] * SIZE[1], PAPER.iterations + 1
     # A location reads its scores and the points of its simplices, and reads and writes them again in the splat; a step
     # of the blur reads one row and writes one.
     moved = passes * n * row * (1 + 3 * sum(kernel.corners.shape[1] for kernel in kernels))

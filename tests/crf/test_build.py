@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from hydra import compose, initialize_config_dir
 
-from secseg.crf import BACKENDS, CRFParams, build_crf
+import secseg
+from secseg.crf import BACKENDS, CRFParams, build_crf, build_stage_crf
+from secseg.utils.config import config_dir, to_plain
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 from tests.crf import TRAINING, textured
@@ -183,21 +185,64 @@ def test_input_that_does_not_fit_is_named(build, logits: torch.Tensor, images: t
         build(CRFParams())(logits, images)
 
 
+class Blend:
+    """A user's own CRF: the scores' softmax, flattened by ``strength``."""
+
+    def __init__(self, params: CRFParams, gradient: str, strength: float) -> None:
+        self.params, self.gradient, self.strength = params, gradient, strength
+
+    def __call__(self, logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        return (self.strength * logits).softmax(1)
+
+
+STAGE = {"backend": None, "gradient": "diagonal", "scale": 12, **PAPER, "_target_": "secseg.Blend", "strength": 0.5}
+
+
+def test_a_crf_of_the_users_own_gets_the_scaled_kernels_the_gradient_and_its_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(secseg, "Blend", Blend, raising=False)
+    crf = build_stage_crf(STAGE)
+    assert isinstance(crf, Blend)
+    assert (crf.params, crf.gradient, crf.strength) == (TRAINING, "diagonal", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"backend": "lattice"}, "takes the place of the backend lattice: give backend=null"),
+        ({"_target_": "secseg.nowhere.CRF"}, "cannot be found"),
+        ({"_target_": "secseg.crf.CRFParams"}, "is no CRF"),
+        ({"strenght": 1}, "strenght=1"),
+    ],
+)
+def test_a_crf_of_the_users_own_that_cannot_be_built_is_refused(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], message: str
+) -> None:
+    monkeypatch.setattr(secseg, "Blend", Blend, raising=False)
+    with pytest.raises(UserError, match=message):
+        build_stage_crf({**STAGE, **changed})
+
+
+def test_an_unknown_setting_of_a_backend_is_refused() -> None:
+    with pytest.raises(UserError, match="'lattice' has no setting strength"):
+        build_stage_crf({"backend": "lattice", "scale": 1, "strength": 2})
+
+
 @pytest.mark.parametrize(
     ("name", "train", "test"),
     [
-        ("exact", "exact", "lattice"),
+        ("exact_training", "exact", "lattice"),
         ("paper", "lattice", "lattice"),
         ("pydensecrf", "pydensecrf", "pydensecrf"),
-        ("train_only", "exact", "none"),
+        ("train_only", "lattice", "none"),
         ("test_only", "none", "lattice"),
         ("off", "none", "none"),
     ],
 )
 def test_the_config_group_holds_the_paper_s_widths(name: str, train: str, test: str) -> None:
-    text = (REPOSITORY / "conf" / "crf" / f"{name}.yaml").read_text()
-    assert text.startswith("# ")
-    config = yaml.safe_load(text)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = to_plain(compose("train", ["run_dir=.", f"crf={name}"]))["crf"]
     assert config["train"] == {"backend": train, "gradient": "stop", "scale": 12, **PAPER}
     assert config["test"] == {"backend": test, "gradient": "stop", "scale": 1, **PAPER}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from secseg.crf import CRFParams, build_crf, exact
-from secseg.crf.exact import MOST_LOCATIONS, Backend
+from secseg.crf import CRFParams, build_crf
+from secseg.crf.exact import MOST_CELLS, Backend
 from secseg.losses import constrain_loss, floor_softmax
 from secseg.utils.errors import UserError
 from tests.crf import TRAINING, scores, textured
@@ -37,16 +37,6 @@ def test_float32_holds_on_the_training_grid() -> None:
     single, double = crf(logits.float(), images), crf(logits, images)
     assert (single - double).abs().max() < 1e-4
     torch.testing.assert_close(single.argmax(1), double.argmax(1))
-
-
-def test_compiled_float32_equals_the_dense_kernels_on_any_grid_and_width() -> None:
-    """Blocks that are left out, rows that fill up the last eight, a Gaussian kernel wider than an axis."""
-    wide = CRFParams(bilateral_xy=4, bilateral_rgb=3, gaussian_xy=5, iterations=5)
-    for params in (wide, CRFParams(bilateral_xy=0.01, bilateral_rgb=0.1), TRAINING):
-        for size in ((1, 9, 33, 31), (2, 21, 7, 1), (1, 2, 1, 9)):
-            logits, images = textured(size, dtype=torch.float64)
-            crf = build_crf("exact", params)
-            assert (crf(logits.float(), images) - crf(logits, images)).abs().max() < 1e-4
 
 
 def test_exact_gradient_passes_gradcheck() -> None:
@@ -111,29 +101,8 @@ def test_autocast_does_not_lower_the_precision() -> None:
     torch.testing.assert_close(probs, build_crf("exact", TRAINING)(logits, images), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("params", [SMALL, TRAINING])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
-def test_kernels_in_blocks_equal_brute_force(
-    monkeypatch: pytest.MonkeyPatch, params: CRFParams, dtype: torch.dtype, tolerance: float
-) -> None:
-    monkeypatch.setattr(exact, "MOST_HELD", 1)
-    monkeypatch.setattr(exact, "BLOCK", 7 * 9 * 20)  # 20 rows of 63: three blocks and a rest
-    logits, images = textured((2, 4, 7, 9), dtype=dtype)
-    probs = build_crf("exact", params)(logits, images)
-    for q, z, image in zip(probs, logits, images, strict=True):
-        expected = mean_field(z.double().numpy(), image.numpy(), **dataclasses.asdict(params))
-        np.testing.assert_allclose(q.numpy(), expected, atol=tolerance, rtol=0)
-
-
 def test_a_large_grid_is_refused_with_the_way_out() -> None:
-    side = int(MOST_LOCATIONS**0.5) + 1
+    side = int(MOST_CELLS**0.5) + 1
     images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     with pytest.raises(UserError, match=rf"{side} x {side} is too large.*backend lattice"):
         build_crf("exact", TRAINING)(scores((1, 2, side, side)), images)
-
-
-def test_the_exact_gradient_is_refused_where_the_kernel_is_not_held() -> None:
-    side = int(exact.MOST_HELD**0.5) + 1
-    images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-    with pytest.raises(UserError, match=rf"{side} x {side} is too large.*gradient stop"):
-        build_crf("exact", TRAINING, "exact")(scores((1, 2, side, side)).requires_grad_(), images)

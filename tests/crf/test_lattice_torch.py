@@ -11,9 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from secseg.crf import CRF, CRFParams, build_crf, lattice_torch, permutohedral_torch
-from secseg.crf.lattice_torch import mean_field
-from secseg.crf.permutohedral_torch import build_lattice
+from secseg.crf import CRF, CRFParams, build_crf, lattice_torch
+from secseg.crf.lattice_torch import build_lattice, mean_field
 from secseg.utils.errors import UserError
 from tests.crf import TRAINING, photographs, scores, textured
 
@@ -107,7 +106,7 @@ def test_no_two_lattice_points_share_a_number(farthest: float, d: int) -> None:
 def test_groups_of_images_give_the_same(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     logits, images = textured((5, 3, 15, 13))
     whole, solve, groups = mean_field(logits, images, TRAINING), lattice_torch._solve, []
-    one = {"TOGETHER": 15 * 13 * 23, "NUMBERS": permutohedral_torch.numbers(5, 255 / 13)}[limit]
+    one = {"TOGETHER": 15 * 13 * 23, "NUMBERS": lattice_torch.numbers(5, 255 / 13)}[limit]
     monkeypatch.setattr(lattice_torch, limit, 2 * one)
     monkeypatch.setattr(lattice_torch, "_solve", lambda *args: groups.append(len(args[0])) or solve(*args))
     torch.testing.assert_close(mean_field(logits, images, TRAINING), whole, rtol=0, atol=1e-6)

@@ -102,9 +102,9 @@ def leaves(value: Any, prefix: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize("group", ["crf", "decay", "loss", "trainer"])
-def test_the_options_of_a_group_set_the_same_keys(group: str) -> None:
+def test_the_options_of_a_group_set_the_same_keys(node: Any, group: str) -> None:
     """So that a key on the command line is there whichever option is chosen."""
-    keys = {o: leaves(yaml.safe_load((CONF / group / f"{o}.yaml").read_text("utf-8"))) for o in options(group)}
+    keys = {o: leaves(node(group, o)) for o in options(group)}
     keys = {o: {k for k in found if not k.startswith(".fraction.")} - {".fraction"} for o, found in keys.items()}
     assert len({frozenset(found) for found in keys.values()}) == 1, keys
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from secseg.crf.base import CRF, CRFParams
+from secseg.utils.config import build
 from secseg.utils.errors import UserError, nearest
 
 __all__ = ["BACKENDS", "CRF", "CRFParams", "build_crf", "build_stage_crf"]
@@ -53,9 +54,24 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
 
 
 def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
-    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None where its backend is ``none``."""
+    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None where its backend is ``none``.
+
+    Args:
+        stage: the node of ``conf/crf``, plain. With ``_target_`` it names a CRF of the user's own, which gets the
+            kernels as ``params``, the ``gradient``, and all settings that are not in ``conf/crf``; ``backend`` is null.
+
+    Raises:
+        UserError: as ``build_crf``, for unknown settings, or a ``_target_`` that cannot be used.
+    """
     options = dict(stage)
-    backend, gradient, scale = options.pop("backend"), options.pop("gradient", "stop"), options.pop("scale")
-    if backend == "none":
-        return None
-    return build_crf(backend, CRFParams(**options).scaled(scale), gradient)
+    target, backend = options.pop("_target_", None), options.pop("backend")
+    gradient, scale = options.pop("gradient", "stop"), options.pop("scale")
+    kernels = {name: options.pop(name) for name in CRFParams.__dataclass_fields__ if name in options}
+    params = CRFParams(**kernels).scaled(scale)
+    if target is not None:
+        if backend is not None:
+            raise UserError(f"The CRF {target} takes the place of the backend {backend}: give backend=null next to it.")
+        return build({"_target_": target, **options}, CRF, params=params, gradient=gradient)  # type: ignore[type-abstract]
+    if options:
+        raise UserError(f"The CRF backend {backend!r} has no setting {', '.join(options)}. Remove it.")
+    return None if backend == "none" else build_crf(backend, params, gradient)

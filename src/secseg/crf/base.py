@@ -7,21 +7,30 @@ Reference:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError, listing
 
-#: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``, unfloored, on the logits' device.
-CRF = Callable[[Tensor, Tensor], Tensor]
+
+@runtime_checkable
+class CRF(Protocol):
+    """Any callable that pulls a mask to the boundaries of the image.
+
+    A class that ``conf/crf`` names by ``_target_`` takes ``params`` (a :class:`CRFParams`, scaled to the grid),
+    ``gradient`` and its own options in its constructor.
+    """
+
+    def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
+        """Return probabilities (B, C, H, W), unfloored, on the logits' device.
+
+        Shape:
+            logits: (B, C, H, W), floating point; images: (B, 3, H, W) uint8 RGB.
+        """
 
 
 @dataclass(frozen=True)
@@ -100,25 +109,6 @@ def too_narrow(farthest: float) -> UserError:
         f"{farthest:.3g} standard deviations away from each other. Choose larger widths "
         "(bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
     )
-
-
-#: ``(scores (C, H, W) float32, photo (3, H, W) uint8, probs (C, H, W) float32, threads) -> None``: writes ``probs``.
-Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
-
-
-def image_by_image(solve: Solve, logits: Tensor, images: Tensor) -> Tensor:
-    """Return what ``solve`` makes of each image on the processor, float32: images of a batch side by side, on as many
-    threads as torch has; a single one gets them all."""
-    scores = logits.detach().float().cpu().contiguous().numpy()
-    photos = images.cpu().contiguous().numpy()
-    probs = np.empty_like(scores)
-    threads = torch.get_num_threads()
-    if len(scores) == 1:
-        solve(scores[0], photos[0], probs[0], threads)
-    else:
-        with ThreadPoolExecutor(min(len(scores), threads)) as pool:
-            list(pool.map(solve, scores, photos, probs, repeat(1)))
-    return torch.from_numpy(probs)
 
 
 def with_diagonal_gradient(probs: Tensor, logits: Tensor) -> Tensor:

@@ -3,26 +3,18 @@
 On a training grid of 41 x 41 the kernel is a matrix of 1681 x 1681, small enough to be held. The lattice that the
 official code uses instead approximates it, and the two do not agree everywhere (95 to 98 % of the labels at the
 training widths): which one a run used is part of its protocol.
-
-In float32 on a CPU the work is done in compiled code that leaves out products which change nothing (see
-:mod:`secseg.crf.blocks`); elsewhere, and for the exact gradient, as one batched product an iteration.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
+from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
 from secseg.utils.errors import UserError
 
-#: Up to here a kernel is held: 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
-MOST_HELD = 81 * 81
-#: Up to here it is computed in blocks, anew in each iteration.
-MOST_LOCATIONS = 160 * 160
-#: Entries of a block: 64 MB in float32.
-BLOCK = 2**24
+#: Most grid cells: 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
+MOST_CELLS = 81 * 81
 #: Entries of all kernels that a GPU works on at a time: 1 GB in float32, 95 images of 41 x 41.
 TOGETHER = 2**28
 #: Least exponent of a kernel: smaller ones change nothing, but as denormal numbers they slow a CPU down several times.
@@ -33,7 +25,7 @@ class Backend:
     """Exact mean field on small grids; see :func:`secseg.crf.build_crf`.
 
     Raises:
-        UserError: on a call with more than ``MOST_LOCATIONS`` locations, or with input that does not fit together.
+        UserError: on a call with more than ``MOST_CELLS`` grid cells, or with input that does not fit together.
     """
 
     def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
@@ -43,33 +35,16 @@ class Backend:
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         check_input(logits, images)
         height, width = logits.shape[2:]
-        if height * width > MOST_LOCATIONS:
+        if height * width > MOST_CELLS:
             raise UserError(
-                f"The exact CRF computes a kernel of locations x locations: a grid of {height} x {width} is too large "
-                f"for it (at most {MOST_LOCATIONS} locations, as 160 x 160). Choose the backend lattice for it."
+                f"The exact CRF holds a kernel of cells x cells: a grid of {height} x {width} is too large for it "
+                f"(at most {MOST_CELLS} cells, as 81 x 81). Choose the backend lattice, which takes any size."
             )
-        if height * width > MOST_HELD and self.gradient == "exact" and logits.requires_grad and torch.is_grad_enabled():
-            raise UserError(
-                f"The exact gradient through the CRF holds the kernel, and a grid of {height} x {width} is too large "
-                f"for that (at most {MOST_HELD} locations, as 81 x 81). Choose the gradient stop or a smaller input."
-            )
-        on_host = logits.device.type == "cpu" and working_dtype(logits) == torch.float32 and self.gradient != "exact"
+        # On a CPU one kernel stays in the cache where several do not.
+        size = 1 if logits.device.type == "cpu" else max(1, TOGETHER // (height * width) ** 2)
         with torch.autocast(logits.device.type, enabled=False):
-            if on_host and height * width <= MOST_HELD:
-                probs = image_by_image(self._in_compiled_code, logits, images)
-            elif height * width > MOST_HELD:
-                probs = torch.cat([self._in_blocks(*one) for one in zip(logits, images, strict=True)])
-            else:  # on a CPU one kernel stays in the cache where several do not
-                size = 1 if logits.device.type == "cpu" else max(1, TOGETHER // (height * width) ** 2)
-                probs = torch.cat(
-                    [self._solve(*part) for part in zip(logits.split(size), images.split(size), strict=True)]
-                )
+            probs = torch.cat([self._solve(*part) for part in zip(logits.split(size), images.split(size), strict=True)])
         return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
-
-    def _in_compiled_code(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int) -> None:
-        from secseg.crf.blocks import solve  # compiles, which a GPU does not need
-
-        solve(scores, photo, probs, self.params)
 
     def _solve(self, logits: Tensor, images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -77,41 +52,6 @@ class Backend:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient == "exact"):
             unary = logits.to(kernels.dtype).flatten(2)
             return mean_field(unary, kernels, self.params.iterations).view(logits.shape)
-
-    @torch.no_grad()
-    def _in_blocks(self, logits: Tensor, image: Tensor) -> Tensor:
-        """Solve one image (C, H, W) with rows of the bilateral kernel that are made when they are needed; the Gaussian
-        kernel is a product of one over rows and one over columns. Returns (1, C, H, W)."""
-        p, dtype = self.params, working_dtype(logits)
-        unary = logits.to(dtype)
-        rows, columns = (self._axis(size, dtype, logits.device) for size in unary.shape[1:])
-        y, x = torch.meshgrid(*(torch.arange(s, device=logits.device) for s in unary.shape[1:]), indexing="ij")
-        position = torch.stack([y.flatten(), x.flatten()]).to(dtype) / p.bilateral_xy
-        features = torch.cat([position, (image.flatten(1).to(dtype) - 128) / p.bilateral_rgb])
-        features -= features.mean(1, keepdim=True)  # small numbers: their squares lose less to rounding
-        squares = features.square().sum(0)
-        size = max(1, BLOCK // len(squares))
-        blocks = [slice(start, start + size) for start in range(0, len(squares), size)]
-
-        def block(at: slice) -> Tensor:
-            distances = torch.addmm(squares[at, None] + squares, features[:, at].T, features, alpha=-2)
-            return distances.mul_(-0.5).clamp_(LEAST, 0).exp_()
-
-        scale = torch.cat([block(at).sum(1) for at in blocks]).rsqrt_()
-        probs = unary.softmax(0)
-        for _ in range(p.iterations):
-            scores = unary + p.gaussian_weight * (rows @ probs @ columns)
-            weighted = probs.flatten(1) * scale
-            pulled = torch.cat([weighted @ block(at).T for at in blocks], 1) * (p.bilateral_weight * scale)
-            probs = (scores + pulled.view(unary.shape)).softmax(0)
-        return probs[None]
-
-    def _axis(self, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The normalised Gaussian kernel of one axis, (size, size)."""
-        at = torch.arange(size, device=device, dtype=dtype)
-        kernel = ((at[:, None] - at).square() * (-0.5 / self.params.gaussian_xy**2)).clamp_(LEAST).exp_()
-        scale = kernel.sum(1).rsqrt_()
-        return kernel * scale[:, None] * scale
 
     def _kernels(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """The weighted sum of both normalised kernels, one matrix an image: (B, n, n), symmetric."""

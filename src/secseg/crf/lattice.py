@@ -17,15 +17,16 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, image_by_image, with_diagonal_gradient, working_dtype
-from secseg.crf.compiled import njit
-from secseg.crf.packed import TILE, empty_rows, enter, leave, row_width, softmax
+from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.packed import TILE, empty_packed, pack, packed_width, softmax, unpack
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
-from secseg.crf.simd import add, fetch, load, muladd, spread, store
+from secseg.crf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
 
 #: From so many locations on an image is worked on in 2, 4 or 8 parts, which threads can share. The parts do not depend
 #: on the number of threads, so neither does the result.
@@ -57,13 +58,26 @@ class Backend:
 
             result = on_device(logits, images, self.params)
         else:
-            result = image_by_image(self._solve, logits, images).to(logits.device, working_dtype(logits))
+            result = self._on_cpu(logits, images).to(logits.device, working_dtype(logits))
         return with_diagonal_gradient(result, logits) if self.gradient == "diagonal" else result
 
-    def _solve(self, scores: np.ndarray, photo: np.ndarray, probs: np.ndarray, threads: int) -> None:
-        """Write the probabilities (C, H, W) for scores (C, H, W) float32 and a photograph (3, H, W) uint8."""
+    def _on_cpu(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Solve images side by side, on as many threads as torch has; a single image gets all threads."""
+        scores = logits.detach().float().cpu().contiguous().numpy()
+        pixels = images.cpu().contiguous().numpy()
+        probs = np.empty_like(scores)
+        threads = torch.get_num_threads()
+        if len(scores) == 1:
+            self._solve(scores[0], pixels[0], probs[0], threads)
+        else:
+            with ThreadPoolExecutor(min(len(scores), threads)) as pool:
+                list(pool.map(self._solve, scores, pixels, probs, repeat(1)))
+        return torch.from_numpy(probs)
+
+    def _solve(self, scores: np.ndarray, image: np.ndarray, probs: np.ndarray, threads: int) -> None:
+        """Write the probabilities (C, H, W) for scores (C, H, W) float32 and an image (3, H, W) uint8."""
         p, (height, width) = self.params, scores.shape[1:]
-        bilateral = build_lattice(height, width, p.bilateral_weight, p.bilateral_xy, photo, p.bilateral_rgb)
+        bilateral = build_lattice(height, width, p.bilateral_weight, p.bilateral_xy, image, p.bilateral_rgb)
         gaussian = gaussian_lattice(height, width, p.gaussian_weight, p.gaussian_xy)
         flat = scores.reshape(len(scores), -1), probs.reshape(len(scores), -1)
         mean_field(*flat, (bilateral, gaussian), p.iterations, threads)
@@ -99,24 +113,24 @@ def mean_field(
         threads: that share the parts of a large image.
     """
     labels, n = scores.shape
-    width = row_width(labels)
+    width = packed_width(labels)
     parts = next((parts for least, parts in PARTS if n >= least), 1)
     bounds = [n * part // parts for part in range(parts + 1)]
-    unary = empty_rows(n * width)
-    # Of each lattice two grids, a row of labels for each point: one is read from while the other is splatted to.
-    sources, targets = ([empty_rows(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
-    blocks, simplex = (0,) * (width // 8), (0,) * kernels[1].corners.shape[1]
+    unary = empty_packed(n * width)
+    # Two grids of packed labels for each lattice: one is read from while the other is splatted to.
+    sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
+    blocks, simplex = (0,) * (width // WIDTH), (0,) * kernels[1].corners.shape[1]
     corners_and_weights = [array for kernel in kernels for array in (kernel.corners, kernel.weights)]
 
     def update(part: int) -> None:
         start, stop = bounds[part], bounds[part + 1]
         if iteration == 0:
-            enter(scores, unary, width, start, stop)
+            pack(scores, unary, width, start, stop)
         grids = sources[0][0], sources[1][0], targets[0][part], targets[1][part]
         where = start, stop, iteration > 0, iteration < iterations
         _update(unary, blocks, simplex, *corners_and_weights, *grids, *where)
         if iteration == iterations:
-            leave(unary, probs, width, start, stop)
+            unpack(unary, probs, width, start, stop)
 
     def blur(number: int) -> None:
         kernel = kernels[number]
@@ -159,8 +173,8 @@ def _update(
         bilateral, gaussian: blurred grids, whose rows the corners number, read from unless it is the first time.
         bilateral_target, gaussian_target: grids of these locations alone, overwritten.
     """
-    width = 8 * len(blocks)
-    rows, tops = np.empty(TILE * width, np.float32), np.empty(TILE * 8, np.float32)
+    width = WIDTH * len(blocks)
+    packed, maxima = np.empty(TILE * width, np.float32), np.empty(TILE * WIDTH, np.float32)
     if splat:
         bilateral_target[:] = 0
         gaussian_target[:] = 0
@@ -172,37 +186,37 @@ def _update(
                 soon = min(i + AHEAD, stop - 1)
                 _fetch(bilateral, bilateral_corners, soon, blocks, BILATERAL)
                 _fetch(gaussian, gaussian_corners, soon, blocks, simplex)
-            for label in range(0, width, 8):
+            for label in range(0, width, WIDTH):
                 score = load(unary, i * width + label)
                 if read:  # two sums, which do not wait for each other
                     other = spread(np.float32(0))
                     for j in range(3):
-                        row = load(bilateral, bilateral_corners[i, j] * width + label)
-                        score = muladd(spread(bilateral_weights[i, j]), row, score)
-                        row = load(bilateral, bilateral_corners[i, j + 3] * width + label)
-                        other = muladd(spread(bilateral_weights[i, j + 3]), row, other)
+                        value = load(bilateral, bilateral_corners[i, j] * width + label)
+                        score = muladd(spread(bilateral_weights[i, j]), value, score)
+                        value = load(bilateral, bilateral_corners[i, j + 3] * width + label)
+                        other = muladd(spread(bilateral_weights[i, j + 3]), value, other)
                     for j in range(len(simplex)):
-                        row = load(gaussian, gaussian_corners[i, j] * width + label)
-                        other = muladd(spread(gaussian_weights[i, j]), row, other)
+                        value = load(gaussian, gaussian_corners[i, j] * width + label)
+                        other = muladd(spread(gaussian_weights[i, j]), value, other)
                     score = add(score, other)
-                store(rows, at * width + label, score)
-        softmax(rows, 0, there * width, width, tops)
+                store(packed, at * width + label, score)
+        softmax(packed, there, width, maxima)
         if not splat:
-            unary[first * width : (first + there) * width] = rows[: there * width]
+            unary[first * width : (first + there) * width] = packed[: there * width]
             continue
         for at in range(there):
             i = first + at
             soon = min(i + AHEAD, stop - 1)
             _fetch(bilateral_target, bilateral_corners, soon, blocks, BILATERAL)
             _fetch(gaussian_target, gaussian_corners, soon, blocks, simplex)
-            _splat(bilateral_target, bilateral_corners, bilateral_weights, i, rows, at, blocks, BILATERAL)
-            _splat(gaussian_target, gaussian_corners, gaussian_weights, i, rows, at, blocks, simplex)
+            _splat(bilateral_target, bilateral_corners, bilateral_weights, i, packed, at, blocks, BILATERAL)
+            _splat(gaussian_target, gaussian_corners, gaussian_weights, i, packed, at, blocks, simplex)
 
 
 @njit
 def _fetch(grid: np.ndarray, corners: np.ndarray, i: int, blocks: tuple[int, ...], simplex: tuple[int, ...]) -> None:
     """Ask for the rows of location i's corners."""
-    width = 8 * len(blocks)
+    width = WIDTH * len(blocks)
     for j in range(len(simplex)):
         for line in range(0, width, 16):
             fetch(grid, corners[i, j] * width + line)
@@ -214,30 +228,30 @@ def _splat(
     corners: np.ndarray,
     weights: np.ndarray,
     i: int,
-    rows: np.ndarray,
+    packed: np.ndarray,
     at: int,
     blocks: tuple[int, ...],
     simplex: tuple[int, ...],
 ) -> None:
-    """Add row ``at`` of ``rows``, the labels of location i, to those of its corners."""
-    width = 8 * len(blocks)
+    """Add pixel ``at`` of ``packed``, the labels of pixel i, to those of its corners."""
+    width = WIDTH * len(blocks)
     for j in range(len(simplex)):
-        row, weight = corners[i, j] * width, spread(weights[i, j])
-        for label in range(0, width, 8):
-            sum_there = muladd(weight, load(rows, at * width + label), load(grid, row + label))
-            store(grid, row + label, sum_there)
+        corner, weight = corners[i, j] * width, spread(weights[i, j])
+        for label in range(0, width, WIDTH):
+            sum_there = muladd(weight, load(packed, at * width + label), load(grid, corner + label))
+            store(grid, corner + label, sum_there)
 
 
 @njit
 def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
-    """Add the parts' grids (parts, rows * width) up in the first, and blur it in place."""
+    """Add the parts' grids (parts, points * width) up in the first, and blur it in place."""
     grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
     for part in range(1, len(grids)):
         other = grids[part]
-        for at in range(0, len(grid), 8):
+        for at in range(0, len(grid), WIDTH):
             store(grid, at, add(load(grid, at), load(other, at)))
     for j in range(len(bounds) - 1):
-        for label in range(0, width, 8):
+        for label in range(0, width, WIDTH):
             before, here = nothing, nothing
             for k in range(bounds[j], bounds[j + 1] - 1):
                 after = load(grid, reads[k + 1] * width + label)

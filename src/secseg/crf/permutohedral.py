@@ -14,10 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from secseg.crf.base import MOST_COORDINATE, too_narrow
-from secseg.crf.compiled import njit
-from secseg.crf.simd import add, below, load, mul, rint, spread, store, sub
+from secseg.crf.simd import WIDTH, add, below, load, mul, njit, rint, spread, store, sub
 
-#: Locations that are worked on together; a multiple of the lanes.
+#: Locations that are worked on together; a multiple of ``WIDTH``.
 TILE = 64
 #: Least and first size of the hash table; a power of two.
 TABLE_BITS = 14
@@ -157,31 +156,31 @@ def _place(
     d + 1), the differences to it over d + 1, and their order (p. 5); (d + 1, TILE) each, flat."""
     d = len(scale)
     step, part, one = spread(np.float32(d + 1)), spread(np.float32(1) / np.float32(d + 1)), spread(np.float32(1))
-    for lane in range(0, TILE, 8):
+    for first in range(0, TILE, WIDTH):
         total, excess = spread(np.float32(0)), spread(np.float32(0))
         for j in range(d, -1, -1):
             elevated = total
             if j > 0:
-                value = mul(load(features, (j - 1) * TILE + lane), spread(scale[j - 1]))
+                value = mul(load(features, (j - 1) * TILE + first), spread(scale[j - 1]))
                 elevated = sub(total, mul(spread(np.float32(j)), value))
                 total = add(total, value)
             rounded = rint(mul(elevated, part))
             excess = add(excess, rounded)
-            store(quotients, j * TILE + lane, rounded)
-            store(differences, j * TILE + lane, sub(elevated, mul(rounded, step)))
+            store(quotients, j * TILE + first, rounded)
+            store(differences, j * TILE + first, sub(elevated, mul(rounded, step)))
         for j in range(d + 1):
-            store(ranks, j * TILE + lane, excess)
+            store(ranks, j * TILE + first, excess)
         for i in range(d + 1):
-            own, rank = load(differences, i * TILE + lane), load(ranks, i * TILE + lane)
+            own, rank = load(differences, i * TILE + first), load(ranks, i * TILE + first)
             for j in range(i + 1, d + 1):
-                less = below(own, load(differences, j * TILE + lane))
+                less = below(own, load(differences, j * TILE + first))
                 rank = add(rank, less)
-                store(ranks, j * TILE + lane, add(load(ranks, j * TILE + lane), sub(one, less)))
+                store(ranks, j * TILE + first, add(load(ranks, j * TILE + first), sub(one, less)))
             # Off the plane of coordinates that sum to 0: step back onto it.
             back = sub(below(rank, spread(np.float32(0))), below(spread(np.float32(d)), rank))
-            store(ranks, i * TILE + lane, add(rank, mul(back, step)))
-            store(quotients, i * TILE + lane, add(load(quotients, i * TILE + lane), back))
-            store(differences, i * TILE + lane, mul(sub(own, mul(back, step)), part))
+            store(ranks, i * TILE + first, add(rank, mul(back, step)))
+            store(quotients, i * TILE + first, add(load(quotients, i * TILE + first), back))
+            store(differences, i * TILE + first, mul(sub(own, mul(back, step)), part))
 
 
 @njit

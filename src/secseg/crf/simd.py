@@ -7,14 +7,44 @@ is checked: an index out of range reads or overwrites other memory.
 
 from __future__ import annotations
 
+import atexit
 import math
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import models, register_model
+
+from secseg.utils.files import user_cache
+
+
+def _cache_folder() -> Path:
+    """The user's cache, or a folder for this process alone where that cannot be written."""
+    folder = user_cache() / "numba"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        return folder
+    folder = Path(tempfile.mkdtemp(prefix="secseg-numba-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+# Numba would cache beside this file, and cannot be asked to look elsewhere but by its environment.
+if "NUMBA_CACHE_DIR" not in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
+numba.config.reload_config()  # it read the environment when it was imported
+
+#: Compiled once a machine, without the GIL, so that threads work on several images.
+njit: Any = numba.njit(cache=True, nogil=True)
 
 #: A compiled function is called without the first argument, Numba's typing context.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
@@ -23,18 +53,18 @@ _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)
 
 
-class _Lanes(types.Type):
+class _Simd(types.Type):
     def __init__(self) -> None:
         super().__init__(name="float32x8")
 
 
-@register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):
+@register_model(_Simd)
+class _SimdModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _FLOATS)
 
 
-_lanes = _Lanes()
+_simd = _Simd()
 
 
 def _constant(number: float) -> ir.Constant:
@@ -64,7 +94,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
         at = context.cast(builder, arguments[1], signature.args[1], types.intp)
         return builder.load(_address(context, builder, signature.args[0], arguments[0], at), align=4)
 
-    return _lanes(array, index), code
+    return _simd(array, index), code
 
 
 @intrinsic
@@ -103,28 +133,28 @@ def spread(typing: Any, number: Any) -> Any:
         one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), single, ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(one, ir.Constant(_FLOATS, ir.Undefined), ir.Constant(_INTS, [0] * WIDTH))
 
-    return _lanes(number), code
+    return _simd(number), code
 
 
 @intrinsic
 def muladd(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c``, in one instruction where the processor has it."""
-    return _lanes(a, b, c), lambda context, builder, signature, arguments: _muladd(builder, *arguments)
+    return _simd(a, b, c), lambda context, builder, signature, arguments: _muladd(builder, *arguments)
 
 
 @intrinsic
 def add(typing: Any, a: Any, b: Any) -> Any:
-    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fadd(*arguments)
+    return _simd(a, b), lambda context, builder, signature, arguments: builder.fadd(*arguments)
 
 
 @intrinsic
 def sub(typing: Any, a: Any, b: Any) -> Any:
-    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fsub(*arguments)
+    return _simd(a, b), lambda context, builder, signature, arguments: builder.fsub(*arguments)
 
 
 @intrinsic
 def mul(typing: Any, a: Any, b: Any) -> Any:
-    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fmul(*arguments)
+    return _simd(a, b), lambda context, builder, signature, arguments: builder.fmul(*arguments)
 
 
 @intrinsic
@@ -134,13 +164,13 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
 
-    return _lanes(a, b), code
+    return _simd(a, b), code
 
 
 def _halved(builder: Any, value: Any, join: Any) -> Any:
     """Join the lanes of ``value`` in a tree; the result is in each lane."""
     for distance in (4, 2, 1):
-        order = ir.Constant(_INTS, [lane ^ distance for lane in range(WIDTH)])
+        order = ir.Constant(_INTS, [number ^ distance for number in range(WIDTH)])
         value = join(value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), order))
     return value
 
@@ -152,7 +182,7 @@ def highest(typing: Any, value: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _halved(builder, arguments[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
-    return _lanes(value), code
+    return _simd(value), code
 
 
 @intrinsic
@@ -162,12 +192,12 @@ def total(typing: Any, value: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _halved(builder, arguments[0], builder.fadd)
 
-    return _lanes(value), code
+    return _simd(value), code
 
 
 @intrinsic
 def divide(typing: Any, a: Any, b: Any) -> Any:
-    return _lanes(a, b), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
+    return _simd(a, b), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
 
 
 #: Taylor's series of exp up to 1/6!: for |x| <= ln(2) / 2 the rest is below 2e-7 of the sum.
@@ -193,13 +223,13 @@ def exp_falling(typing: Any, value: Any) -> Any:
         tiny = builder.fcmp_ordered("<", x, _constant(-60.0))  # not so for NaN, which stays
         return builder.select(tiny, _constant(0.0), builder.fmul(series, scale))
 
-    return _lanes(value), code
+    return _simd(value), code
 
 
 @intrinsic
 def rint(typing: Any, value: Any) -> Any:
     """Each lane rounded to a whole number, halves to even."""
-    return _lanes(value), lambda context, builder, signature, arguments: _call(
+    return _simd(value), lambda context, builder, signature, arguments: _call(
         builder, "llvm.nearbyint.v8f32", arguments
     )
 
@@ -211,14 +241,4 @@ def below(typing: Any, a: Any, b: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", *arguments), _constant(1.0), _constant(0.0))
 
-    return _lanes(a, b), code
-
-
-@intrinsic
-def first_lane(typing: Any, value: Any) -> Any:
-    """The first lane as a number."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), 0))
-
-    return types.float32(value), code
+    return _simd(a, b), code

@@ -174,7 +174,7 @@ def _cues(config: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
     else:
         if settings.refine and config["crf"]["train"]["backend"] == "none":
-            yield "cues.refine=true needs a CRF, and crf.train.backend is none: give crf=exact, or cues.refine=false."
+            yield "cues.refine=true needs a CRF, and crf.train.backend is none: give crf=paper, or cues.refine=false."
 
 
 def _networks(localization: Mapping[str, Any]) -> Iterator[str]:

@@ -184,7 +184,12 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     for key, legal in CHOICES.items():
-        yield from check_choice(key, _select(config, key), legal)
+        value = _select(config, key)
+        if key.endswith(".backend") and _select(config, key.replace("backend", "_target_")):
+            if value is not None:
+                yield f"{key}={value}: give null, since _target_ names another CRF."
+        else:
+            yield from check_choice(key, value, legal)
 
 
 def _fused(config: Mapping[str, Any]) -> Iterator[str]:
