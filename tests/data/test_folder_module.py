@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from secseg.data.folder import open_folder
-from secseg.data.folder_module import FolderDataModule
-from secseg.data.folder_split import choose_split
+from secseg.data.folder_module import FolderDataModule, choose_split
 from secseg.utils.errors import UserError
 from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
 

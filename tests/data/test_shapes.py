@@ -12,7 +12,7 @@ from PIL import Image
 from secseg.data.classes import VOID
 from secseg.data.cues.cue_files import CueStore, resample
 from secseg.data.shapes import SHAPES_CLASSES, dataset, draw_shapes
-from secseg.data.shapes.cues import simulate_cues
+from secseg.data.shapes.dataset import simulate_cues
 from secseg.data.shapes.scene import Scene, draw_scene
 from secseg.data.voc import open_split
 from secseg.utils.errors import UserError

@@ -8,8 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from secseg.data.image_files import KINDS, clashes, photographs_below
-from secseg.data.images import image_size
+from secseg.data.images import KINDS, clashes, image_size, photographs_below
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
 from secseg.utils.errors import UserError, listing, nearest

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secseg.data.image_files import is_photograph, name_of
+from secseg.data.images import is_photograph, name_of
 from secseg.utils.errors import UserError
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from secseg.data.image_files import KINDS, clashes, is_photograph, photographs_below
+from secseg.data.images import KINDS, clashes, is_photograph, photographs_below
 from secseg.data.voc import PHOTOGRAPHS, find_data, open_split
 from secseg.utils.errors import UserError, listing, nearest
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secseg.data.shapes.textures import TEXTURES
+from secseg.data.shapes.painting import TEXTURES
 
 Points = list[tuple[float, float]]
 
@@ -69,47 +69,23 @@ def _usual(rng: np.random.Generator, *names: str) -> str:
     return str(rng.choice(names)) if rng.random() < 0.67 else str(rng.choice(list(TEXTURES)))
 
 
+# Each polygon stands on one line.
+# fmt: off
 def _bird(rng: np.random.Generator) -> list[Part]:
     coat, fat = _usual(rng, "scales", "stripes"), rng.uniform(0.42, 0.56)
     head_x, head_y = -0.68, -0.42 + rng.uniform(-0.1, 0.08)
-    legs = [
-        Part(
-            _polygon([(x, 0.3), (x + 0.07, 0.3), (x + 0.05, 0.8), (x + 0.1, 0.86), (x - 0.13, 0.86), (x, 0.8)]),
-            "shade",
-            ("accent", "dark"),
-        )
-        for x in (-0.12, 0.12)
-    ]
+    legs = [Part(_polygon([(x, 0.3), (x + 0.07, 0.3), (x + 0.05, 0.8), (x + 0.1, 0.86), (x - 0.13, 0.86), (x, 0.8)]),
+        "shade", ("accent", "dark")) for x in (-0.12, 0.12)]
     return [
-        Part(
-            _polygon([(0.45, -0.05), (1.2, -0.3), (1.25, -0.05), (1.15, 0.2), (0.4, 0.25)]),
-            "stripes",
-            ("second", "body"),
-        ),
+        Part(_polygon([(0.45, -0.05), (1.2, -0.3), (1.25, -0.05), (1.15, 0.2), (0.4, 0.25)]), "stripes",
+            ("second", "body")),
         *legs,
-        Part(
-            _smooth(
-                [
-                    (-0.8, -0.25),
-                    (-0.4, -0.5),
-                    (0.2, -0.38),
-                    (0.75, -0.02),
-                    (0.3, fat - 0.05),
-                    (-0.35, fat),
-                    (-0.72, 0.15),
-                ]
-            ),
-            coat,
-            ("body", "second"),
-        ),
-        Part(
-            _smooth([(-0.35, -0.15), (0.1, -0.3), (0.8, 0.1), (0.2, 0.25), (-0.2, 0.15)]), "scales", ("second", "body")
-        ),
-        Part(
-            _polygon([(head_x - 0.2, head_y - 0.1), (head_x - 0.66, head_y + 0.08), (head_x - 0.2, head_y + 0.16)]),
-            "shade",
-            ("accent", "light"),
-        ),
+        Part(_smooth([(-0.8, -0.25), (-0.4, -0.5), (0.2, -0.38), (0.75, -0.02), (0.3, fat - 0.05), (-0.35, fat),
+            (-0.72, 0.15)]), coat, ("body", "second")),
+        Part(_smooth([(-0.35, -0.15), (0.1, -0.3), (0.8, 0.1), (0.2, 0.25), (-0.2, 0.15)]), "scales",
+            ("second", "body")),
+        Part(_polygon([(head_x - 0.2, head_y - 0.1), (head_x - 0.66, head_y + 0.08), (head_x - 0.2, head_y + 0.16)]),
+            "shade", ("accent", "light")),
         Part(_ellipse(head_x, head_y, 0.34, 0.31), "shade", ("accent", "second"), telling=True),
         *_eye(head_x - 0.1, head_y - 0.05, 0.1),
     ]
@@ -118,32 +94,13 @@ def _bird(rng: np.random.Generator) -> list[Part]:
 def _car(rng: np.random.Generator) -> list[Part]:
     roof, front = rng.uniform(-0.62, -0.45), rng.uniform(-0.55, -0.35)
     hull = [
-        (-1.1, 0.3),
-        (-1.12, 0.0),
-        (-0.95, -0.1),
-        (front, -0.16),
-        (front + 0.32, roof),
-        (0.4, roof),
-        (0.75, -0.15),
-        (1.05, -0.08),
-        (1.1, 0.3),
+        (-1.1, 0.3), (-1.12, 0.0), (-0.95, -0.1), (front, -0.16), (front + 0.32, roof), (0.4, roof), (0.75, -0.15),
+        (1.05, -0.08), (1.1, 0.3),
     ]
     parts = [Part(_polygon(hull), _usual(rng, "shade", "stripes", "checks"), ("body", "second"))]
     for left, right, top in ((front + 0.1, 0.0, front + 0.35), (0.08, 0.6, 0.36)):
-        parts.append(
-            Part(
-                _polygon(
-                    [
-                        (left, -0.14),
-                        (top if left < 0 else left, roof + 0.09),
-                        (right if left < 0 else top, roof + 0.09),
-                        (right, -0.14),
-                    ]
-                ),
-                "shade",
-                ("light", "second"),
-            )
-        )
+        parts.append(Part(_polygon([(left, -0.14), (top if left < 0 else left, roof + 0.09),
+            (right if left < 0 else top, roof + 0.09), (right, -0.14)]), "shade", ("light", "second")))
     parts.append(Part(_polygon([(-1.1, 0.2), (1.1, 0.2), (1.1, 0.32), (-1.1, 0.32)]), "shade", ("dark", "second")))
     parts.append(Part(_ellipse(-1.0, 0.06, 0.09, 0.08), "shade", ("accent", "light")))
     for x in (-0.6, 0.62):
@@ -158,34 +115,13 @@ def _fish(rng: np.random.Generator) -> list[Part]:
     coat, tall = _usual(rng, "scales", "stripes", "dots"), rng.uniform(0.42, 0.62)
     return [
         Part(_smooth([(0.6, 0.0), (1.2, -0.5), (1.05, 0.0), (1.2, 0.5)]), "stripes", ("second", "accent")),
-        Part(
-            _smooth([(-0.3, -0.8 * tall), (0.15, -tall - 0.32), (0.55, -tall - 0.1), (0.5, -0.1)]),
-            "stripes",
-            ("second", "body"),
-        ),
+        Part(_smooth([(-0.3, -0.8 * tall), (0.15, -tall - 0.32), (0.55, -tall - 0.1), (0.5, -0.1)]), "stripes",
+            ("second", "body")),
         Part(_smooth([(-0.1, 0.5 * tall), (0.25, tall + 0.25), (0.4, 0.2)]), "stripes", ("second", "body")),
-        Part(
-            _smooth(
-                [
-                    (-1.0, 0.05),
-                    (-0.6, -0.75 * tall),
-                    (0.0, -tall),
-                    (0.55, -0.45 * tall),
-                    (0.85, 0.0),
-                    (0.55, 0.5 * tall),
-                    (0.0, tall),
-                    (-0.6, 0.8 * tall),
-                ]
-            ),
-            coat,
-            ("body", "second"),
-        ),
-        Part(
-            _smooth([(-1.0, 0.05), (-0.62, -0.72 * tall), (-0.4, -0.1), (-0.5, 0.5 * tall), (-0.65, 0.7 * tall)]),
-            "shade",
-            ("accent", "body"),
-            telling=True,
-        ),
+        Part(_smooth([(-1.0, 0.05), (-0.6, -0.75 * tall), (0.0, -tall), (0.55, -0.45 * tall), (0.85, 0.0),
+            (0.55, 0.5 * tall), (0.0, tall), (-0.6, 0.8 * tall)]), coat, ("body", "second")),
+        Part(_smooth([(-1.0, 0.05), (-0.62, -0.72 * tall), (-0.4, -0.1), (-0.5, 0.5 * tall), (-0.65, 0.7 * tall)]),
+            "shade", ("accent", "body"), telling=True),
         Part(_smooth([(-0.15, 0.05), (0.2, 0.0), (0.12, 0.3)]), "stripes", ("accent", "second")),
         *_eye(-0.68, -0.12, 0.12),
     ]
@@ -195,9 +131,8 @@ def _flower(rng: np.random.Generator) -> list[Part]:
     count, long = int(rng.integers(5, 9)), rng.uniform(0.42, 0.52)
     coat, wide = _usual(rng, "grain", "shade"), 2.1 / count + 0.06
     turns = np.linspace(0, 360, count, endpoint=False)
-    parts = [
-        Part(_ellipse(x, 0.62, 0.5, 0.2, lean), "grain", ("stem", "dark")) for x, lean in ((-0.75, -35), (0.75, 35))
-    ]
+    parts = [Part(_ellipse(x, 0.62, 0.5, 0.2, lean), "grain", ("stem", "dark")) for x, lean in ((-0.75, -35),
+        (0.75, 35))]
     for turn in turns:
         a = np.deg2rad(turn)
         parts.append(Part(_ellipse(0.58 * np.cos(a), 0.58 * np.sin(a), long, wide, turn), coat, ("body", "second")))
@@ -212,53 +147,30 @@ def _house(rng: np.random.Generator) -> list[Part]:
     roof = [(-wide - 0.16, eaves), (-0.35, -0.95), (0.35, -0.95), (wide + 0.16, eaves)]
     parts = [
         Part(_polygon([(0.3, -1.15), (0.52, -1.15), (0.52, -0.5), (0.3, -0.5)]), "bricks", ("second", "dark")),
-        Part(
-            _polygon([(-wide, eaves - 0.06), (wide, eaves - 0.06), (wide, 0.85), (-wide, 0.85)]),
-            _usual(rng, "bricks"),
-            ("body", "second"),
-        ),
+        Part(_polygon([(-wide, eaves - 0.06), (wide, eaves - 0.06), (wide, 0.85), (-wide, 0.85)]),
+            _usual(rng, "bricks"), ("body", "second")),
         Part(_polygon(roof), _usual(rng, "scales", "stripes"), ("second", "dark")),
-        Part(
-            _polygon([(door - 0.2, 0.2), (door + 0.2, 0.2), (door + 0.2, 0.85), (door - 0.2, 0.85)]),
-            "grain",
-            ("accent", "dark"),
-            telling=True,
-        ),
+        Part(_polygon([(door - 0.2, 0.2), (door + 0.2, 0.2), (door + 0.2, 0.85), (door - 0.2, 0.85)]), "grain",
+            ("accent", "dark"), telling=True),
         Part(_ellipse(door + 0.1, 0.55, 0.04, 0.04), "shade", ("light", "light")),
     ]
     for x, y in ((-door * 0.9, 0.12), (-door * 0.9, 0.52)):
-        parts.append(
-            Part(
-                _polygon([(x - 0.19, y - 0.13), (x + 0.19, y - 0.13), (x + 0.19, y + 0.13), (x - 0.19, y + 0.13)]),
-                "checks",
-                ("light", "accent"),
-            )
-        )
+        parts.append(Part(_polygon([(x - 0.19, y - 0.13), (x + 0.19, y - 0.13), (x + 0.19, y + 0.13),
+            (x - 0.19, y + 0.13)]), "checks", ("light", "accent")))
     return parts
 
 
 def _mushroom(rng: np.random.Generator) -> list[Part]:
     tall, brim = rng.uniform(-0.95, -0.75), rng.uniform(0.8, 1.05)
     cap = [
-        (-brim, 0.05),
-        (-0.8 * brim, -0.45),
-        (-0.3 * brim, tall),
-        (0.3 * brim, tall),
-        (0.8 * brim, -0.45),
-        (brim, 0.05),
+        (-brim, 0.05), (-0.8 * brim, -0.45), (-0.3 * brim, tall), (0.3 * brim, tall), (0.8 * brim, -0.45), (brim, 0.05),
         (0, 0.16),
     ]
     parts = [
-        Part(
-            _smooth([(-0.26, 0.0), (0.26, 0.0), (0.3, 0.6), (0.4, 0.95), (0.0, 1.02), (-0.4, 0.95), (-0.3, 0.6)]),
-            _usual(rng, "grain", "shade"),
-            ("stem", "second"),
-        ),
-        Part(
-            _polygon([(-0.42, 0.28), (-0.25, 0.1), (0.25, 0.1), (0.42, 0.28), (0.0, 0.38)]),
-            "stripes",
-            ("stem", "accent"),
-        ),
+        Part(_smooth([(-0.26, 0.0), (0.26, 0.0), (0.3, 0.6), (0.4, 0.95), (0.0, 1.02), (-0.4, 0.95), (-0.3, 0.6)]),
+            _usual(rng, "grain", "shade"), ("stem", "second")),
+        Part(_polygon([(-0.42, 0.28), (-0.25, 0.1), (0.25, 0.1), (0.42, 0.28), (0.0, 0.38)]), "stripes",
+            ("stem", "accent")),
         Part(_smooth(cap), _usual(rng, "shade", "foliage"), ("body", "second")),
     ]
     spots = [(-0.45, -0.3, 0.21), (0.05, -0.55, 0.17), (0.12, -0.12, 0.13), (0.55, -0.22, 0.15), (-0.12, -0.05, 0.1)]
@@ -277,26 +189,16 @@ def _tree(rng: np.random.Generator) -> list[Part]:
         r = rng.uniform(0.36, 0.47)
         parts.append(Part(_ellipse(x, y, r, 0.9 * r), leaves, ("body", "second")))
     branch = [
-        (-0.15, 0.62),
-        (-0.1, 0.1),
-        (-0.36, -0.2),
-        (-0.3, -0.26),
-        (-0.04, -0.02),
-        (0.05, -0.36),
-        (0.12, -0.36),
-        (0.1, 0.0),
-        (0.34, -0.2),
-        (0.38, -0.13),
-        (0.13, 0.15),
-        (0.15, 0.62),
+        (-0.15, 0.62), (-0.1, 0.1), (-0.36, -0.2), (-0.3, -0.26), (-0.04, -0.02), (0.05, -0.36), (0.12, -0.36),
+        (0.1, 0.0), (0.34, -0.2), (0.38, -0.13), (0.13, 0.15), (0.15, 0.62),
     ]
     parts.append(Part(_polygon(branch), "grain", ("stem", "dark"), telling=True))
     for _ in range(int(rng.integers(3, 7))):
         a, d = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
-        parts.append(
-            Part(_ellipse(d * np.cos(a), -0.42 + 0.7 * d * np.sin(a), 0.08, 0.08), "shade", ("accent", "accent"))
-        )
+        parts.append(Part(_ellipse(d * np.cos(a), -0.42 + 0.7 * d * np.sin(a), 0.08, 0.08), "shade",
+            ("accent", "accent")))
     return parts
+# fmt: on
 
 
 OBJECTS: dict[str, tuple[Callable[[np.random.Generator], list[Part]], float]] = {
