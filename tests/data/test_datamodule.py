@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.datamodule import ShapesDataModule, VOCDataModule
+from secseg.data.datamodule import ImageDataModule, ShapesDataModule, VOCDataModule
 from secseg.data.images import read_mask, save_mask
+from secseg.data.splits import ImageSet
+from secseg.utils.config import find
 from secseg.utils.errors import UserError
 from tests.folder_data import write_cues
 from tests.inference.conftest import voc_layout
@@ -30,6 +32,42 @@ def root(tmp_path: Path) -> Path:
         mask = np.repeat(np.array([values], np.uint8), 5, axis=0)
         save_mask(mask, folder / "SegmentationClassAug" / f"{name}.png", voc_palette())
     return folder
+
+
+class Own(ImageDataModule):
+    """A data set as a researcher writes it."""
+
+    title, class_names = "own", ("background", "cat")
+
+    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
+        return self.images(self.train_split)
+
+    def open_val_split(self) -> ImageSet:
+        return self.images(self.val_split)
+
+    def images(self, split: str) -> ImageSet:
+        names = ("one", "two") if split == "train" else ("two",)
+        files, masks = (
+            tuple(self.root / folder / f"{name}.{suffix}" for name in names)
+            for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png"))
+        )
+        return ImageSet(f"own/{split}", names, files, masks, self.class_names, self.palette)
+
+
+def test_a_data_set_is_its_classes_and_two_methods(root: Path) -> None:
+    write_cues(root / "cues.safetensors", {"one": (1,), "two": ()})
+    node = {"_target_": f"{__name__}.Own", "root": str(root), "train_split": "train", "val_split": "val"}
+    module = find(node.pop("_target_"), ImageDataModule, packages=("tests",))(**node)
+    module.open(cues=True, masks=False)
+    module.build_samples(9, (5, 5))
+    sample = module.train_data[0, False]
+    assert sample["image"].shape == (3, 9, 9)
+    assert sample["labels"].tolist() == [0, 1]
+    assert sample["cues"].shape == (2, 5, 5)
+    protocol = module.protocol()
+    assert (protocol["data"], protocol["train_images"], protocol["val_masks"]) == ("own", 2, 1)
+    module.open_scored()
+    assert module.val_images.names == ("two",)
 
 
 def test_labels_are_those_of_the_cue_file_unless_another_source_is_named(root: Path, tmp_path: Path) -> None:

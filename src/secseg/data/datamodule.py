@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues.cue_files import CueStore, find_cues, open_cues
@@ -17,7 +17,7 @@ from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.sampler import ShuffledStream
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
-from secseg.data.splits import ImageSet, doubts
+from secseg.data.splits import ImageSet, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.errors import UserError
 
@@ -25,8 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Images of a training and a validation split with their labels, cues and masks. What a data set adds is where
-    they are: ``_open_train`` and ``_open_val``, and ``class_names`` (background first) and ``palette``.
+    """Images of a training and a validation split with their labels, cues and masks.
+
+    A subclass is a data set. It sets ``title`` (a word for messages and results) and ``class_names``, and implements
+    ``open_train_split`` and ``open_val_split``; for ``make_cues.py`` also ``image_labels`` and ``label_source``. It may
+    override ``prepare``. ``data._target_`` names the class, and the other keys of ``data`` are its arguments.
 
     Args:
         root: folder of the data.
@@ -76,6 +79,47 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
         self.scored, self.feature_cache, self.limit, self.seed = scored, feature_cache, limit, seed
 
+    def prepare(self) -> None:
+        """Make the data ready, before any split is opened: draw it, read its labels. Nothing by default."""
+
+    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
+        """Return the training split.
+
+        Args:
+            masks: whether each image must have a mask.
+            folder: masks ``<name>.png`` to use instead of those of the data set; None for those.
+
+        Raises:
+            UserError: for data that is missing or does not fit.
+        """
+        raise NotImplementedError
+
+    def open_val_split(self) -> ImageSet:
+        """Return the validation split. Masks of some images may be missing: these images are not scored.
+
+        Raises:
+            UserError: for data that is missing or does not fit.
+        """
+        raise NotImplementedError
+
+    def image_labels(self) -> Labels:
+        """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``.
+
+        Raises:
+            UserError: if labels are missing for all or some images.
+        """
+        raise NotImplementedError
+
+    def label_source(self) -> str:
+        """Return where ``image_labels`` come from, in words. Raises the same errors."""
+        raise NotImplementedError
+
+    def trained_classes(self) -> set[int] | None:
+        """Return the numbers of the classes that the training images have; None if only reading masks would show it."""
+        if self.cues is None:
+            return None
+        return set(np.flatnonzero(self.cues.classes_present(self.train_images.names)[1].any(0)).tolist())
+
     def open(self, *, cues: bool, masks: bool) -> None:
         """Find and check everything that training will read, before anything is computed.
 
@@ -96,12 +140,12 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.masks is set, but the loss does not use masks: only loss=supervised does. Leave data.masks out."
             )
         folder = None if self.training_masks in (None, "dataset") else Path(str(self.training_masks)).expanduser()
-        self._prepare()
-        self.train_images = self._limited(self._open_train(masks, folder))
-        self.val_images = self._limited(self._open_val())
-        self.cues = self._open_cues() if cues else None
-        for doubt in doubts(self.train_images, self.val_images, self._trained_classes(), self.scored):
-            log.warning("%s", doubt)
+        self.prepare()
+        self.train_images = self._limited(self.open_train_split(masks, folder))
+        self.val_images = self._limited(self.open_val_split())
+        self.cues = self.open_cue_store() if cues else None
+        for warning in split_warnings(self.train_images, self.val_images, self.trained_classes(), self.scored):
+            log.warning("%s", warning)
 
     def open_train(self) -> None:
         """Find and check the training images alone; masks need not be there: ``train_images`` are then these.
@@ -109,8 +153,8 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             UserError: for data that is missing or does not fit.
         """
-        self._prepare()
-        self.train_images = self._limited(self._open_train(False, None))
+        self.prepare()
+        self.train_images = self._limited(self.open_train_split(False, None))
 
     def open_scored(self) -> None:
         """Find and check the validation images that have a mask, alone: ``val_images`` are then these.
@@ -118,46 +162,11 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             UserError: for data that is missing or does not fit; if no image has a mask.
         """
-        self._prepare()
-        images = self._limited(self._open_val())
+        self.prepare()
+        images = self._limited(self.open_val_split())
         self.val_images = images.with_masks()
         if len(self.val_images.names) < len(images.names):
             log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
-
-    def image_labels(self) -> Labels:
-        """Return the foreground class numbers (1 and up, sorted) of each training image; after ``open`` or
-        ``open_train``.
-
-        Raises:
-            UserError: if there are none, or not of all images.
-        """
-        raise NotImplementedError
-
-    def label_source(self) -> str:
-        """Return where ``image_labels`` come from, in words; it raises what they do."""
-        raise NotImplementedError
-
-    def _trained_classes(self) -> set[int] | None:
-        """Return the numbers of the classes that training images have; None where it takes reading masks to know."""
-        if self.cues is None:
-            return None
-        return set(np.flatnonzero(self.cues.classes_present(self.train_images.names)[1].any(0)).tolist())
-
-    def _prepare(self) -> None:
-        """Do what has to be done before any split can be opened."""
-
-    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
-        """Return the training split.
-
-        Args:
-            masks: whether each image must have a mask.
-            folder: of masks to take in place of the data's own.
-        """
-        raise NotImplementedError
-
-    def _open_val(self) -> ImageSet:
-        """Return the validation split."""
-        raise NotImplementedError
 
     def _limited(self, images: ImageSet) -> ImageSet:
         return images.take(range(len(images.names))[: self.limit])
@@ -204,7 +213,7 @@ class ImageDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
         mine = range(self.trainer.global_rank, len(self.val_data), self.trainer.world_size)
-        return self._loader(self.val_data, batch_size=4, sampler=_Fixed(mine))
+        return self._loader(self.val_data, batch_size=4, sampler=mine)
 
     def protocol(self) -> dict[str, Any]:
         """What figures measured on this data have to state: data, splits, labels, cues, masks, classes scored."""
@@ -221,7 +230,7 @@ class ImageDataModule(pl.LightningDataModule):
             "scored": list(self.scored or self.class_names),
         }
 
-    def _open_cues(self) -> CueStore:
+    def open_cue_store(self) -> CueStore:
         path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
         if path is None:
             raise UserError(
@@ -273,10 +282,10 @@ class VOCDataModule(ImageDataModule):
             )
         return path
 
-    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         return open_split(self.root, self.train_split, masks, self.class_names, folder)
 
-    def _open_val(self) -> ImageSet:
+    def open_val_split(self) -> ImageSet:
         return open_split(self.root, self.val_split, True, self.class_names)
 
 
@@ -304,18 +313,5 @@ class ShapesDataModule(VOCDataModule):
         super().__init__(root, train_split, **others)
         self.draw_train, self.draw_val, self.draw_seed = draw_train, draw_val, draw_seed
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         draw_shapes(self.root, train=self.draw_train, val=self.draw_val, seed=self.draw_seed)
-
-
-class _Fixed(Sampler[int]):
-    """The given image numbers in their order."""
-
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __iter__(self) -> Any:
-        return iter(self.numbers)

@@ -77,47 +77,53 @@ def open_folder(
         raise UserError(f"There is no folder {root}. Set data.root to the folder of your images and labels.")
     folder = _place(root, images, "data.images") if images else root / IMAGES if (root / IMAGES).is_dir() else root
     masks = _place(root, mask_folder, "data.mask_folder") if mask_folder else root / MASKS
+    found = _find_images(folder, masks)
+    files = dict(sorted(found))
+    table = _table(root, folder, labels, files, classes or ())
+    names = tuple(classes) if classes is not None else _classes(table)
+    numbers, strange = numbered(table, (BACKGROUND, *names))
+    bare = tuple(name for name in files if name not in numbers)
+    labelled = {name: path for name, path in files.items() if name in numbers}
+    problems = [
+        *_name_problems(found),
+        *_section(table.problems, "lines of the table cannot be read"),
+        *_class_problems(names, table, given=classes is not None),
+        *_section(strange, "labels are no class of data.classes"),
+        *_unknown(table, files),
+        *(_unlabelled(bare, files, table) if unlabelled == "error" else ()),
+        *(_without_image(names, [numbers[name] for name in labelled]) if classes is not None else ()),
+        *_unreadable(labelled),
+    ]
+    if problems:
+        raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
+    return FolderData(
+        root=root,
+        images=labelled,
+        labels={name: numbers[name] for name in labelled},
+        class_names=(BACKGROUND, *names),
+        masks={name: masks / f"{name}.png" for name in labelled},
+        splits={name: table.splits[name] for name in labelled} if table.splits else {},
+        source="sub-folders" if table.path == folder else table.path.name,
+        left_out=bare,
+        stray_masks=_stray_masks(masks, files),
+    )
+
+
+def _find_images(folder: Path, masks: Path) -> list[tuple[str, Path]]:
+    """Return name and file of each image; masks may lie below the images."""
     if not folder.is_dir():
-        raise UserError(f"data.images={images} is a file. Name the folder of the images.")
+        raise UserError(f"data.images={folder} is a file. Name the folder of the images.")
     found = photographs_below(folder, lambda place: place.resolve() == masks.resolve())
     if not found:
         raise UserError(f"The folder {folder} holds no image ({KINDS}). Name the folder of the images: data.images=.")
-    problems = _name_problems(found)
-    files = dict(sorted(found))
-    prefix = "" if folder == root or root not in folder.parents else f"{folder.relative_to(root).as_posix()}/"
-    table = _table(root, folder, labels, files, classes or (), prefix)
-    problems += _section(table.problems, "lines of the table cannot be read")
-    names = tuple(classes) if classes is not None else _classes(table)
-    problems += _class_problems(names, table, given=classes is not None)
-    class_names = (BACKGROUND, *names)
-    numbers, strange = numbered(table, class_names)
-    problems += _section(strange, "labels are no class of data.classes")
-    problems += _unknown(table, files)
-    bare = tuple(name for name in files if name not in numbers)
-    if bare and unlabelled == "error":
-        problems.append(_unlabelled(bare, files, table))
-    if classes is not None:
-        there = {number for name in files for number in numbers.get(name, ())}
-        absent = [name for number, name in enumerate(class_names) if number and number not in there]
-        problems += _section(absent, "classes of data.classes have no image")
-    files = {name: path for name, path in files.items() if name not in bare}
-    problems += _unreadable(files)
-    if problems:
-        raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
-    paths = {name: masks / f"{name}.png" for name in files}
-    strays = {path for _, path in photographs_below(masks)} if masks.is_dir() else set()
-    strays -= {masks / f"{name}.png" for name in (*files, *bare)}
-    return FolderData(
-        root=root,
-        images=files,
-        labels={name: numbers[name] for name in files},
-        class_names=class_names,
-        masks=paths,
-        splits={name: table.splits[name] for name in files} if table.splits else {},
-        source="sub-folders" if table.path == folder else table.path.name,
-        left_out=bare,
-        stray_masks=tuple(sorted(path.relative_to(masks).as_posix() for path in strays)),
-    )
+    return found
+
+
+def _stray_masks(masks: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Return the files in the folder of masks that belong to no image."""
+    found = {path for _, path in photographs_below(masks)} if masks.is_dir() else set()
+    strays = found - {masks / f"{name}.png" for name in names}
+    return tuple(sorted(path.relative_to(masks).as_posix() for path in strays))
 
 
 def _place(root: Path, given: str, key: str) -> Path:
@@ -130,7 +136,7 @@ def _place(root: Path, given: str, key: str) -> Path:
 
 
 def _table(
-    root: Path, folder: Path, labels: str | None, files: Collection[str], classes: Collection[str], prefix: str
+    root: Path, folder: Path, labels: str | None, files: Collection[str], classes: Collection[str]
 ) -> LabelTable:
     """Return the labels as they stand in the table or the sub-folders, by the images' names."""
     if labels is None:
@@ -143,6 +149,7 @@ def _table(
     path = _place(root, labels, "data.labels")
     if path.suffix.lower() in CUE_SUFFIXES:
         raise UserError(f"data.labels={labels} is a cue file, and data=folder takes a table: CSV or JSON.")
+    prefix = "" if folder == root or root not in folder.parents else f"{folder.relative_to(root).as_posix()}/"
     return read_table(path, frozenset(files), classes, prefix)
 
 
@@ -220,13 +227,21 @@ def _near(name: str, files: Collection[str]) -> str:
     return nearest(name, files)
 
 
-def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) -> str:
+def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) -> list[str]:
+    if not bare:
+        return []
     told = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
     titles = "" if told or table.titles is None else f" Line 1 was taken for titles: {', '.join(table.titles)}."
-    return (
+    return [
         f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels says that "
         f"there is background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"
-    )
+    ]
+
+
+def _without_image(names: Sequence[str], labels: Sequence[Collection[int]]) -> list[str]:
+    there = {number for numbers in labels for number in numbers}
+    absent = [name for number, name in enumerate(names, 1) if number not in there]
+    return _section(absent, "classes of data.classes have no image")
 
 
 def _unreadable(files: dict[str, Path]) -> list[str]:

@@ -65,30 +65,30 @@ class FolderDataModule(ImageDataModule):
     def protocol(self) -> dict[str, Any]:
         return {**super().protocol(), "labels": self.label_source()}
 
-    def _trained_classes(self) -> None:
-        return None  # ``oddities`` tells of those that no training image has, to those who make cues, too
+    def trained_classes(self) -> None:
+        return None  # ``folder_warnings`` tells of those that no training image has, to those who make cues, too
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         self.data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)
         self.class_names = self.data.class_names
 
-    def _open_train(self, masks: bool, folder: Path | None) -> ImageSet:
+    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         train, val = self._names(self.train_split), self._names(self.val_split)
         log.info("%s", describe_folder(self.data, train, val))
-        for oddity in oddities(self.data, train, val):
-            log.warning("%s", oddity)
+        for warning in folder_warnings(self.data, train, val):
+            log.warning("%s", warning)
         images = self._images(self.train_split, folder)
         if masks:
             _check_masks(images, required=True)
         return images
 
-    def _open_val(self) -> ImageSet:
+    def open_val_split(self) -> ImageSet:
         images = self._images(self.val_split)
         _check_masks(images, required=False)
         return images
 
-    def _open_cues(self) -> CueStore:
-        store = super()._open_cues()
+    def open_cue_store(self) -> CueStore:
+        store = super().open_cue_store()
         check_same_labels(self.image_labels(), {name: store[name].labels for name in self.train_images.names})
         return store
 
@@ -221,7 +221,7 @@ def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) 
     return "\n".join([f"{data.root}, labels from {data.source}:", *lines])
 
 
-def oddities(data: FolderData, train: Sequence[str], val: Sequence[str]) -> list[str]:
+def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) -> list[str]:
     """Return what may not be as it was meant to be, a message each."""
     found = []
     if data.left_out:

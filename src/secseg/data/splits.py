@@ -51,7 +51,7 @@ class ImageSet:
         return self.take(there)
 
 
-def doubts(
+def split_warnings(
     train: ImageSet, val: ImageSet, trained: Collection[int] | None, scored: Collection[str] | None
 ) -> list[str]:
     """Return what makes scores on ``val`` say less than they seem to, a message each.

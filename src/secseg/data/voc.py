@@ -55,27 +55,32 @@ def open_split(
     found: dict[str, Path] = {}
     for place in reversed(mask_folders):
         found |= _by_stem(place, (".png",))
-    missing = {name: ["no photograph" + near] for name, near in _absent(names, photographs)}
-    for name, near in _absent(names, found) if require_masks else ():
-        missing.setdefault(name, []).append("no mask" + near)
-    if missing:
-        looked = [folder / PHOTOGRAPHS, *(mask_folders or [folder / MASKS[0]])]
-        lines = [f"{name}: {', '.join(lacks)}" for name, lacks in missing.items()]
+    looked = [folder / PHOTOGRAPHS, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
+    lacking = _lacking(names, photographs, found if require_masks else None)
+    if lacking:
         raise UserError(
-            f"{len(missing)} of {len(names)} images of split {split!r} ({where}) are not complete:\n{listing(lines)}\n"
-            f"Looked in {', '.join(map(str, looked if require_masks else looked[:1]))}. "
+            f"{len(lacking)} of {len(names)} images of split {split!r} ({where}) are not complete:\n"
+            f"{listing(lacking)}\nLooked in {', '.join(map(str, looked))}. "
             + ("`python src/prepare_voc.py` fetches and makes what VOC lacks; or " if is_voc else "Add the files, or ")
             + f"put a list of the images you have into {folder / LISTS[0]}."
         )
-    paths = tuple(found.get(name, mask_folders[0] / f"{name}.png") for name in names) if mask_folders else None
     return ImageSet(
         title=f"{folder.absolute().name}/{split}",
         names=names,
         images=tuple(photographs[name] for name in names),
-        masks=paths,
+        masks=tuple(found.get(name, mask_folders[0] / f"{name}.png") for name in names) if mask_folders else None,
         class_names=tuple(class_names),
         palette=voc_palette(),
     )
+
+
+def _lacking(names: Sequence[str], photographs: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:
+    """Return a line for each name without photograph or, where masks are needed, without mask."""
+    lacks: dict[str, list[str]] = {}
+    for kind, there in (("photograph", photographs), ("mask", masks)):
+        for name, near in () if there is None else _absent(names, there):
+            lacks.setdefault(name, []).append(f"no {kind}{near}")
+    return [f"{name}: {', '.join(what)}" for name, what in lacks.items()]
 
 
 def find_data(root: Path) -> Path:
