@@ -28,7 +28,7 @@ from secseg.crf import build_stage_crf
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.datamodule import ShapesDataModule, VOCDataModule
 from secseg.data.samples import gather
-from secseg.losses import SECLoss, composite
+from secseg.losses import SECLoss, build_terms, terms
 from secseg.losses.pooling import resolve_decay
 from secseg.models import SegmentationNet, build_network
 from secseg.training.feature_cache import attach_features
@@ -55,8 +55,8 @@ class Step:
     ) -> None:
         height, width = network.mask_size(config["backbone"]["input_size"])
         crf = build_stage_crf({**config["crf"]["train"], "backend": backend})
-        weights = {**config["loss"], "constrain": config["loss"]["constrain"] if crf else 0}
-        loss = SECLoss(weights, resolve_decay(**config["decay"], n=height * width), crf)
+        terms = build_terms({**config["loss"], "constrain": config["loss"]["constrain"] if crf else 0})
+        loss = SECLoss(terms, resolve_decay(**config["decay"], n=height * width), crf)
         self.device = next(network.parameters()).device.type
         self.module = SECModule(copy.deepcopy(network), loss, config["optim"], VOCDataModule.palette).to(self.device)
         self.optimizer, self.schedule = build_optimizer(
@@ -101,8 +101,8 @@ def profile(step: Step, rounds: int) -> str:
     network, loss = step.module.network, step.module.loss
     places: list[tuple[str, Any, str]] = [
         ("features to scores", network, "classify"),
-        ("floored softmax", composite, "floor_softmax"),
-        *((term, composite, f"{term}_loss") for term in loss.weights),
+        ("floored softmax", terms, "floor_softmax"),
+        *((name, type(term), "__call__") for name, term in loss.terms.items()),
         ("backward", step, "backward"),
         ("optimiser", step.optimizer, "step"),
     ]

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from secseg.losses import build_terms
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 
 CLASSES = ("background", "cat", "dog")
@@ -49,6 +50,7 @@ class TinyModule(pl.LightningModule):
         self.net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), torch.nn.Dropout(0.5))
         self.on_step, self.on_validation = on_step, on_validation
         self.class_names = CLASSES
+        self.loss = SimpleNamespace(terms=build_terms(dict.fromkeys(("seed", "expand", "constrain"), 1.0)))
         self.palette = np.zeros((256, 3), np.uint8)
         self.palette[:3] = [[0, 0, 0], [64, 0, 0], [64, 0, 128]]
         self.val_scores: dict[str, Any] = {}

@@ -102,7 +102,7 @@ def test_curves_are_drawn_from_sparse_rows(tmp_path: Path) -> None:
     path.write_text(
         "step,train/loss,train/seed,val/miou,val/miou_crf\n0,3,2,,\n10,2,1,,\n10,,,0.4,\n20,1,0.5,,\n20,,,0.5,0.6\n"
     )
-    terms, scores = curves(path).axes
+    terms, scores = curves(path, {"seed": "green", "expand": "red"}).axes
     assert [line.get_label() for line in terms.lines if not line.get_label().startswith("_")] == ["loss", "seed"]
     by_label = {line.get_label(): line.get_xydata().tolist() for line in scores.lines}
     assert by_label == {"without CRF": [[10, 40], [20, 50]], "with CRF": [[20, 60]]}
@@ -111,4 +111,4 @@ def test_curves_are_drawn_from_sparse_rows(tmp_path: Path) -> None:
 def test_curves_of_a_run_without_rows_are_empty_not_an_error(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("step,train/loss\n")
-    assert all(not axes.lines for axes in curves(path).axes)
+    assert all(not axes.lines for axes in curves(path, {"seed": "green", "expand": "red"}).axes)

@@ -57,3 +57,12 @@ def constrain(f: np.ndarray, q: np.ndarray, floor: float = FLOOR) -> float:
         floored = floored / floored.sum()
         total += sum(p * math.log(p / g) for p, g in zip(floored, f[b, :, y, x], strict=True)) / locations
     return total / len(f)
+
+
+def supervised(f: np.ndarray, mask: np.ndarray, void: int = 255) -> float:
+    total = 0.0
+    for b in range(len(f)):
+        known = [(y, x) for y, x in np.ndindex(*mask.shape[1:]) if mask[b, y, x] != void]
+        if known:
+            total -= sum(math.log(f[b, mask[b, y, x], y, x]) for y, x in known) / len(known)
+    return total / len(f)

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from secseg.losses import SECLoss
-from secseg.runs.dashboard import STEP, build_dashboard
+from secseg.drawing.wandb import STEP, build_dashboard
+from secseg.losses.terms import TERMS
 from secseg.runs.wandb_logger import BEST_AND_LAST
 from tests.conftest import REPOSITORY
 from tests.runs.wandb_file import WandbRun, read_wandb_run
@@ -166,7 +166,9 @@ def shown(panel: dict[str, Any]) -> set[str]:
 
 
 def test_the_dashboard_draws_every_key_that_is_logged_and_no_others(runs: dict[str, WandbRun]) -> None:
-    section = json.loads(build_dashboard("secseg", "me", [])._to_model().spec.model_dump_json(by_alias=True))["section"]
+    section = json.loads(build_dashboard("secseg", "me", [], ["size"])._to_model().spec.model_dump_json(by_alias=True))[
+        "section"
+    ]
     panels = [panel for each in section["panelBankConfig"]["sections"] for panel in each["panels"]]
     drawn = set().union(*map(shown, panels))
     best = {f"{key}.max" for key in BEST_AND_LAST}
@@ -174,8 +176,8 @@ def test_the_dashboard_draws_every_key_that_is_logged_and_no_others(runs: dict[s
     assert all("max" in runs["loss=sec"].summary[key] for key in BEST_AND_LAST)
     keys = logged(runs["loss=sec"]) - AXES
     assert {key for key in keys if not any(re.fullmatch(key_or_pattern, key) for key_or_pattern in drawn)} == set()
-    assert drawn - best - {"train/supervised", "val/iou/.+"} <= keys
-    assert {f"train/{term}" for term in SECLoss.TERMS} <= drawn
+    assert drawn - best - {"train/supervised", "train/size", "val/iou/.+"} <= keys
+    assert {f"train/{term}" for term in (*TERMS, "size")} <= drawn
     assert {panel["config"].get("xAxis", STEP) for panel in panels} == {STEP}
     assert STEP in AXES
     (table,) = section["runSets"]

@@ -14,7 +14,6 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secseg import losses
-from secseg.losses.pooling import global_weighted_rank_pooling
 from secseg.training import monitor as step_monitor
 from secseg.training.module import SECModule
 from secseg.training.monitor import LossWatch, StepClock
@@ -72,7 +71,7 @@ def test_no_step_waits_for_an_accelerator(run: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_TrainingEpochLoop, "advance", guarded(_TrainingEpochLoop.advance, steps, copies=False))
     monkeypatch.setattr(SECModule, "training_step", guarded(SECModule.training_step, [], copies=True))
     # What a CPU does in its own way: all classes are sorted on an accelerator, and the optimiser's count lies there.
-    monkeypatch.setattr(losses.expand, "_pool", lambda scores, _, decay: global_weighted_rank_pooling(scores, decay))
+    monkeypatch.setattr(losses.expand, "_pool_chosen", lambda scores, _, decay, pooling: pooling(scores, decay))
     crf = ("crf.train.backend=exact", "crf.train.gradient=exact")  # which a CPU computes as a GPU does
     own = (*crf, "optim.optimizer.fused=true", "callbacks.progress={}", "data.workers=1")
     run(*own, "trainer.max_steps=5", "trainer.val_check_interval=5", "trainer.log_every_n_steps=5")
@@ -104,9 +103,9 @@ def test_a_loss_that_is_found_a_step_later_leaves_the_last_good_checkpoint(
 
     def spoilt(probs: torch.Tensor, cues: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        return losses.seed.seed_loss(probs, cues) * (float("nan") if len(calls) == bad + 1 else 1)
+        return losses.seed_loss(probs, cues) * (float("nan") if len(calls) == bad + 1 else 1)
 
-    monkeypatch.setattr(losses.composite, "seed_loss", spoilt)
+    monkeypatch.setattr(losses.seed, "seed_loss", spoilt)
     with pytest.raises(UserError, match=rf"step {bad} \(term: seed\)") as error:
         run()
     assert str(error.value).count("\n  ") == 2, "two images a batch"

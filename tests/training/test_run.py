@@ -101,11 +101,26 @@ def test_each_subset_of_the_terms_trains_and_shows_only_its_terms(run: Run, loss
     assert result["results"]["figures"]["with_crf"] is None
 
 
+def test_a_term_that_the_config_names_by_its_class_is_trained_and_shown_like_the_others(run: Run) -> None:
+    node = "+loss.second={_target_: secseg.losses.seed.SeedTerm, weight: 0.5}"
+    result = run("loss=seed", node, "trainer.max_steps=1", "trainer.val_check_interval=1", "evaluation.crf=never")
+    losses = result["results"]["losses"]
+    assert losses["loss"] == pytest.approx(losses["seed"] + 0.5 * losses["second"])
+    assert result["results"]["protocol"]["loss"]["second"]["weight"] == 0.5
+    assert "train/second" in (result["run"] / "metrics.csv").read_text()
+
+
+def test_an_unknown_term_is_refused_before_the_run_folder_is_made(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"loss\.sed is not a term of the loss.*Did you mean 'seed'"):
+        run("+loss.sed=1")
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_a_training_crf_the_constrain_term_is_left_out_and_the_protocol_says_so(run: Run, caplog) -> None:
     protocol = run("crf=off", "trainer.max_steps=1", "trainer.val_check_interval=1")["results"]["protocol"]
     assert protocol["loss"]["constrain"] == 0
     assert protocol["training_crf"] is protocol["crf"] is None
-    assert "constrain term" in caplog.text
+    assert "leaves out what needs a CRF in training (term: constrain)" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # more than there are cores
@@ -164,9 +179,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_images_and_term(
 
     def spoilt(probs: torch.Tensor, cues: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        return losses.seed.seed_loss(probs, cues) * (float("nan") if len(calls) == 4 else 1)
+        return losses.seed_loss(probs, cues) * (float("nan") if len(calls) == 4 else 1)
 
-    monkeypatch.setattr(losses.composite, "seed_loss", spoilt)
+    monkeypatch.setattr(losses.seed, "seed_loss", spoilt)
     with pytest.raises(UserError, match=r"step 3 \(term: seed\)") as error:
         run()
     assert str(error.value).count("\n  ") == 2, "two images a batch"

@@ -18,12 +18,12 @@ python src/dashboard.py 'group_by=[Group,decay.pos]'          a line for each st
 
 
 def task(cfg: DictConfig) -> Path:
-    from secseg.runs.dashboard import save_dashboard
+    from secseg.drawing.wandb import save_dashboard
     from secseg.utils.config import to_plain
     from secseg.utils.files import write_text
 
     config = to_plain(cfg)
-    sent = save_dashboard(config["project"], config["entity"], config["group_by"])
+    sent = save_dashboard(config["project"], config["entity"], config["group_by"], config["terms"])
     folder = Path(config["run_dir"])
     write_text(folder / "dashboard.json", sent + "\n")
     return folder

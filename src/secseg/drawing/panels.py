@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,6 @@ from secseg.data.classes import VOID
 from secseg.drawing.overlays import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, hex_colour, over_grey
 from secseg.runs.run_reader import read_metrics
 from secseg.utils.files import atomic_write
-
-TERM_COLOURS = {
-    "loss": "#222222",
-    "seed": "#1b7837",
-    "expand": "#d95f02",
-    "constrain": "#4575b4",
-    "supervised": "#7b3294",
-}
 
 
 def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.ndarray) -> Figure:
@@ -74,13 +66,18 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
     return figure
 
 
-def curves(metrics_csv: Path) -> Figure:
-    """Draw the terms of the loss and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``."""
+def curves(metrics_csv: Path, colors: Mapping[str, str]) -> Figure:
+    """Draw the loss, its terms and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``.
+
+    Args:
+        metrics_csv: of the run.
+        colors: each term of the loss with the colour of its curve.
+    """
     rows = read_metrics(metrics_csv)
     figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     terms, scores = figure.subplots(1, 2)
-    for term, colour in TERM_COLOURS.items():
+    for term, colour in {"loss": "#222222", **colors}.items():
         steps, values = _series(rows, f"train/{term}")
         if len(steps):
             terms.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)

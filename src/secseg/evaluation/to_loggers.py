@@ -10,7 +10,7 @@ from PIL import Image
 from pytorch_lightning.loggers import Logger
 
 from secseg.drawing.overlays import GalleryItem
-from secseg.drawing.wandb_media import iou_table, wandb_image
+from secseg.drawing.wandb import iou_table, wandb_image
 from secseg.runs.wandb_logger import WandbRunLogger
 
 

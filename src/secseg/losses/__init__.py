@@ -3,8 +3,24 @@
 from secseg.losses.composite import SECLoss
 from secseg.losses.constrain import constrain_loss
 from secseg.losses.expand import expand_loss
+from secseg.losses.pooling import Decay, Pooling, decay_from_fraction, global_weighted_rank_pooling
 from secseg.losses.probabilities import floor_softmax
 from secseg.losses.seed import seed_loss
 from secseg.losses.supervised import supervised_loss
+from secseg.losses.terms import LossInputs, Term, build_terms
 
-__all__ = ["SECLoss", "constrain_loss", "expand_loss", "floor_softmax", "seed_loss", "supervised_loss"]
+__all__ = [
+    "Decay",
+    "LossInputs",
+    "Pooling",
+    "SECLoss",
+    "Term",
+    "build_terms",
+    "constrain_loss",
+    "decay_from_fraction",
+    "expand_loss",
+    "floor_softmax",
+    "global_weighted_rank_pooling",
+    "seed_loss",
+    "supervised_loss",
+]

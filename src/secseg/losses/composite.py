@@ -1,94 +1,70 @@
-"""The SEC loss: the weighted sum of its terms, each shown beside the sum."""
+"""The SEC loss: the weighted sum of its terms."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from secseg.crf import CRF
-from secseg.losses.constrain import constrain_loss
-from secseg.losses.expand import expand_loss
-from secseg.losses.pooling import Decay
-from secseg.losses.probabilities import at_least_float32, floor_softmax
-from secseg.losses.seed import seed_loss
-from secseg.losses.supervised import supervised_loss
+from secseg.losses.pooling import Decay, PoolingFunction, global_weighted_rank_pooling
+from secseg.losses.probabilities import at_least_float32
+from secseg.losses.terms import LossInputs, Term
 from secseg.utils.errors import UserError
 
 
 class SECLoss(nn.Module):
-    """``weights . (seed, expand, constrain, supervised)``, computed for the terms whose weight is above 0.
+    """Compute ``sum_k w_k L_k`` over the terms.
 
     Args:
-        weights: name of the term to its weight, at least 0; missing terms have weight 0.
+        terms: the terms by name, each with its weight, as ``build_terms`` returns them.
         decay: decays of the expansion loss.
-        crf: ``(logits, images) -> probs``, needed where ``constrain`` has a weight.
+        crf: ``(logits, images) -> probs``, for the terms that need it.
+        pooling: pools the scores of one class into one score in the expansion loss.
 
     Raises:
-        UserError: for an unknown term, a negative weight, no term at all, or ``constrain`` without a CRF.
+        UserError: for a term that needs a CRF where there is none.
 
-    Source: equation 1 of the paper (weights 1, 1, 1).
+    Source: equation 1 of the paper (seed, expand and constrain, weights 1, 1, 1).
     """
 
-    TERMS = ("seed", "expand", "constrain", "supervised")
-
-    def __init__(self, weights: dict[str, float], decay: Decay, crf: CRF | None = None) -> None:
-        super().__init__()
-        unknown = sorted(set(weights) - set(self.TERMS))
-        if unknown or any(not weight >= 0 for weight in weights.values()):
-            raise UserError(f"loss={weights}: the terms are {', '.join(self.TERMS)}, each with a weight of at least 0.")
-        self.weights = {term: float(weights[term]) for term in self.TERMS if weights.get(term, 0) > 0}
-        if not self.weights:
-            raise UserError("Every term of the loss has weight 0: there is nothing to train on. Choose loss=sec, say.")
-        if "constrain" in self.weights and crf is None:
-            raise UserError(
-                "The constrain loss needs a CRF in training: build one, or give the term weight 0 (loss=seed_expand)."
-            )
-        self.decay = decay
-        self.crf = crf
-
-    def forward(
+    def __init__(
         self,
-        logits: Tensor,
-        *,
-        cues: Tensor | None = None,
-        labels: Tensor | None = None,
-        images: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Return each term and ``loss``, their weighted sum; scalars.
+        terms: Mapping[str, Term],
+        decay: Decay,
+        crf: CRF | None = None,
+        pooling: PoolingFunction = global_weighted_rank_pooling,
+    ) -> None:
+        super().__init__()
+        if crf is None and (needing := [name for name, term in terms.items() if "crf" in term.needs]):
+            raise UserError(
+                f"The loss needs a CRF in training (term: {', '.join(needing)}). Choose one with crf=, or give the "
+                "term weight 0, as loss=seed_expand does."
+            )
+        self.terms, self.decay, self.crf, self.pooling = dict(terms), decay, crf, pooling
+
+    def forward(self, logits: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return ``loss``, the weighted sum, and the value of each term; scalars.
 
         Args:
-            logits: (B, C, H, W), the network's scores.
-            cues: (B, C, H, W), for ``seed``.
-            labels: (B, C), for ``expand``.
-            images: (B, 3, H, W) uint8, RGB on the grid of the mask, for ``constrain``.
-            mask: (B, H, W), for ``supervised``.
+            logits: (B, C, H, W), the network's scores; half precision is computed in float32.
+            batch: ``crf_image``, ``cues``, ``labels``, ``mask``, as ``LossInputs`` describes them. What no term needs
+                may be missing.
         """
+        targets: Any = {**dict.fromkeys(("crf_image", "cues", "labels", "mask")), **batch}
         with torch.autocast(logits.device.type, enabled=False):
-            return self._terms(at_least_float32(logits), cues, labels, images, mask)
-
-    def _terms(
-        self,
-        logits: Tensor,
-        cues: Tensor | None,
-        labels: Tensor | None,
-        images: Tensor | None,
-        mask: Tensor | None,
-    ) -> dict[str, Tensor]:
-        probs = floor_softmax(logits)
-        terms: dict[str, Tensor] = {}
-        if "seed" in self.weights:
-            assert cues is not None
-            terms["seed"] = seed_loss(probs, cues)
-        if "expand" in self.weights:
-            assert labels is not None
-            terms["expand"] = expand_loss(probs, labels, *self.decay)
-        if "constrain" in self.weights:
-            assert self.crf is not None
-            assert images is not None
-            terms["constrain"] = constrain_loss(probs, self.crf(logits, images))
-        if "supervised" in self.weights:
-            assert mask is not None
-            terms["supervised"] = supervised_loss(probs, mask)
-        total = sum(weight * terms[term] for term, weight in self.weights.items())
-        return {**terms, "loss": total}  # type: ignore[dict-item]
+            inputs = LossInputs(
+                at_least_float32(logits),
+                images=targets["crf_image"],
+                cues=targets["cues"],
+                labels=targets["labels"],
+                mask=targets["mask"],
+                decay=self.decay,
+                pooling=self.pooling,
+                crf=self.crf,
+            )
+            values = {name: term(inputs) for name, term in self.terms.items()}
+            loss = sum(term.weight * values[name] for name, term in self.terms.items())
+        return {"loss": loss, **values}  # type: ignore[dict-item]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from secseg.losses.probabilities import FLOOR, at_least_float32, finite_log, renormalise
+from secseg.losses.terms import LossInputs, Term
 
 
 def constrain_loss(probs: Tensor, crf_probs: Tensor) -> Tensor:
@@ -23,3 +24,13 @@ def constrain_loss(probs: Tensor, crf_probs: Tensor) -> Tensor:
     log_f = finite_log(probs)
     q = renormalise(at_least_float32(crf_probs).clamp(min=FLOOR))
     return (q * (q.log() - log_f)).sum(1).mean()
+
+
+class ConstrainTerm(Term):
+    """The term ``constrain`` of the loss."""
+
+    needs = ("crf",)
+    color = "#4575b4"
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        return constrain_loss(inputs.probs, inputs.crf_probs)

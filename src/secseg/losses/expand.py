@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from secseg.losses.pooling import global_weighted_rank_pooling
+from secseg.losses.pooling import PoolingFunction, global_weighted_rank_pooling
 from secseg.losses.probabilities import at_least_float32, finite_log
+from secseg.losses.terms import LossInputs, Term
 
 
-def expand_loss(probs: Tensor, labels: Tensor, pos: float, neg: float, bg: float) -> Tensor:
+def expand_loss(
+    probs: Tensor,
+    labels: Tensor,
+    pos: float,
+    neg: float,
+    bg: float,
+    pooling: PoolingFunction = global_weighted_rank_pooling,
+) -> Tensor:
     """Mean over images of the expansion loss.
 
     ``- (1/|T|) sum_{c in T} log G_c(f; pos) - (1/|C'\\T|) sum_{c in C'\\T} log(1 - G_c(f; neg)) - log G_bg(f; bg)``
@@ -19,6 +27,7 @@ def expand_loss(probs: Tensor, labels: Tensor, pos: float, neg: float, bg: float
         pos: decay for classes in the image, in [0, 1].
         neg: decay for absent classes, in [0, 1].
         bg: decay for the background, in [0, 1].
+        pooling: ``(scores (..., n), decay) -> (...)``, pools the scores of one class into one score in [0, 1].
 
     Returns:
         scalar, at least 0. An image without a foreground label has no first sum, one with every label no second.
@@ -32,24 +41,34 @@ def expand_loss(probs: Tensor, labels: Tensor, pos: float, neg: float, bg: float
     present = labels[:, 1:].to(scores.dtype)
     absent = 1 - present
     foreground = scores[:, 1:]
-    log_present = finite_log(_pool(foreground, present, pos))
-    log_absent = finite_log(1 - _pool(foreground, absent, neg))
-    log_background = finite_log(global_weighted_rank_pooling(scores[:, 0], bg))
+    log_present = finite_log(_pool_chosen(foreground, present, pos, pooling))
+    log_absent = finite_log(1 - _pool_chosen(foreground, absent, neg, pooling))
+    log_background = finite_log(pooling(scores[:, 0], bg))
     return -(_mean_over(log_present, present) + _mean_over(log_absent, absent) + log_background).mean()
 
 
-def _pool(scores: Tensor, chosen: Tensor, decay: float) -> Tensor:
-    """Pool (B, K, n) scores to (B, K); what is not ``chosen`` may be anything in [0, 1].
+def _pool_chosen(scores: Tensor, chosen: Tensor, decay: float, pooling: PoolingFunction) -> Tensor:
+    """Pool (B, K, n) scores to (B, K). Where ``chosen`` (B, K) is 0, the result may be any number in [0, 1].
 
-    Few classes are in an image, so on a CPU only theirs are sorted. A GPU sorts all: to be told how many rows there are
-    to pick, it would have to be waited for.
+    An image has few classes, so a CPU sorts only their scores. A GPU sorts all scores: to pick some of them, the CPU
+    would have to know their number, and so would synchronise with the GPU.
     """
     if scores.device.type != "cpu" or decay in (0, 1):
-        return global_weighted_rank_pooling(scores, decay)
+        return pooling(scores, decay)
     at = chosen.nonzero(as_tuple=True)
-    return scores.new_zeros(chosen.shape).index_put(at, global_weighted_rank_pooling(scores[at], decay))
+    return scores.new_zeros(chosen.shape).index_put(at, pooling(scores[at], decay))
 
 
 def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
     """Mean of (B, K) ``values`` over the ``chosen`` of each image; 0 for an image with none."""
     return (values * chosen).sum(1) / chosen.sum(1).clamp(min=1)
+
+
+class ExpandTerm(Term):
+    """The term ``expand`` of the loss."""
+
+    needs = ("labels",)
+    color = "#d95f02"
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        return expand_loss(inputs.probs, inputs.labels, *inputs.decay, pooling=inputs.pooling)

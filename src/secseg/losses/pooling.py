@@ -6,14 +6,26 @@ Source: Kolesnikov and Lampert, ECCV 2016, section 3.2; Pinheiro and Collobert, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from secseg.utils.checks import check_number, refuse
 from secseg.utils.errors import UserError
+
+PoolingFunction: TypeAlias = Callable[[Tensor, float], Tensor]
+"""``(scores (..., n), decay) -> (...)``: pools the scores of one class into one score."""
+
+
+class Pooling:
+    """Base class of a pooling of your own, which the config names: ``decay.pooling={_target_: my_package.MyPooling}``.
+    The expansion loss pools with an object of it in place of ``global_weighted_rank_pooling``."""
+
+    def __call__(self, scores: Tensor, decay: float) -> Tensor:
+        """Pool probabilities (..., n) of one class into one score (...) in [0, 1]."""
+        raise NotImplementedError
 
 
 class Decay(NamedTuple):
@@ -131,25 +143,15 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
 def resolve_decay(
     pos: float | None, neg: float | None, bg: float | None, fraction: Mapping[str, float] | None, n: int
 ) -> Decay:
-    """Fill in the decays that are null from the fractions of the same names, for a mask of ``n`` locations.
-
-    Raises:
-        UserError: for a decay outside [0, 1], or a null one without a fraction to solve it from.
-    """
-    values: dict[str, float] = {}
-    fractions = dict(fraction or {})
-    share = fractions.pop("share", 0.5)
-    for name, value in (("pos", pos), ("neg", neg), ("bg", bg)):
-        if value is None:
-            if name not in fractions:
-                raise UserError(
-                    f"decay.{name} is null and decay.fraction has no '{name}': give decay.{name} in [0, 1], "
-                    "or use decay=fraction."
-                )
-            value = decay_from_fraction(fractions[name], n, share)
-        check_decay(f"decay.{name}", value)
-        values[name] = float(value)
-    return Decay(**values)
+    """Replace each decay that is None by the solution for the fraction of the same name, for a mask of ``n`` pixels."""
+    fractions = {"share": 0.5, **(fraction or {})}
+    values = {"pos": pos, "neg": neg, "bg": bg}
+    return Decay(
+        **{
+            name: decay_from_fraction(fractions[name], n, fractions["share"]) if value is None else float(value)
+            for name, value in values.items()
+        }
+    )
 
 
 def check_decay(name: str, value: float) -> None:

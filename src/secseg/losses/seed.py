@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from secseg.losses.probabilities import finite_log
+from secseg.losses.terms import LossInputs, Term
 
 
 def seed_loss(probs: Tensor, cues: Tensor) -> Tensor:
@@ -23,3 +24,13 @@ def seed_loss(probs: Tensor, cues: Tensor) -> Tensor:
     cues = cues.to(log_probs.dtype)
     count = cues.sum((1, 2, 3))
     return -((cues * log_probs).sum((1, 2, 3)) / count.clamp(min=1)).mean()
+
+
+class SeedTerm(Term):
+    """The term ``seed`` of the loss."""
+
+    needs = ("cues",)
+    color = "#1b7837"
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        return seed_loss(inputs.probs, inputs.cues)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from secseg.losses.probabilities import finite_log
+from secseg.losses.terms import LossInputs, Term
 
 
 def supervised_loss(probs: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
@@ -22,3 +23,13 @@ def supervised_loss(probs: Tensor, mask: Tensor, ignore_index: int = 255) -> Ten
     target = torch.where(known, mask, 0).long()
     log_probs = finite_log(probs).gather(1, target[:, None])[:, 0]
     return -((log_probs * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean()
+
+
+class SupervisedTerm(Term):
+    """The term ``supervised`` of the loss."""
+
+    needs = ("mask",)
+    color = "#7b3294"
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        return supervised_loss(inputs.probs, inputs.mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import netrc
 import os
 import secrets
 import sys
@@ -10,16 +11,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from secseg.runs.wandb_key import has_wandb_key
 from secseg.utils.errors import UserError, require_package
 from secseg.utils.files import write_text
 
 log = logging.getLogger(__name__)
 
+HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # W&B's own goes by two names, and takes a key stored under either
 BEST_AND_LAST = ("val/miou", "val/miou_crf")
 INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
 """How long W&B may be out of reach when a run begins, and when it ends, in seconds. In between, no run waits for it."""
@@ -155,6 +157,23 @@ def finish_wandb() -> None:
         with suppress(Exception):
             wandb.teardown()  # or it would try again when Python ends
         wandb.run = None
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B can log in without asking: a key in the environment, or an entry for its host in netrc."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    own = os.environ.get("WANDB_BASE_URL")
+    hosts = HOSTS if own is None or urlsplit(own).netloc in HOSTS else (urlsplit(own).netloc,)
+    names = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    for name in names:
+        try:
+            stored = netrc.netrc(Path(name).expanduser()).hosts
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if any(host in stored for host in hosts):
+            return True
+    return False
 
 
 def _wandb_id(folder: Path) -> str:

@@ -90,13 +90,7 @@ class SECModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         self.step_clock.start(self.device)
         logits = self(batch)
-        terms = self.loss(
-            logits,
-            cues=batch.get("cues"),
-            labels=batch.get("labels"),
-            images=batch.get("crf_image"),
-            mask=batch.get("mask"),
-        )
+        terms = self.loss(logits, batch)
         means = self._over_processes({term: value.detach() for term, value in terms.items()})
         self.loss_watch.watch(terms, batch["name"], self.global_step, everywhere=means["loss"])
         self.losses = dict(means)

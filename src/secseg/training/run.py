@@ -24,7 +24,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from secseg.crf import build_stage_crf
 from secseg.data.datamodule import ImageDataModule
 from secseg.losses import SECLoss
-from secseg.losses.pooling import resolve_decay
+from secseg.losses.pooling import Pooling, global_weighted_rank_pooling, resolve_decay
+from secseg.losses.terms import Term, build_terms, needed
 from secseg.models import SegmentationNet, build_network
 from secseg.models.files.load import read_checkpoint
 from secseg.models.weights import check_state_dict
@@ -55,19 +56,22 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for anything that the user can mend.
     """
     started = time.perf_counter()
-    config = without_unused_terms(to_plain(cfg))
+    config = to_plain(cfg)
+    terms = build_training_terms(config)
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
-    weights = config["loss"]
-    datamodule.open(cues=any(weights[term] for term in ("seed", "expand")), masks=weights["supervised"] > 0)
+    needs = needed(terms.values())
+    datamodule.open(cues=bool(needs & {"cues", "labels"}), masks="mask" in needs)
     run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
     with working_in(run.path) if first_process() else nullcontext():
-        return _train_in(run, config, datamodule, started)
+        return _train_in(run, config, datamodule, terms, started)
 
 
-def _train_in(run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataModule, started: float) -> dict[str, Any]:
-    module = build_module(config, datamodule)
+def _train_in(
+    run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataModule, terms: Mapping[str, Term], started: float
+) -> dict[str, Any]:
+    module = build_module(config, datamodule, terms)
     checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
     if checkpoint is not None:
         check_checkpoint(checkpoint, module)
@@ -140,21 +144,41 @@ def warn_of_order(deterministic: bool | str, accelerator: Accelerator) -> None:
         )
 
 
-def without_unused_terms(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the constrain term where training has no CRF (``crf=off``, ``crf=test_only``), and say so."""
-    if config["loss"]["constrain"] and config["crf"]["train"]["backend"] == "none":
-        log.warning("crf.train.backend is none: the constrain term, which needs a CRF, is left out.")
-        config["loss"] = {**config["loss"], "constrain": 0.0}
-    return config
+def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
+    """Build the terms of the loss.
+
+    Where training has no CRF (``crf=off``, ``crf=test_only``), terms that need one get weight 0 in ``config``, with a
+    warning.
+
+    Raises:
+        UserError: as ``build_terms``.
+    """
+    terms = build_terms(config["loss"])
+    unused = [name for name, term in terms.items() if "crf" in term.needs]
+    if not unused or config["crf"]["train"]["backend"] != "none":
+        return terms
+    log.warning(
+        "crf.train.backend is none. The loss leaves out what needs a CRF in training (term: %s).", ", ".join(unused)
+    )
+    config["loss"] = {**config["loss"], **dict.fromkeys(unused, 0.0)}
+    return build_terms(config["loss"])
 
 
-def build_module(config: Mapping[str, Any], datamodule: ImageDataModule) -> SECModule:
+def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int) -> SECLoss:
+    """Build the loss of ``terms`` for a mask of ``pixels`` pixels, with the decays, pooling and CRF of ``config``."""
+    decay = dict(config["decay"])
+    node = decay.pop("pooling", None)
+    pooling = global_weighted_rank_pooling if node is None else build(node, Pooling)
+    crf = build_stage_crf(config["crf"]["train"]) if "crf" in needed(terms.values()) else None
+    return SECLoss(terms, resolve_decay(**decay, n=pixels), crf, pooling)
+
+
+def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: Mapping[str, Term]) -> SECModule:
     """Build network, loss and module of ``config`` and connect the data to the network."""
     backbone = config["backbone"]
     network = build_network(backbone, datamodule.class_names)
     height, width = network.mask_size(backbone["input_size"])
-    crf = build_stage_crf(config["crf"]["train"]) if config["loss"]["constrain"] else None
-    loss = SECLoss(config["loss"], resolve_decay(**config["decay"], n=height * width), crf)
+    loss = build_loss(config, terms, height * width)
     attach_features(datamodule, network, backbone["input_size"])
     if config["compile"]:
         compile_in_place(network)
@@ -200,10 +224,11 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the run's figures together with the protocol that they were measured with."""
     test = config["crf"]["test"]
+    pooling = {"pooling": node} if (node := config["decay"].get("pooling")) else {}
     step_seconds = module.step_clock.seconds
     return {
         "figures": {"without_crf": module.val_scores, "with_crf": module.val_scores_crf},
-        "losses": {term: float(value) for term, value in module.losses.items() if term in (*SECLoss.TERMS, "loss")},
+        "losses": {term: float(value) for term, value in module.losses.items() if term in (*module.loss.terms, "loss")},
         "protocol": {
             **datamodule.protocol(),
             "checkpoint": "the last step's weights",
@@ -215,9 +240,9 @@ def summarise(
             "scales": [1.0],
             "mirror": False,
             "crf": None if module.val_scores_crf is None else dict(test),
-            "training_crf": dict(config["crf"]["train"]) if config["loss"]["constrain"] else None,
+            "training_crf": None if module.loss.crf is None else dict(config["crf"]["train"]),
             "loss": dict(config["loss"]),
-            "decay": module.loss.decay._asdict(),
+            "decay": {**module.loss.decay._asdict(), **pooling},
         },
         "time": {
             "step_seconds": step_seconds / max(module.step_clock.count, 1),

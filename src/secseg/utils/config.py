@@ -96,6 +96,11 @@ def what_is_computed(config: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
+def loss_weights(loss: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weight of each term in a ``loss`` node, whose values are weights, or nodes with a ``weight``."""
+    return {term: node.get("weight", 1.0) if isinstance(node, Mapping) else node for term, node in loss.items()}
+
+
 def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> type[Kind]:
     """Return the class that is called ``target``, with its module's name before it; nothing is made or called.
 
@@ -168,7 +173,8 @@ def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
         yield from check_number(f"decay.fraction.{name}", value, above=0, below=1)
 
 
-def _loss(weights: Mapping[str, Any]) -> Iterator[str]:
+def _loss(loss: Mapping[str, Any]) -> Iterator[str]:
+    weights = loss_weights(loss)
     wrong = [problem for term, weight in weights.items() for problem in check_number(f"loss.{term}", weight, 0)]
     yield from wrong
     if not wrong and not any(weights.values()):

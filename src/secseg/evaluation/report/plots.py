@@ -23,14 +23,9 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 Line: TypeAlias = Literal["-", "--", ":"]
 LINES: tuple[Line, ...] = ("-", "--", ":")
 MARKS = ("o", "s", "^")
-CURVES = {
+SCORES = {
     "val/miou": "mean IoU on the validation split, without CRF, %",
     "val/miou_crf": "mean IoU on the validation split, with CRF, %",
-    "train/loss": "training loss",
-    "train/seed": "training loss, seed",
-    "train/expand": "training loss, expand",
-    "train/constrain": "training loss, constrain",
-    "train/supervised": "training loss, supervised",
 }
 POINTS = 150
 """Points of a curve."""
@@ -74,8 +69,10 @@ def effects(study: Study, rows: Sequence[Row]) -> list[Drawing]:
 def learning_curves(rows: Sequence[Row], ways: Sequence[Style]) -> list[Drawing]:
     """Draw the terms of the loss, smoothed, and the mean IoU over the steps: means over seeds, bands from the lowest to
     the highest. What no run logged twice is left out."""
+    terms = dict.fromkeys(term for row in rows for run in row.setting.runs for term in run.config["loss"])
+    losses = {"train/loss": "training loss", **{f"train/{term}": f"training loss, {term}" for term in terms}}
     drawings = []
-    for key, title in CURVES.items():
+    for key, title in (SCORES | losses).items():
         scale = 100.0 if key.startswith("val/") else 1.0
         figure, axes = _figure()
         for row, way in zip(rows, ways, strict=True):

@@ -119,7 +119,7 @@ def _read(folder: Path) -> Run | None:
     results, config = read_training_results(folder / RESULTS), read_config(folder / CONFIG)
     if results is None or "seed" not in config:
         return None
-    kinds = {"seed": int, "name": str, "data": dict}
+    kinds = {"seed": int, "name": str, "data": dict, "loss": dict}
     if wrong := [key for key, kind in kinds.items() if type(config.get(key)) is not kind]:
         raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: mend it, or leave its run out of runs=.")
     options = read_config(folder / OPTIONS) if (folder / OPTIONS).is_file() else {}

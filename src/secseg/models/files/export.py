@@ -17,7 +17,7 @@ from secseg.models.files.model_card import model_card
 from secseg.models.files.model_file import NAME, StoredNetwork, write_model
 from secseg.runs.run_reader import read_training_results
 from secseg.runs.run_writer import versions
-from secseg.utils.config import config_dir
+from secseg.utils.config import config_dir, loss_weights
 from secseg.utils.errors import UserError
 from secseg.utils.files import RESULTS, sha256, write_text
 
@@ -135,9 +135,9 @@ def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[s
         "images": "not recorded" if protocol is None else protocol["train_images"],
         "cues": "not recorded" if protocol is None else protocol["cues"],
         "masks": data["masks"] or "none: image-level labels and cues alone",
-        "loss weights": {term: weight for term, weight in config["loss"].items() if weight},
+        "loss weights": {term: weight for term, weight in loss_weights(config["loss"]).items() if weight},
         "decay": config["decay"] if protocol is None else protocol["decay"],
-        "CRF in training": config["crf"]["train"] if config["loss"]["constrain"] else "none",
+        "CRF in training": "not recorded" if protocol is None else protocol.get("training_crf") or "none",
         "trunk": "as it was pretrained, frozen" if config["backbone"]["freeze"] else "trained",
         "pretrained weights": config["backbone"]["trunk"].get("weights"),
         "steps": steps,

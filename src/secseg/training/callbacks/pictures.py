@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from secseg.drawing.panels import curves, panel, save_figure
-from secseg.drawing.wandb_media import confusion_table, iou_table, wandb_image
+from secseg.drawing.wandb import confusion_table, iou_table, wandb_image
 from secseg.runs.wandb_logger import WandbRunLogger
 
 
@@ -47,17 +47,15 @@ class Curves(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.sanity_checking:
-            self._draw(trainer)
+            self.on_train_end(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer)
-
-    def _draw(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         metrics = self.folder / "metrics.csv"
         if trainer.is_global_zero and metrics.is_file():
-            save_figure(curves(metrics), self.folder / "curves.png")
+            colors = {name: term.color for name, term in pl_module.loss.terms.items()}
+            save_figure(curves(metrics, colors), self.folder / "curves.png")
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from secseg.utils.progress import Bar, is_terminal
 
-TERMS = ("loss", "seed", "expand", "constrain", "supervised")
+NOT_TERMS = ("train/images_per_second", "train/crf_share")  # all else under train/ is the loss and its terms
 
 
 class SpeedMonitor(Callback):
@@ -124,7 +124,8 @@ def _total(trainer: Trainer) -> int:
 def _values(trainer: Trainer, rate: float) -> str:
     """``loss 2.41  seed 1.20  ...  lr 1.0e-03  mAP 81.3  23.1 images/s  CRF 31 %``; without what is not there."""
     metrics = trainer.callback_metrics
-    parts = [f"{term} {float(metrics[f'train/{term}']):.3f}" for term in TERMS if f"train/{term}" in metrics]
+    terms = [key for key in metrics if key.startswith("train/") and key not in NOT_TERMS]
+    parts = [f"{key.removeprefix('train/')} {float(metrics[key]):.3f}" for key in terms]
     parts.append(f"lr {rate:.1e}")
     if "val/map" in metrics:
         parts.append(f"mAP {100 * float(metrics['val/map']):.1f}")

@@ -128,6 +128,7 @@ def test_a_project_without_runs_is_told_as_such(server: Server, run: Run) -> Non
 
 def test_a_grouping_that_is_no_list_is_refused(server: Server, run: Run) -> None:
     assert run("group_by=Group").error == "group_by=Group: give a list of names: group_by=[Group,Name].\n"
+    assert run("terms=size").error == "terms=size: give a list of names: terms=[size].\n"
 
 
 def test_a_missing_package_names_the_extra(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,23 +1,73 @@
-"""The dashboard of a project on W&B: a saved view, made of what a training logs, and brought up to date by its name."""
+"""What W&B shows: tables and images of a run, and the dashboard of a project, a saved view that its name identifies."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from secseg.runs.wandb_key import has_wandb_key
+import numpy as np
+
+from secseg.drawing.overlays import GalleryItem
+from secseg.losses.terms import TERMS
+from secseg.runs.wandb_logger import has_wandb_key
 from secseg.utils.errors import UserError, require_package
+from secseg.utils.resizing import resize_mask
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
+CRF_SUFFIX = {"without_crf": "", "with_crf": " with CRF"}
 STEP = "trainer/global_step"  # W&B's own step counts calls of log, not steps of the optimiser
-TERMS = ("loss", "seed", "expand", "constrain", "supervised")
 MOST_LINES = 50  # in one plot; W&B's default is 10, fewer than a study has
 
 
-def build_dashboard(project: str, entity: str, group_by: Sequence[str]) -> Workspace:
+def iou_table(ious: Mapping[str, Mapping[str, float]]) -> Any:
+    """Return a ``wandb.Table`` of the IoU by class, a column a variant (``without_crf``, ``with_crf``)."""
+    import wandb
+
+    names = next(iter(ious.values()))
+    rows = [[name, *(iou[name] for iou in ious.values())] for name in names]
+    return wandb.Table(columns=["class", *(f"IoU{CRF_SUFFIX[variant]}" for variant in ious)], data=rows)
+
+
+def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Any:
+    """Return a ``wandb.Table`` of the confusion matrices of ``counts``, (C, C) by (truth, prediction) of each variant.
+
+    A row is a true class that has pixels, a predicted class, and what share in [0, 1] of the first went to the second.
+    """
+    import wandb
+
+    pixels = next(iter(counts.values())).sum(1)  # the truth is that of every variant
+    rows = [
+        [class_names[truth], name, *(float(of[truth, predicted] / pixels[truth]) for of in counts.values())]
+        for truth in np.flatnonzero(pixels).tolist()
+        for predicted, name in enumerate(class_names)
+    ]
+    shares = (f"share{CRF_SUFFIX[variant]}" for variant in counts)
+    return wandb.Table(columns=["truth", "prediction", *shares], data=rows)
+
+
+def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
+    """Return a ``wandb.Image`` of the photograph with each of its masks as an overlay, with class names."""
+    import wandb
+
+    masks = {
+        "cues": item.cues,
+        "prediction": item.prediction,
+        "prediction with CRF": item.prediction_crf,
+        "ground truth": item.mask,
+    }
+    labels = {**dict(enumerate(class_names)), 255: "none"}
+    overlays = {
+        name: {"mask_data": resize_mask(mask, item.photo.shape[:2]), "class_labels": labels}
+        for name, mask in masks.items()
+        if mask is not None
+    }
+    return wandb.Image(item.photo, caption=item.name, masks=overlays)
+
+
+def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: Sequence[str]) -> Workspace:
     """Return the dashboard's definition, whose keys are those of ``docs/wandb.md``.
 
     Args:
@@ -25,6 +75,7 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str]) -> Works
         entity: the project's owner.
         group_by: what the runs of one line have in common: ``Group``, ``Name``, ``Tags`` or another of W&B's columns,
             else a setting (``decay.pos``).
+        terms: names of your own terms of the loss, in addition to ``TERMS``.
     """
     from wandb_workspaces import expr
     from wandb_workspaces.reports import v2 as panels
@@ -44,7 +95,7 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str]) -> Works
         entity=entity,
         name="secseg",
         sections=[
-            Section(name="Losses", panels=lines(*(f"train/{term}" for term in TERMS)), is_open=True),
+            Section(name="Losses", panels=lines(*(f"train/{term}" for term in ("loss", *TERMS, *terms))), is_open=True),
             Section(
                 name="Validation",
                 panels=[*lines("val/miou", "val/miou_crf"), best("val/miou"), best("val/miou_crf")],
@@ -62,24 +113,25 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str]) -> Works
     )
 
 
-def save_dashboard(project: str, entity: str | None, group_by: Sequence[str]) -> str:
+def save_dashboard(project: str, entity: str | None, group_by: Sequence[str], terms: Sequence[str]) -> str:
     """Make the dashboard of ``project`` on W&B, or update the one that an earlier call made, and print its address.
 
     Args:
         project: on W&B.
         entity: the project's owner; ``None``: whom the key belongs to.
-        group_by: see :func:`build_dashboard`.
+        group_by, terms: see :func:`build_dashboard`.
 
     Returns:
         What was sent, as JSON.
 
     Raises:
-        UserError: where the package or the key is missing, ``group_by`` is no list of names, the project is not there,
-            or W&B cannot be reached.
+        UserError: where the package or the key is missing, ``group_by`` or ``terms`` is not a list of names, the
+            project does not exist, or W&B cannot be reached.
     """
     require_package("The dashboard", "wandb_workspaces", install="'secseg[dashboard]'")
-    if not isinstance(group_by, list) or not all(isinstance(word, str) for word in group_by):
-        raise UserError(f"group_by={group_by}: give a list of names: group_by=[Group,Name].")
+    for key, names, example in (("group_by", group_by, "[Group,Name]"), ("terms", terms, "[size]")):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{key}={names}: give a list of names: {key}={example}.")
     if not has_wandb_key():
         raise UserError("The dashboard needs a W&B key. Log in with `wandb login`, or set WANDB_API_KEY.")
     import wandb
@@ -91,7 +143,7 @@ def save_dashboard(project: str, entity: str | None, group_by: Sequence[str]) ->
         owner = entity or wandb.Api().default_entity
         if owner is None:
             raise UserError("W&B does not say whom the key belongs to: name the project's owner with entity=<team>.")
-        view = build_dashboard(project, owner, group_by)._to_model()
+        view = build_dashboard(project, owner, group_by, terms)._to_model()
         view.name, view.id = _saved_view(project, owner)
         internal.upsert_view2(view)
     except (wandb.Error, WandbApiFailedError, SpecVersionError) as error:

@@ -1,0 +1,163 @@
+"""The claims that hold for every term of the table, and for a term of a researcher's own package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from secseg.losses import Decay, LossInputs, Term, build_terms, floor_softmax, global_weighted_rank_pooling
+from secseg.losses.terms import TERMS, needed
+from secseg.utils.errors import UserError
+from tests.reference import losses as reference
+
+PAPER = Decay(pos=0.996, neg=0.0, bg=0.999)
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+REFERENCE: dict[str, Callable[..., float]] = {
+    "seed": lambda f, batch: reference.seed(f, batch["cues"]),
+    "expand": lambda f, batch: reference.expand(f, batch["labels"], *PAPER),
+    "constrain": lambda f, batch: reference.constrain(f, batch["q"]),
+    "supervised": lambda f, batch: reference.supervised(f, batch["mask"]),
+}
+"""The plain NumPy version of each term: probabilities (B, C, H, W) and the batch to the loss."""
+
+
+def example(seed: int = 0, size: tuple[int, int, int, int] = (3, 6, 7, 5)) -> dict[str, Tensor]:
+    """Scores, cues (at most one class a pixel), labels, masks with void and CRF-like probabilities of a small batch.
+
+    The last image has no cue, no label and no pixel that is not void.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batch, classes, height, width = size
+    scores = 3 * torch.randn(size, generator=generator, dtype=torch.float64)
+    chosen = torch.randint(-classes, classes, (batch, height, width), generator=generator)
+    chosen[-1] = -1
+    cues = torch.stack([chosen == c for c in range(classes)], 1)
+    labels = cues.flatten(2).any(2).double()
+    labels[:, 2] = 0
+    q = torch.softmax(4 * torch.randn(size, generator=generator, dtype=torch.float64), 1)
+    return {"scores": scores, "cues": cues, "labels": labels, "mask": torch.where(chosen < 0, 255, chosen), "q": q}
+
+
+def inputs(batch: dict[str, Tensor], scores: Tensor) -> LossInputs:
+    images = torch.zeros(len(scores), 3, *scores.shape[2:], dtype=torch.uint8)
+    q = batch["q"].to(scores.dtype)
+    return LossInputs(
+        scores, images, batch["cues"], batch["labels"], batch["mask"], PAPER, global_weighted_rank_pooling, lambda *_: q
+    )
+
+
+@pytest.fixture(params=TERMS)
+def term(request: pytest.FixtureRequest) -> tuple[str, Term]:
+    """Each term of the table, by name."""
+    return request.param, build_terms({request.param: 1.0})[request.param]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_term_equals_its_plain_numpy_version(term: tuple[str, Term], dtype: torch.dtype, seed: int) -> None:
+    batch = example(seed)
+    f = reference.probabilities(batch["scores"].numpy())
+    np.testing.assert_allclose(floor_softmax(batch["scores"].to(dtype)).numpy(), f, atol=TOLERANCE[dtype])
+    got = term[1](inputs(batch, batch["scores"].to(dtype)))
+    assert got.shape == ()
+    expected = REFERENCE[term[0]](f, {key: value.numpy() for key, value in batch.items()})
+    assert got.item() == pytest.approx(expected, abs=TOLERANCE[dtype])
+
+
+def test_the_gradient_of_a_term_is_that_of_finite_differences(term: tuple[str, Term]) -> None:
+    batch = example(size=(2, 4, 3, 3))
+    assert torch.autograd.gradcheck(lambda z: term[1](inputs(batch, z)), batch["scores"].requires_grad_())
+
+
+def test_a_term_is_the_mean_over_the_images_of_the_batch(term: tuple[str, Term]) -> None:
+    batch = example()
+    images = [{key: value[at : at + 1] for key, value in batch.items()} for at in range(3)]
+    alone = [term[1](inputs(image, image["scores"])).item() for image in images]
+    assert term[1](inputs(batch, batch["scores"])).item() == pytest.approx(np.mean(alone))
+
+
+@pytest.mark.parametrize("case", ["nothing", "background alone", "every class"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_degenerate_images_and_extreme_scores_give_a_finite_term_and_gradient(
+    term: tuple[str, Term], case: str, dtype: torch.dtype, scale: float
+) -> None:
+    """No cue, no label, no known pixel; no foreground; every class present: the official formulas divide by zero."""
+    batch = example(size=(2, 5, 4, 4))
+    known = torch.full_like(batch["cues"], case == "every class")
+    known[:, 0, 0, 0] |= case == "background alone"
+    batch |= {"cues": known, "labels": known.flatten(2).any(2).double()}
+    batch["mask"] = torch.where(known.any(1), known.int().argmax(1), 255)
+    scores = (scale * batch["scores"] / 3).to(dtype).requires_grad_()
+    value = term[1](inputs(batch, scores))
+    value.backward()
+    assert torch.isfinite(value)
+    assert value.dtype == torch.float32
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_a_compiled_term_has_the_same_value(term: tuple[str, Term]) -> None:
+    batch = example()
+    compiled = torch.compile(lambda z: term[1](inputs(batch, z)), backend="eager")
+    assert compiled(batch["scores"]).item() == pytest.approx(term[1](inputs(batch, batch["scores"])).item())
+
+
+def test_each_term_has_its_own_colour_and_needs_what_training_can_give() -> None:
+    terms = build_terms(dict.fromkeys(TERMS, 1.0))
+    assert len({term.color for term in terms.values()}) == len(TERMS)
+    assert needed(terms.values()) == {"cues", "labels", "crf", "mask"}
+    assert needed(build_terms({"seed": 1.0}).values()) == {"cues"}
+
+
+class SizeTerm(Term):
+    """A researcher's own term."""
+
+    needs = ("labels",)
+    color = "tab:pink"
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        return (inputs.probs[:, 1:] ** self.power).mean()
+
+
+@pytest.fixture
+def own_package(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The config node of ``SizeTerm``, whose package is allowed."""
+    monkeypatch.setattr("secseg.utils.config.find", lambda target, kind: {"tests.SizeTerm": SizeTerm}[target])
+    return {"_target_": "tests.SizeTerm", "power": 2.0}
+
+
+def test_a_term_of_another_package_is_built_with_its_weight_and_options(own_package: dict[str, Any]) -> None:
+    (term,) = build_terms({"size": {**own_package, "weight": 0.1}}).values()
+    assert (term.weight, term.power, term.color, term.needs) == (0.1, 2.0, "tab:pink", ("labels",))
+    assert build_terms({"size": own_package})["size"].weight == 1.0
+    with pytest.raises(UserError, match="weight 0"):
+        build_terms({"size": {**own_package, "weight": 0}})
+
+
+def test_a_term_that_needs_what_training_cannot_give_is_refused(
+    own_package: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SizeTerm, "needs", ("depth",))
+    with pytest.raises(UserError, match=r"loss\.size needs depth: a term can need cues, labels, mask, crf"):
+        build_terms({"size": own_package})
+
+
+@pytest.mark.parametrize("name", ["sed", "loss"])
+def test_an_unknown_term_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UserError, match=rf"loss\.{name} .* seed, expand, constrain, supervised.*_target_") as error:
+        build_terms({"seed": 1.0, name: 1.0})
+    assert ("Did you mean 'seed'" in str(error.value)) == (name == "sed")
+
+
+@pytest.mark.parametrize("loss", [{}, {"seed": 0, "expand": 0.0}, {"seed": -1}, {"seed": float("nan")}])
+def test_a_loss_of_no_term_or_a_negative_weight_is_refused(loss: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"Every term .* weight 0|loss\.seed=.*: give a number of at least 0"):
+        build_terms(loss)
