@@ -26,7 +26,7 @@ from secseg.runs.loggers import build_loggers
 from secseg.runs.wandb_logger import finish_wandb
 from secseg.training.callbacks import build_callbacks
 from secseg.training.optimizers import build_optimizer
-from secseg.utils.config import GROUPS, build, config_dir, to_plain, validate
+from secseg.utils.config import GROUPS, build, config_dir, flatten, to_plain, validate
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -101,12 +101,25 @@ def leaves(value: Any, prefix: str = "") -> set[str]:
     return {key for name, child in value.items() for key in leaves(child, f"{prefix}.{name}")}
 
 
-@pytest.mark.parametrize("group", ["crf", "decay", "loss", "trainer"])
+@pytest.mark.parametrize("group", ["crf", "decay", "loss", "optim", "trainer"])
 def test_the_options_of_a_group_set_the_same_keys(node: Any, group: str) -> None:
     """So that a key on the command line is there whichever option is chosen."""
-    keys = {o: leaves(node(group, o)) for o in options(group)}
+    keys = {option: leaves(node(group, option)) for option in options(group)}
     keys = {o: {k for k in found if not k.startswith(".fraction.")} - {".fraction"} for o, found in keys.items()}
+    keys = {o: found - {".optimizer.momentum"} for o, found in keys.items()}
     assert len({frozenset(found) for found in keys.values()}) == 1, keys
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_an_option_with_a_base_sets_only_what_differs_from_it(group: str, option: str) -> None:
+    path = CONF / group / f"{option}.yaml"
+    settings = yaml.safe_load(path.read_text("utf-8")) or {}
+    bases = [base for base in settings.pop("defaults", []) if isinstance(base, str) and base != "_self_"]
+    for base in bases:
+        with initialize_config_dir(str(CONF / group), version_base="1.3"):
+            inherited = flatten(to_plain(compose(base)))
+        repeated = {key for key, value in flatten(settings).items() if inherited.get(key, "absent") == value}
+        assert not repeated, f"{path}: {base} sets {repeated} to the same values"
 
 
 @pytest.mark.parametrize("option", options("backbone"))
@@ -119,11 +132,9 @@ def test_each_backbone_is_made_and_has_the_mask_size_that_its_file_says(node: An
         network = build_network(backbone, ["background", "cat", "dog"], weights=False)
     assert network.class_names == ("background", "cat", "dog")
     assert all(p.requires_grad is not backbone["freeze"] for p in network.trunk.parameters())
-    if "321 gives a 41 x 41 mask" in (CONF / "backbone" / f"{option}.yaml").read_text("utf-8"):
+    if option != "timm":
         assert backbone["input_size"] == 321
         assert network.mask_size(321) == (41, 41)
-    else:
-        assert option == "timm"
 
 
 def test_backbone_timm_without_a_model_asks_for_one(node: Any) -> None:

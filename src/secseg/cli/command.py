@@ -48,7 +48,8 @@ def run_command(name: str, task: Task, examples: str) -> None:
         if not asked:
             os.environ.pop(_FULL_ERROR)  # not for the processes that the task starts
         try:
-            folder = task(cfg)
+            with using_plugins(cfg.plugins or ()):
+                folder = task(cfg)
         except SystemExit as end:  # no class of our own: torch is not imported for it
             if pass_on := getattr(end, "pass_on", None):
                 pass_on()
@@ -70,7 +71,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
         _refuse_unknown_flags()
         import hydra
 
-        from secseg.utils.config import config_dir, sweeping
+        from secseg.utils.config import config_dir, sweeping, using_plugins
 
         os.environ[_FULL_ERROR] = "1"  # so that Hydra raises its errors instead of printing them
         try:

@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.messages import explain
-from secseg.utils.config import to_plain, what_is_computed
+from secseg.utils.config import result_settings, to_plain
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
 
@@ -35,7 +35,7 @@ OmegaConf.register_new_resolver("commas", lambda values: ",".join(map(str, value
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return eight hexadecimal digits that tell resolved settings from others that give other results."""
-    told = json.dumps(what_is_computed(config), sort_keys=True, default=str)
+    told = json.dumps(result_settings(config), sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 

@@ -19,7 +19,7 @@ import yaml
 
 import secseg
 from secseg.runs.run_reader import read_config
-from secseg.utils.config import flatten
+from secseg.utils.config import START_SETTINGS, flatten
 from secseg.utils.errors import listing
 from secseg.utils.files import CONFIG, RESULTS, write_text
 
@@ -37,8 +37,6 @@ PACKAGES = (
     *("hydra-core", "omegaconf", "numpy", "scipy", "numba", "pillow", "matplotlib", "safetensors"),
     *("wandb", "tensorboard", "pydensecrf2", "pydensecrf"),
 )
-# Keys that say where a run lies and how it is started, not what it computes.
-CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path")
 
 
 def versions() -> dict[str, Any]:
@@ -139,7 +137,7 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
         changed = [
             f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
             for key in keys
-            if key.partition(".")[0] not in CIRCUMSTANCES
+            if key.partition(".")[0] not in START_SETTINGS
         ]
         if changed:
             log.warning("The run goes on with other settings than it had:\n%s", listing(changed, most=30))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,12 +14,21 @@ from omegaconf import DictConfig, OmegaConf
 from secseg.utils.checks import check_choice, check_number, check_options, check_whole, refuse
 from secseg.utils.errors import UserError
 
-# A stored config names code that is run: only these packages may be named.
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
-
-# Settings of a training run that leave its results as they are, and those within data.
-CIRCUMSTANCES = ("run_dir", "resume", "ckpt_path", "name", "seeds", "own_cues", "logger", "callbacks")
-DATA_CIRCUMSTANCES = ("workers", "feature_cache")
+"""Packages whose classes a config may name; in addition to the plugins of this run (see ``using_plugins``)."""
+START_SETTINGS = ("run_dir", "resume", "ckpt_path", "plugins")
+"""Settings of how a run is started, in its own folder."""
+CIRCUMSTANCES = (
+    *START_SETTINGS,
+    "name",
+    "seeds",
+    "own_cues",
+    "logger",
+    "callbacks",
+    "data.workers",
+    "data.feature_cache",
+)
+"""Settings of a training that do not change its results."""
 
 GROUPS = ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
 BACKENDS = ("exact", "lattice", "pydensecrf", "none")
@@ -46,12 +58,26 @@ WHOLE_NUMBERS = {  # the least legal value of each
 
 Kind = TypeVar("Kind")
 
+_plugins: tuple[str, ...] = ()
+
 
 def config_dir() -> Path:
     """Return the folder of the config files: ``conf/`` of the checkout, else the one inside the installed package."""
     package = Path(__file__).resolve().parents[1]
     checkout = package.parents[1] / "conf"
     return checkout if (checkout / "train.yaml").is_file() else package / "conf"
+
+
+def compose(command: str, *words: str) -> DictConfig:
+    """Return ``conf/<command>.yaml``, composed with the words of a command line: ``compose("train", "loss=seed")``.
+
+    ``run_dir`` has to be one of the words if it is read: only a command makes one up.
+    """
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose_config(command, list(words))
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
@@ -87,13 +113,47 @@ def sweeping() -> bool:
     return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def what_is_computed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's settings, plain, without those that leave its results as they are: where it lies, how it is
-    started, what it shows."""
-    told = {key: value for key, value in config.items() if key not in CIRCUMSTANCES}
-    if "data" in told:
-        told["data"] = {key: value for key, value in told["data"].items() if key not in DATA_CIRCUMSTANCES}
-    return told
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training, plain, without those that do not change its results (``CIRCUMSTANCES``)."""
+    return {
+        key: {name: one for name, one in value.items() if f"{key}.{name}" not in CIRCUMSTANCES}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in config.items()
+        if key not in CIRCUMSTANCES
+    }
+
+
+@contextmanager
+def using_plugins(packages: Iterable[str]) -> Iterator[None]:
+    """Let configs name classes of further packages with ``_target_``, for the length of a ``with`` block.
+
+    The packages come from the command line of this run, or from a caller in Python. A config that was stored, in a
+    checkpoint, a run folder or an exported model, never adds one: it would decide which code is run.
+
+    Args:
+        packages: names of packages or modules, or a single name. They are imported once a config names a class of them.
+
+    Raises:
+        UserError: for a name that is not a package's, or a package that is not installed.
+    """
+    global _plugins
+    before = _plugins
+    added = (packages,) if isinstance(packages, str) else tuple(packages)
+    for name in added:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"plugins={list(added)}: give a list of names of packages: plugins=[my_package].")
+        top = name.partition(".")[0]
+        if top not in sys.modules and find_spec(top) is None:
+            raise UserError(
+                f"plugins: the package {name} cannot be found. Install it (pip install --editable <its folder>), or "
+                "add the folder that holds it to the variable PYTHONPATH."
+            )
+    _plugins = (*before, *added)
+    try:
+        yield
+    finally:
+        _plugins = before
 
 
 def loss_weights(loss: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,14 +167,22 @@ def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> t
     A stored config can name anything. A module's attributes lead out of its package (``torch.os.system``), so what is
     found has to be a class of the wanted kind.
 
+    Args:
+        target: the full name.
+        kind: the class that it has to be derived from.
+        packages: where it may be, in addition to the plugins of this run.
+
     Raises:
-        UserError: for one outside ``packages``, one that does not exist, or another kind of thing.
+        UserError: for one outside these packages, one that does not exist, or another kind of thing.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import get_object
 
-    if target.split(".")[0] not in packages:
-        raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(packages)}.")
+    allowed = (*packages, *_plugins)
+    if not any(target.startswith(f"{package}.") for package in allowed):
+        package = target.partition(".")[0]
+        advice = f" If you trust the code of {package}, give plugins=[{package}]." if package else ""
+        raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(allowed)}.{advice}")
     try:
         made = get_object(target)
     except (ImportError, AttributeError, ValueError, InstantiationException) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.evaluation.report.runs import Run
-from secseg.utils.config import flatten, what_is_computed
+from secseg.utils.config import flatten, result_settings
 from secseg.utils.errors import UserError, nearest
 
 _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
@@ -105,7 +105,7 @@ def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
         options = [run.options.get(group) for run in runs]
         if None not in options and len(set(map(str, options))) > 1:
             columns[group] = list(map(str, options))
-    flat = [flatten(what_is_computed(run.config)) for run in runs]
+    flat = [flatten(result_settings(run.config)) for run in runs]
     for key in sorted({key for settings in flat for key in settings} - {"seed"}):
         values = [_words(settings.get(key)) for settings in flat]
         if len(set(values)) > 1:

@@ -1,0 +1,80 @@
+"""Code of other packages runs only if the command line of this run, or the caller in Python, names the package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from secseg.utils.config import build, using_plugins
+from secseg.utils.errors import UserError
+
+CODE = """
+import os
+from torch import nn
+
+class Layer(nn.Module):
+    def __init__(self, width=1):
+        super().__init__()
+        self.width = width
+"""
+NODE = {"_target_": "some_plugin.layers.Layer", "width": 3}
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    package = tmp_path / "some_plugin"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "layers.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield package.name
+    for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+        del sys.modules[name]
+
+
+def test_a_package_that_is_not_named_is_not_imported_and_the_error_says_what_to_type(plugin: str) -> None:
+    with pytest.raises(UserError, match=r"is not allowed: .* If you trust .* give plugins=\[some_plugin\]\."):
+        build(NODE, nn.Module)
+    with using_plugins(["json"]), pytest.raises(UserError, match="is not allowed"):
+        build(NODE, nn.Module)
+    assert plugin not in sys.modules
+
+
+@pytest.mark.parametrize("names", [["some_plugin"], "some_plugin", ("json", "some_plugin.layers")])
+def test_a_class_of_a_named_package_is_built_until_the_block_ends(plugin: str, names: list[str]) -> None:
+    with using_plugins(names):
+        assert plugin not in sys.modules, "imported once it is needed"
+        assert build(NODE, nn.Module).width == 3  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="is not allowed"):
+        build(NODE, nn.Module)
+
+
+def test_blocks_within_each_other_add_up(plugin: str) -> None:
+    with using_plugins([plugin]):
+        with using_plugins(["json"]):
+            build(NODE, nn.Module)
+        build(NODE, nn.Module)
+
+
+@pytest.mark.parametrize("target", ["some_plugin.layers.os.system", "some_plugin.layers.nn.Linear", "some_plugin.os.x"])
+def test_a_named_package_gives_only_classes_of_the_kind_that_is_needed(plugin: str, target: str) -> None:
+    with using_plugins([plugin]), pytest.raises(UserError, match=r"is no Dropout|cannot be found"):
+        build({"_target_": target}, nn.Dropout)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["no_such_package"], "no_such_package cannot be found. Install it"),
+        (["some-plugin"], "give a list of names of packages"),
+        ([3], "give a list of names of packages"),
+        ([""], "give a list of names of packages"),
+    ],
+)
+def test_what_is_not_a_package_is_refused(names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message), using_plugins(names):
+        pytest.fail("the block was entered")
