@@ -234,9 +234,9 @@ def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
         value = decay[name]
         if value is None and name not in fraction:
             yield f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction."
-        else:
+        elif value is not None:
             note = "0 is max pooling, 1 average pooling"
-            yield from check_number(f"decay.{name}", value, 0, most=1, null=True, note=note)
+            yield from check_number(f"decay.{name}", value, 0, most=1, note=note)
     for name, value in fraction.items():
         yield from check_number(f"decay.fraction.{name}", value, above=0, below=1)
 
