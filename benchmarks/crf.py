@@ -28,7 +28,7 @@ from secseg.crf.lattice import gaussian_lattice
 from secseg.crf.packed import packed_width
 from secseg.crf.permutohedral import build_lattice
 from secseg.data.classes import VOC_CLASSES
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation import SegmentationScore
 from secseg.inference.full_size import FLOOR, apply_crf, labels
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.utils.memory import keep_freed_memory

@@ -43,7 +43,7 @@ OURS = {
 
 
 def ours(config: dict[str, Any], data: ImageDataModule) -> dict[str, Evaluation]:
-    return score_network(config, data)[0]
+    return score_network(config, data).evaluations
 
 
 def peers(config: dict[str, Any], data: ImageDataModule) -> dict[str, Evaluation]:

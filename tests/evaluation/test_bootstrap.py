@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from secseg.evaluation.bootstrap import bootstrap_difference, mean_iou
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation.bootstrap import bootstrap_difference
 from secseg.utils.errors import UserError
 
 SCORED = (0, 2)
@@ -20,13 +19,6 @@ def counts(runs: int, images: int, seed: int, right: float = 5.0) -> np.ndarray:
 
 def sparse(counts: np.ndarray) -> list[csr_array]:
     return [csr_array(run.reshape(len(run), 9)) for run in counts]
-
-
-def test_the_mean_iou_is_that_of_the_score() -> None:
-    for confusion in (counts(1, 1, 0)[0, 0], np.diag([3, 0, 0]), np.zeros((3, 3), int)):
-        score = SegmentationScore(("bg", "a", "b"), scored=("bg", "b"))
-        score.confusion = confusion
-        np.testing.assert_allclose(mean_iou(confusion, SCORED), score.compute()["miou"])
 
 
 def test_the_interval_is_that_of_drawn_images_in_plain_loops() -> None:

@@ -14,7 +14,7 @@ import torch
 from secseg.cli.evaluate import main
 from secseg.data.classes import voc_palette
 from secseg.data.images import image_size, read_image, read_mask, save_mask
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation.metrics import SegmentationScore
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.models.files.load import load_network
 from tests.command import run_in_process
@@ -130,7 +130,7 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
         ([], "Give one of ckpt=<run folder or checkpoint> and masks=<folder of predicted masks>."),
         (["masks=x"], "masks= needs to know the data"),
         (["ckpt=a", "masks=b"], "Give one of ckpt="),
-        (["ckpt=nowhere", "data=voc12aug", "workers=0"], "workers=0: give a whole number of at least 1."),
+        (["ckpt=nowhere", "data=voc12aug", "workers=0"], "workers=0: give a whole number of at least 1, or null."),
         (["ckpt=nowhere", "data=voc12aug", "root=nowhere"], "There is no data at nowhere"),
     ],
 )

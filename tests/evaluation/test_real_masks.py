@@ -7,7 +7,7 @@ import pytest
 
 from secseg.data.classes import VOC_CLASSES
 from secseg.evaluation import Evaluation
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation.metrics import SegmentationScore
 from tests.evaluation import random_pair
 from tests.reference import scores as reference
 

@@ -39,6 +39,11 @@ class ImageSet:
         masks = None if self.masks is None else tuple(self.masks[at] for at in numbers)
         return replace(self, names=names, images=images, masks=masks)
 
+    def triples(self) -> list[tuple[str, Path, Path]]:
+        """Return name, image and mask of each image of a split with masks."""
+        assert self.masks is not None
+        return list(zip(self.names, self.images, self.masks, strict=True))
+
     def with_masks(self) -> Self:
         """Return the images whose mask is there.
 

@@ -1,11 +1,10 @@
-"""The figures of an evaluation, and how they are shown: tables, pictures, files."""
+"""Figures of predicted masks, and how they are shown: tables, pictures, files, reports."""
 
 from __future__ import annotations
 
-from secseg.evaluation.boundary import BoundaryScore
 from secseg.evaluation.masks import score_folder
+from secseg.evaluation.metrics import BoundaryScore, SegmentationScore
+from secseg.evaluation.outputs import score_table, write_evaluation
 from secseg.evaluation.scores import Evaluation
-from secseg.evaluation.tables import score_table
-from secseg.evaluation.to_files import write_evaluation
 
-__all__ = ["BoundaryScore", "Evaluation", "score_folder", "score_table", "write_evaluation"]
+__all__ = ["BoundaryScore", "Evaluation", "SegmentationScore", "score_folder", "score_table", "write_evaluation"]

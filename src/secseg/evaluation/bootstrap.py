@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from secseg.evaluation.confusion import class_iou
+from secseg.evaluation.metrics import mean_iou
 from secseg.utils.errors import UserError
 
 
@@ -74,12 +74,3 @@ def bootstrap_difference(
 def _mean_iou(cells: np.ndarray, scored: Sequence[int]) -> np.ndarray:
     classes = math.isqrt(cells.shape[-1])
     return mean_iou(cells.reshape(*cells.shape[:-1], classes, classes), scored)
-
-
-def mean_iou(confusion: np.ndarray, scored: Sequence[int]) -> np.ndarray:
-    """Return the mean IoU (...) of counts (..., C, C) over the classes ``scored``; NaN where none of them occurs."""
-    iou = class_iou(confusion)[..., list(scored)]
-    found = np.isfinite(iou)
-    return np.divide(
-        np.where(found, iou, 0).sum(-1), found.sum(-1), out=np.full(iou.shape[:-1], np.nan), where=found.any(-1)
-    )

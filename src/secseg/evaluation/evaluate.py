@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
 from secseg.evaluation.masks import score_folder
-from secseg.evaluation.scores import Evaluation
-from secseg.evaluation.tables import score_table
-from secseg.evaluation.to_files import write_evaluation
-from secseg.evaluation.to_loggers import log_evaluation
+from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
+from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, score_images
 from secseg.inference.predictor import open_predictor
 from secseg.models.files.load import find_network, read_checkpoint
 from secseg.models.files.model_file import is_safetensors
@@ -27,12 +24,27 @@ from secseg.utils.checks import check_options, check_whole, refuse
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
-from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter, Stopwatch
 
 log = logging.getLogger(__name__)
 
 Show = Callable[[str, Path, Path], GalleryItem]
+
+
+class Scored(NamedTuple):
+    """What scoring a split gives.
+
+    Attributes:
+        evaluations: the scores by variant, ``without_crf`` and, where there is a CRF, ``with_crf``.
+        protocol: how the masks were predicted, for ``results.json``.
+        time: see ``ImageMeter.time``.
+        show: makes the picture of an image from its name, file and mask.
+    """
+
+    evaluations: dict[str, Evaluation]
+    protocol: dict[str, Any]
+    time: dict[str, Any]
+    show: Show
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,38 +63,34 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     data = open_data(config)
     run = Path(config["run_dir"])
     with working_in(run):
-        return _evaluate_in(run, config, data)
-
-
-def _evaluate_in(run: Path, config: Mapping[str, Any], data: ImageDataModule) -> dict[str, Any]:
-    save_config(run, config)
-    try:
-        loggers = build_loggers(config["logger"], run, config, run.name)
-        score = _score_masks if config["masks"] is not None else score_network
-        evaluations, protocol, time, show = score(config, data)
-        figures = write_evaluation(run, evaluations)
-        main = evaluations.get("with_crf", evaluations["without_crf"])
-        places = {name: number for number, name in enumerate(data.val_images.names)}
-        masks = data.val_images.masks
-        assert masks is not None
-        gallery = [
-            show(name, data.val_images.images[places[name]], masks[places[name]])
-            for name, _ in main.worst(config["pictures"])
-        ]
-        if gallery:
-            save_figure(panel(gallery, data.class_names, data.palette), run / "worst.png")
-        results = {
-            "figures": figures,
-            "protocol": {**_data_protocol(data), **protocol},
-            "time": time,
-            "versions": versions(),
-        }
-        write_results(run, results)
-        log_evaluation(loggers, run, figures, gallery, data.class_names)
-    finally:
-        finish_wandb()
+        save_config(run, config)
+        try:
+            loggers = build_loggers(config["logger"], run, config, run.name)
+            found = score_network(config, data) if config["masks"] is None else _score_masks(config, data)
+            figures = write_evaluation(run, found.evaluations)
+            gallery = _draw_worst(run, found, data, config["pictures"])
+            results = {
+                "figures": figures,
+                "protocol": {**_data_protocol(data), **found.protocol},
+                "time": found.time,
+                "versions": versions(),
+            }
+            write_results(run, results)
+            log_evaluation(loggers, run, figures, gallery, data.class_names)
+        finally:
+            finish_wandb()
     print(score_table(figures, title=f"{data.title}, {data.val_split}"))
     return results
+
+
+def _draw_worst(run: Path, found: Scored, data: ImageDataModule, count: int) -> list[GalleryItem]:
+    """Write ``worst.png``, and return what it shows: the images with the lowest scores."""
+    images = {name: (name, image, mask) for name, image, mask in data.val_images.triples()}
+    evaluation = list(found.evaluations.values())[-1]
+    gallery = [found.show(*images[name]) for name, _ in evaluation.worst(count)]
+    if gallery:
+        save_figure(panel(gallery, data.class_names, data.palette), run / "worst.png")
+    return gallery
 
 
 def open_data(config: Mapping[str, Any]) -> ImageDataModule:
@@ -107,85 +115,55 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
     return data
 
 
-def score_network(
-    config: Mapping[str, Any], data: ImageDataModule
-) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, Any], Show]:
+def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     """Score the network of ``config`` on the split that is open in ``data``.
-
-    Returns:
-        The scores ``without_crf`` and, where there is a CRF, ``with_crf``; the protocol; the time (see ``ImageMeter``);
-        and what makes a picture of an image.
 
     Raises:
         UserError: for a network or settings that cannot be used, or a network of other classes than the data.
     """
-    predictor, stated = open_predictor(config)
-    network = predictor.network
-    if network.class_names != data.class_names:
+    predictor, protocol = open_predictor(config)
+    names = predictor.network.class_names
+    if names != data.class_names:
         raise UserError(
-            f"The network {config['ckpt']} has {_some(network.class_names)}, the data {data.title} has "
-            f"{_some(data.class_names)}. "
+            f"The network {config['ckpt']} has {_some(names)}, the data {data.title} has {_some(data.class_names)}. "
             "Choose the data that it was trained for."
         )
-    variants = ["without_crf"] if predictor.crf is None else ["without_crf", "with_crf"]
-    evaluations = {name: Evaluation(data.class_names, data.scored) for name in variants}
-    images = data.val_images
-    assert images.masks is not None
 
-    def one(item: tuple[str, Path, Path]) -> tuple[list[Evaluation], dict[str, float]]:
-        name, photo_path, truth = item
+    def read(image: ImageFiles) -> Masks:
+        _, photo_path, mask_path = image
         watch = Stopwatch()
         with watch("reading"):
             photo = read_image(photo_path)
-            mask = read_mask(truth, len(data.class_names), photo.shape[:2])
+            mask = read_mask(mask_path, len(names), photo.shape[:2])
         prediction = predictor(photo)
-        parts = []
-        with watch("output"):
-            for predicted in (prediction.mask, prediction.mask_crf):
-                if predicted is not None:
-                    part = Evaluation(data.class_names, data.scored)
-                    part.update(name, predicted, mask)
-                    parts.append(part)
-        return parts, watch.seconds | prediction.seconds
+        return prediction.masks, mask, watch.seconds | prediction.seconds
 
-    items = list(zip(images.names, images.images, images.masks, strict=True))
-    with ImageMeter("evaluate", len(items)) as meter, closing(results_of(one, items, config["workers"])) as results:
-        for _, (parts, seconds) in results:
-            for evaluation, part in zip(evaluations.values(), parts, strict=True):
-                evaluation.merge(part)
-            meter.update(seconds)
-
-    def show(name: str, photo_path: Path, truth: Path) -> GalleryItem:
-        photo = read_image(photo_path)
+    def show(name: str, photo_path: Path, mask_path: Path) -> GalleryItem:
+        photo, mask = read_image(photo_path), read_mask(mask_path, len(names))
         prediction = predictor(photo)
-        mask = read_mask(truth, len(data.class_names))
         return GalleryItem(name, photo, None, prediction.mask, prediction.mask_crf, mask)
 
+    variants = ("without_crf",) if predictor.crf is None else ("without_crf", "with_crf")
+    evaluations = {variant: Evaluation(names, data.scored) for variant in variants}
+    images = data.val_images.triples()
+    with ImageMeter("evaluate", len(images)) as meter:
+        score_images(read, images, evaluations, meter, config["workers"])
     file = find_network(config["ckpt"])
-    stated |= {
-        "checkpoint": {"file": file, "sha256": sha256(file)},
-        "device": str(predictor.device),
-    }
-    return evaluations, stated, meter.time(), show
+    protocol |= {"checkpoint": {"file": file, "sha256": sha256(file)}, "device": str(predictor.device)}
+    return Scored(evaluations, protocol, meter.time(), show)
 
 
-def _score_masks(
-    config: Mapping[str, Any], data: ImageDataModule
-) -> tuple[dict[str, Evaluation], dict[str, Any], dict[str, Any], Show]:
+def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     folder = Path(config["masks"]).expanduser()
     with ImageMeter("score", len(data.val_images.names)) as meter:
         evaluation = score_folder(folder, data.val_images, data.scored, workers=config["workers"], meter=meter)
 
-    def show(name: str, photo_path: Path, truth: Path) -> GalleryItem:
-        predicted, mask = (read_mask(path, len(data.class_names)) for path in (folder / f"{name}.png", truth))
+    def show(name: str, photo_path: Path, mask_path: Path) -> GalleryItem:
+        predicted, mask = (read_mask(path, len(data.class_names)) for path in (folder / f"{name}.png", mask_path))
         return GalleryItem(name, read_image(photo_path), None, predicted, None, mask)
 
-    return (
-        {"without_crf": evaluation},
-        {"masks": folder, "crf": "not known: masks as they were found"},
-        meter.time(),
-        show,
-    )
+    protocol = {"masks": folder, "crf": "not known: masks as they were found"}
+    return Scored({"without_crf": evaluation}, protocol, meter.time(), show)
 
 
 def _data_protocol(data: ImageDataModule) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 from secseg.data.classes import VOID
 from secseg.data.images import read_mask
 from secseg.data.splits import ImageSet
-from secseg.evaluation.boundary import WIDTHS
-from secseg.evaluation.scores import Evaluation
+from secseg.evaluation.metrics import WIDTHS
+from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, score_images
 from secseg.utils.errors import UserError, listing
-from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter, Stopwatch
 
 CONVERT = "(rgb[..., None, :] == voc_palette()).all(-1).argmax(-1).astype('uint8')"
@@ -48,31 +46,24 @@ def score_folder(
     if not folder.is_dir():
         raise UserError(f"There is no folder of predicted masks at {folder}.")
     classes = len(image_set.class_names)
-    pairs = [(name, folder / f"{name}.png", mask) for name, mask in zip(image_set.names, image_set.masks, strict=True)]
-    _check(folder, pairs, classes)
+    images = image_set.triples()
+    _check(folder, images, classes)
 
-    def one(pair: tuple[str, Path, Path]) -> tuple[Evaluation, dict[str, float]]:
-        name, *paths = pair
-        part, watch = Evaluation(image_set.class_names, scored, widths), Stopwatch()
+    def read(image: ImageFiles) -> Masks:
+        name, _, mask = image
+        watch = Stopwatch()
         with watch("reading"):
-            prediction, mask = (read_mask(path, classes) for path in paths)
-        with watch("output"):
-            part.update(name, prediction, mask)
-        return part, watch.seconds
+            return {"without_crf": read_mask(folder / f"{name}.png", classes)}, read_mask(mask, classes), watch.seconds
 
-    with closing(results_of(one, pairs, workers)) as results:
-        for _, (part, seconds) in results:
-            evaluation.merge(part)
-            if meter is not None:
-                meter.update(seconds)
+    score_images(read, images, {"without_crf": evaluation}, meter or ImageMeter("score", len(images)), workers)
     return evaluation
 
 
-def _check(folder: Path, pairs: Sequence[tuple[str, Path, Path]], classes: int) -> None:
+def _check(folder: Path, images: Sequence[ImageFiles], classes: int) -> None:
     """Read each prediction once and tell all that is wrong with them, by kind."""
     missing, sizes, void, unreadable = [], [], [], []
-    for _, path, mask_path in pairs:
-        mask = read_mask(mask_path, classes)
+    for name, _, mask_path in images:
+        path, mask = folder / f"{name}.png", read_mask(mask_path, classes)
         if not path.is_file():
             missing.append(path.name)
             continue
@@ -102,4 +93,4 @@ def _check(folder: Path, pairs: Sequence[tuple[str, Path, Path]], classes: int) 
             f"voc_palette`: `{CONVERT}` for an array rgb of shape (H, W, 3)."
         )
     if wrong:
-        raise UserError(f"Predictions in {folder} cannot be scored, {len(pairs)} are needed:\n" + "\n".join(wrong))
+        raise UserError(f"Predictions in {folder} cannot be scored, {len(images)} are needed:\n" + "\n".join(wrong))

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from secseg.data.images import palette_image
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation.metrics import SegmentationScore
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from secseg.evaluation.boundary import WIDTHS, BoundaryScore
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation.metrics import WIDTHS, BoundaryScore, SegmentationScore
+from secseg.utils.parallel import results_of
+from secseg.utils.progress import ImageMeter, Stopwatch
+
+ImageFiles = tuple[str, Path, Path]
+"""Name, image and mask."""
+Masks = tuple[Mapping[str, np.ndarray], np.ndarray, dict[str, float]]
+"""Predicted masks by variant, the true one, and the seconds of the stages."""
 
 
 class Evaluation:
@@ -20,8 +28,8 @@ class Evaluation:
         widths: widths of the bands around boundaries, in pixels, positive and ascending.
 
     Attributes:
-        score: :class:`~secseg.evaluation.confusion.SegmentationScore` over the set.
-        boundary: :class:`~secseg.evaluation.boundary.BoundaryScore` over the set.
+        score: :class:`~secseg.evaluation.SegmentationScore` over the set.
+        boundary: :class:`~secseg.evaluation.BoundaryScore` over the set.
         images: mean IoU of each image by itself, by name: over the scored classes in its prediction or its truth; NaN
             where it has none of them. For finding images; their mean is not the mean IoU of the set.
 
@@ -50,13 +58,17 @@ class Evaluation:
         self.score.merge(image)
         self.images[name] = image.compute()["miou"]
 
+    def empty(self) -> Evaluation:
+        """Return an evaluation with the same settings and without images."""
+        return Evaluation(self.score.class_names, self.score.scored, self.boundary.widths)
+
     def compute(self) -> dict[str, Any]:
         """Return the figures as plain values.
 
         ``miou``, ``iou`` and ``pixel_accuracy`` as in
-        :meth:`~secseg.evaluation.confusion.SegmentationScore.compute`, ``size_bias`` as in
-        :meth:`~secseg.evaluation.confusion.SegmentationScore.size_bias`, ``boundary`` as in
-        :meth:`~secseg.evaluation.boundary.BoundaryScore.compute`; ``scored``, the names of the classes in the means,
+        :meth:`~secseg.evaluation.SegmentationScore.compute`, ``size_bias`` as in
+        :meth:`~secseg.evaluation.SegmentationScore.size_bias`, ``boundary`` as in
+        :meth:`~secseg.evaluation.BoundaryScore.compute`; ``scored``, the names of the classes in the means,
         and ``images``, the number of images.
         """
         return {
@@ -91,3 +103,36 @@ class Evaluation:
         twice = sorted(set(names) & self.images.keys())
         if twice:
             raise ValueError(f"counted twice: {', '.join(twice[:10])}; an image may be counted once")
+
+
+def score_images(
+    read: Callable[[ImageFiles], Masks],
+    images: Sequence[ImageFiles],
+    evaluations: Mapping[str, Evaluation],
+    meter: ImageMeter,
+    workers: int | None = None,
+) -> None:
+    """Score images in parallel, and add them to ``evaluations`` in their order.
+
+    Args:
+        read: reads or predicts the masks of an image.
+        images: the images.
+        evaluations: by variant; they get what ``read`` returns.
+        meter: counts the images, with the seconds of their stages.
+        workers: images at once; None for one a core.
+    """
+
+    def score(image: ImageFiles) -> tuple[dict[str, Evaluation], dict[str, float]]:
+        masks, truth, seconds = read(image)
+        watch = Stopwatch()
+        with watch("output"):
+            parts = {variant: evaluations[variant].empty() for variant in masks}
+            for variant, part in parts.items():
+                part.update(image[0], masks[variant], truth)
+        return parts, seconds | watch.seconds
+
+    with closing(results_of(score, images, workers)) as results:
+        for _, (parts, seconds) in results:
+            for variant, part in parts.items():
+                evaluations[variant].merge(part)
+            meter.update(seconds)

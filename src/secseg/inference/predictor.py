@@ -101,6 +101,11 @@ class Prediction:
     seconds: dict[str, float]
 
     @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """The masks ``without_crf`` and, where there is a CRF, ``with_crf``, the last one the best."""
+        return {"without_crf": self.mask} | ({} if self.mask_crf is None else {"with_crf": self.mask_crf})
+
+    @property
     def probs(self) -> Tensor:
         """The probabilities (C, h, w) float32 of all classes."""
         if len(self.classes) == self.num_classes:

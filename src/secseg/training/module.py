@@ -14,7 +14,7 @@ from torch import Tensor
 from secseg.crf import CRF
 from secseg.data.samples import gather
 from secseg.drawing.overlays import GalleryItem
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation import SegmentationScore
 from secseg.inference.full_size import predict_masks
 from secseg.losses import SECLoss
 from secseg.models import SegmentationNet

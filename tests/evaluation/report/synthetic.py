@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from secseg.data.classes import VOID
 from secseg.data.images import read_mask
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
-from secseg.evaluation.confusion import SegmentationScore
+from secseg.evaluation.metrics import SegmentationScore
 from secseg.evaluation.predictions import ImagePredictions
 from secseg.utils.config import config_dir, to_plain
 

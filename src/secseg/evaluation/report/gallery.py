@@ -17,7 +17,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.drawing.html import mask_source, photo_source
 from secseg.drawing.overlays import cues_over_grey, hex_colour
-from secseg.evaluation.bootstrap import mean_iou
+from secseg.evaluation.metrics import mean_iou
 from secseg.evaluation.predictions import read_predicted
 from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.evaluation.report.study import Setting, Study

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secseg.evaluation.bootstrap import Difference, bootstrap_difference
-from secseg.evaluation.confusion import size_bias
+from secseg.evaluation.metrics import size_bias
 from secseg.evaluation.report.runs import VARIANTS
 from secseg.evaluation.report.study import Setting, Study
 

@@ -1,25 +1,36 @@
-"""Scores as text for the terminal, and as CSV."""
+"""Outputs of an evaluation: the table for the terminal, files in the run folder, and what loggers get."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from pytorch_lightning.loggers import Logger
+
+from secseg.drawing.charts import boundary_figure, confusion_figure, iou_figure, size_bias_figure
+from secseg.drawing.overlays import GalleryItem
+from secseg.drawing.panels import save_figure
+from secseg.drawing.wandb import iou_table, wandb_image
 from secseg.evaluation.scores import Evaluation
+from secseg.runs.wandb_logger import WandbRunLogger
 from secseg.utils.console import percent, table
-from secseg.utils.files import csv_text
+from secseg.utils.files import csv_text, write_text
 
 SHOWN_WIDTHS = (1, 5, 20)
 """Bands around boundaries that the table shows, where they were measured."""
+WORST = 10
+"""How many of the worst images the figures name."""
 
 
 def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> str:
     """Return the scores as text of at most 100 columns: IoU in percent by class and its mean, a column a variant.
 
     Args:
-        results: what :meth:`secseg.evaluation.confusion.SegmentationScore.compute` returns, by variant:
+        results: what :meth:`secseg.evaluation.SegmentationScore.compute` returns, by variant:
             ``without_crf``, ``with_crf`` or both. With what :meth:`secseg.evaluation.Evaluation.compute` returns,
             there are columns of the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too;
             names of classes that are not in the mean are in brackets.
@@ -39,6 +50,73 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
         below += ["pixel accuracy", *(f"mean within {width:g} px of boundaries" for _, width in _shown(first))]
     rows = zip_longest([title, *names, *below], *columns, fillvalue="")
     return table(list(rows), rule=1 + len(names))
+
+
+def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Write pictures and CSV files of an evaluation into ``folder``, and return its figures as plain values.
+
+    Args:
+        folder: the run folder; made where it is missing.
+        evaluations: by variant, ``without_crf``, ``with_crf`` or both, over the same classes and images.
+
+    Returns:
+        By variant what :meth:`~secseg.evaluation.Evaluation.compute` returns, and ``worst``, the
+        names and mean IoU of the ten worst images.
+
+    Files: ``per_class.csv``, ``per_image.csv``, ``iou.png``, ``size_bias.png``, ``boundary.png``, and for each variant
+    ``confusion_<variant>.csv`` and ``.png``. Each appears whole or not at all.
+
+    Raises:
+        UserError: if the folder cannot be written.
+        ValueError: if the variants counted different images.
+    """
+    folder = Path(folder)
+    images, *others = (set(evaluation.images) for evaluation in evaluations.values())
+    for other in others:
+        if other != images:
+            raise ValueError(f"the variants counted different images: {', '.join(sorted(images ^ other)[:10])}")
+    results = {variant: evaluation.compute() for variant, evaluation in evaluations.items()}
+    texts = {"per_class.csv": per_class_csv(evaluations), "per_image.csv": per_image_csv(evaluations)}
+    figures = {
+        "iou.png": iou_figure(results),
+        "size_bias.png": size_bias_figure(results),
+        "boundary.png": boundary_figure(results),
+    }
+    for variant, evaluation in evaluations.items():
+        score = evaluation.score
+        texts[f"confusion_{variant}.csv"] = confusion_csv(score.confusion, score.class_names)
+        figures[f"confusion_{variant}.png"] = confusion_figure(
+            score.confusion, score.class_names, score.scored, variant
+        )
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    for name, figure in figures.items():
+        save_figure(figure, folder / name)
+    return {variant: {**result, "worst": evaluations[variant].worst(WORST)} for variant, result in results.items()}
+
+
+def log_evaluation(
+    loggers: Sequence[Logger],
+    folder: Path,
+    figures: Mapping[str, Mapping[str, Any]],
+    gallery: Sequence[GalleryItem],
+    class_names: Sequence[str],
+) -> None:
+    """Log what ``write_evaluation`` returned and drew in ``folder``; pictures go to W&B alone."""
+    values = {}
+    for variant, suffix in (("without_crf", ""), ("with_crf", "_crf")):
+        for key in ("miou", "pixel_accuracy") if variant in figures else ():
+            values[f"test/{key}{suffix}"] = figures[variant][key]
+    for logger in loggers:
+        logger.log_metrics(values, step=0)
+        if isinstance(logger, WandbRunLogger):
+            import wandb
+
+            pictures = {f"figures/{path.stem}": wandb.Image(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+            table = iou_table({variant: figure["iou"] for variant, figure in figures.items()})
+            worst = [wandb_image(item, class_names) for item in gallery]
+            logger.send({**pictures, "tables/iou": table, **({"pictures/worst": worst} if worst else {})})
+        logger.finalize("success")
 
 
 def confusion_csv(confusion: Any, class_names: Sequence[str]) -> str:
