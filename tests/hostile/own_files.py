@@ -16,8 +16,7 @@ from secseg.cue_making.classifier_file import load_localization, save_localizati
 from secseg.cue_making.map_files import read_maps
 from secseg.data.classes import VOID, voc_palette
 from secseg.evaluation.predictions import COUNTS, MASKS, ImagePredictions, read_counts, read_predicted
-from secseg.inference.mask_folder import RECORD, MaskFolder
-from secseg.inference.outputs import read_probabilities, save_probabilities
+from secseg.inference.mask_folder import RECORD, MaskFolder, read_probabilities, save_probabilities
 from secseg.models import SegmentationNet
 from secseg.models.files.caffemodel import read_caffemodel
 from secseg.models.files.load import load_network

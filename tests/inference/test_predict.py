@@ -15,7 +15,7 @@ import secseg
 from secseg.crf import build_stage_crf
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_image
-from secseg.inference.outputs import LEVELS, read_probabilities
+from secseg.inference.mask_folder import LEVELS, read_probabilities
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.utils.config import config_dir
 from secseg.utils.files import sha256

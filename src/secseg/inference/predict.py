@@ -14,8 +14,7 @@ from typing import Any
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import read_image, save_mask
 from secseg.data.labels import read_labels
-from secseg.inference.mask_folder import MaskFolder
-from secseg.inference.outputs import save_overlay, save_probabilities
+from secseg.inference.mask_folder import MaskFolder, save_overlay, save_probabilities
 from secseg.inference.predictor import Predictor, open_predictor
 from secseg.inference.sources import Photograph, Photographs, find_photographs
 from secseg.inference.voc_server import write_archive
@@ -61,61 +60,68 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     run = Path(config["run_dir"])
     folder = MaskFolder(Path(config["out"] or run / "masks").expanduser(), config["overlays"], config["probabilities"])
     photographs = find_photographs(str(config["images"]), config["root"], folder.path)
-    predictor, stated = open_predictor(config)
-    network = predictor.network
-    labels = _labels(config, photographs, network)
-    if config["server"] and network.class_names != VOC_CLASSES:
+    predictor, protocol = open_predictor(config)
+    labels = _labels(config, photographs, predictor.network)
+    if config["server"] and predictor.network.class_names != VOC_CLASSES:
         raise UserError(f"server=true: the VOC server takes VOC's classes, and {config['ckpt']} has others.")
     settings = {
         "photographs": str(photographs.folder),
         "checkpoint": sha256(find_network(config["ckpt"])),
-        **stated,
+        **protocol,
         "labels": None if config["labels"] is None else sha256(Path(config["labels"]).expanduser()),
     }
+    archive = run / ARCHIVE if config["server"] else None
     with folder.opened(settings, photographs.items, config["overwrite"]) as todo:
         save_config(run, config)
         tally = Tally(total=len(photographs.items), kept=len(photographs.items) - len(todo))
         if tally.kept:
             log.info("%d of %d masks are in %s already and kept.", tally.kept, tally.total, folder.path)
-        try:
-            meter = _predict_all(predictor, folder, todo, labels, config["workers"], tally)
-        except KeyboardInterrupt:
-            log.warning(
-                "Stopped: %d of %d masks are in %s. To go on, give the same command with out=%s%s.",
-                *(tally.kept + len(tally.made), tally.total, folder.path, folder.path),
-                ", without overwrite=true" if config["overwrite"] else "",
-            )
-            raise
+        meter = _predict_all(predictor, folder, todo, labels, config, tally)
         problem = _told(tally, folder, run)
-        archive = None
-        if config["server"] and problem is None:
-            names, paths = zip(*((item.name, item.path) for item in photographs.items), strict=True)
-            try:
-                write_archive(folder.path, names, paths, run / ARCHIVE)
-                archive = run / ARCHIVE
-            except UserError as error:
-                problem = error
+        if archive is not None and problem is None:
+            problem = _write_archive(archive, folder, photographs)
+        archive = None if problem else archive
+    _write_results(config, settings, folder, tally, meter, archive)
+    return problem
+
+
+def _write_archive(path: Path, folder: MaskFolder, photographs: Photographs) -> UserError | None:
+    """Write the archive for the VOC server; return what is wrong with the masks, if anything."""
+    names, paths = zip(*((item.name, item.path) for item in photographs.items), strict=True)
+    try:
+        write_archive(folder.path, names, paths, path)
+    except UserError as error:
+        return error
+    return None
+
+
+def _write_results(
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    folder: MaskFolder,
+    tally: Tally,
+    meter: ImageMeter,
+    archive: Path | None,
+) -> None:
+    """Write ``results.json``, and log where everything is."""
     files = {"checkpoint_file": find_network(config["ckpt"]), "labels_file": config["labels"]}
-    write_results(
-        run,
-        {
-            "masks": folder.path,
-            "images": tally.total,
-            "made": len(tally.made),
-            "kept": tally.kept,
-            "failures": {str(item.path): _reason(item, error) for item, error in tally.failures.items()},
-            "archive": archive,
-            "protocol": {**settings, **files, "images": str(config["images"])},
-            "time": meter.time(),
-            "versions": versions(),
-        },
-    )
+    results = {
+        "masks": folder.path,
+        "images": tally.total,
+        "made": len(tally.made),
+        "kept": tally.kept,
+        "failures": {str(item.path): _reason(item, error) for item, error in tally.failures.items()},
+        "archive": archive,
+        "protocol": {**settings, **files, "images": str(config["images"])},
+        "time": meter.time(),
+        "versions": versions(),
+    }
+    write_results(Path(config["run_dir"]), results)
     if tally.made:
         log.info("%d masks in %.1f s: %s of the time.", len(tally.made), meter.seconds, meter.shares_text())
     log.info("Masks: %s", folder.path)
     if archive is not None:
         log.info("For the VOC server: %s", archive)
-    return problem
 
 
 def _predict_all(
@@ -123,7 +129,7 @@ def _predict_all(
     folder: MaskFolder,
     todo: list[Photograph],
     labels: Mapping[str, tuple[int, ...]] | None,
-    workers: int | None,
+    config: Mapping[str, Any],
     tally: Tally,
 ) -> ImageMeter:
     """Make the files of each photograph; failures are told as they come, and counted in ``tally``. Return the meter of
@@ -134,7 +140,7 @@ def _predict_all(
         with watch("reading"):
             photo = read_image(item.path)
         prediction = predictor(photo, None if labels is None else labels[item.name])
-        mask = prediction.mask if prediction.mask_crf is None else prediction.mask_crf
+        mask = list(prediction.masks.values())[-1]
         with watch("output"):
             if folder.overlays:
                 save_overlay(photo, mask, folder.overlay(item.name))
@@ -144,16 +150,24 @@ def _predict_all(
         tally.made.append(item)  # here, since after Ctrl-C nobody takes the last results
         return watch.seconds | prediction.seconds
 
-    with ImageMeter("predict", len(todo)) as meter, closing(side_by_side(one, todo, workers)) as results:
-        for item, result in results:
-            if isinstance(result, Exception):
-                cause = result.__cause__
-                if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-                    raise result
-                tally.failures[item] = result
-                meter.update()
-            else:
-                meter.update(result)
+    try:
+        with ImageMeter("predict", len(todo)) as meter, closing(side_by_side(one, todo, config["workers"])) as results:
+            for item, result in results:
+                if isinstance(result, Exception):
+                    cause = result.__cause__
+                    if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                        raise result
+                    tally.failures[item] = result
+                    meter.update()
+                else:
+                    meter.update(result)
+    except KeyboardInterrupt:
+        log.warning(
+            "Stopped: %d of %d masks are in %s. To go on, give the same command with out=%s%s.",
+            *(tally.kept + len(tally.made), tally.total, folder.path, folder.path),
+            ", without overwrite=true" if config["overwrite"] else "",
+        )
+        raise
     return meter
 
 
