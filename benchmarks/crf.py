@@ -31,7 +31,7 @@ from secseg.data.classes import VOC_CLASSES
 from secseg.evaluation import SegmentationScore
 from secseg.inference.full_size import FLOOR, apply_crf, labels
 from secseg.inference.predictor import Predictor, Protocol
-from secseg.utils.memory import keep_freed_memory
+from secseg.utils.device import keep_freed_memory
 from secseg.utils.parallel import results_of
 
 PEERS = "pydensecrf"

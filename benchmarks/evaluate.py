@@ -29,8 +29,7 @@ from secseg.evaluation.scores import Evaluation
 from secseg.inference.full_size import full_size_probs, labels
 from secseg.models.files.load import load_network
 from secseg.utils.config import config_dir, to_plain
-from secseg.utils.memory import keep_freed_memory
-from secseg.utils.precision import multiplies_in_bfloat16
+from secseg.utils.device import keep_freed_memory, multiplies_in_bfloat16
 
 PEERS = "plain torch, pydensecrf in a pool of 2 processes"
 OURS = {

@@ -25,7 +25,7 @@ from benchmarks.compare import alternate, digits, report, timing_table
 from secseg.data.classes import VOC_CLASSES
 from secseg.models import build_network
 from secseg.utils.config import config_dir, to_plain
-from secseg.utils.memory import keep_freed_memory
+from secseg.utils.device import keep_freed_memory
 
 WAYS = {"given back": False, "kept": True}
 PLACES = ("one thread", "all threads", "two workers")

@@ -27,10 +27,10 @@ import os, sys
 from secseg.cli.train import main
 def job(cfg):
     from secseg.training import run as training
-    from secseg.utils.config import validate
+    from secseg.training.settings import check_settings
     from secseg.training.module import SECModule
     SECModule.on_train_batch_end = lambda *_: os._exit(0)
-    validate(cfg)
+    check_settings(cfg)
     training.train(cfg)
 import secseg.cli.train as command
 command.task = job

@@ -35,8 +35,7 @@ from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.optimizers import build_optimizer
 from secseg.utils.config import config_dir, to_plain
-from secseg.utils.memory import keep_freed_memory
-from secseg.utils.precision import resolve_precision
+from secseg.utils.device import keep_freed_memory, resolve_precision
 
 BATCHES = 2
 WAYS = {

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from secseg.cli.command import run_command
 from secseg.cli.messages import explain
 from secseg.data.samples import loader
-from secseg.utils.config import validate
+from secseg.training.settings import check_settings
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -28,11 +28,11 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {source!r})
 from secseg.cli.command import run_command
-from secseg.utils.config import validate
+from secseg.training.settings import check_settings
 from secseg.utils.errors import UserError
 
 def task(cfg):
-    validate(cfg)
+    check_settings(cfg)
     if cfg.data.root == "user":
         raise UserError("There is no data. Make some.")
     if cfg.data.root == "wrapped":
@@ -143,7 +143,7 @@ def test_a_wrong_word_ends_in_one_message_and_code_1(
     monkeypatch.setattr(sys, "argv", ["train.py", *words.split()])
 
     def task(cfg: DictConfig) -> Path:
-        validate(cfg)
+        check_settings(cfg)
         pytest.fail("the words passed")
 
     with pytest.raises(SystemExit) as stop:

@@ -17,7 +17,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from secseg.cli.sweep import fingerprint
-from secseg.utils.config import config_dir, to_plain, validate
+from secseg.training.settings import check_settings
+from secseg.utils.config import config_dir, to_plain
 from secseg.utils.files import locked
 from tests.cli.test_cli import TRAIN, run
 from tests.conftest import REPOSITORY
@@ -30,10 +31,10 @@ from pathlib import Path
 sys.path.insert(0, {source!r})
 from secseg.cli.command import run_command
 from secseg.cli.sweep import run_job
-from secseg.utils.config import validate
+from secseg.training.settings import check_settings
 
 def train(cfg):
-    validate(cfg)
+    check_settings(cfg)
     folder = Path(cfg.run_dir)
     with open({calls!r}, "a") as file:
         file.write(folder.name.rpartition("-")[0] + " " + cfg.resume + "\\n")
@@ -253,7 +254,7 @@ def test_an_ablation_crosses_its_settings_with_the_seeds_and_each_job_is_valid(
         (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*varied, *words]), None)
         configs = [compose("train", [*job, "run_dir=x"]) for job in jobs]
     for config in configs:
-        validate(config)
+        check_settings(config)
     assert len({fingerprint(to_plain(config)) for config in configs}) == len(configs) >= 4
     assert Counter(config.seed for config in configs) == {3: len(configs) / 2, 5: len(configs) / 2}
     assert {config.name for config in configs} == {ablation}

@@ -26,7 +26,8 @@ from secseg.runs.loggers import build_loggers
 from secseg.runs.wandb_logger import finish_wandb
 from secseg.training.callbacks import build_callbacks
 from secseg.training.optimizers import build_optimizer
-from secseg.utils.config import GROUPS, build, config_dir, flatten, to_plain, validate
+from secseg.training.settings import GROUPS, check_settings
+from secseg.utils.config import build, config_dir, flatten, to_plain
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -80,7 +81,7 @@ def test_each_file_opens_with_a_comment_that_says_what_it_is(path: Path) -> None
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_each_option_composes_into_a_config_that_is_valid(composed: Compose, group: str, option: str) -> None:
     cfg = composed(f"{group}={option}")
-    validate(cfg)
+    check_settings(cfg)
     assert "???" not in OmegaConf.to_yaml(cfg, resolve=True)
 
 

@@ -23,7 +23,7 @@ def task(cfg: DictConfig) -> Path:
 
     config = to_plain(cfg)
     from secseg.evaluation.evaluate import evaluate
-    from secseg.utils.memory import keep_freed_memory
+    from secseg.utils.device import keep_freed_memory
 
     keep_freed_memory()
     evaluate(config)

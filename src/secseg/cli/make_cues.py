@@ -26,7 +26,7 @@ def task(cfg: DictConfig) -> Path:
 
     config = to_plain(cfg)
     from secseg.cue_making.make_cues import make_cues  # torch only now: errors in the command line answer at once
-    from secseg.utils.memory import keep_freed_memory
+    from secseg.utils.device import keep_freed_memory
 
     keep_freed_memory()
     results = make_cues(config)

@@ -24,7 +24,7 @@ def task(cfg: DictConfig) -> Path:
 
     config = to_plain(cfg)
     from secseg.inference.predict import predict
-    from secseg.utils.memory import keep_freed_memory
+    from secseg.utils.device import keep_freed_memory
 
     keep_freed_memory()
     problem = predict(config)

@@ -34,11 +34,11 @@ def task(cfg: DictConfig) -> Path | None:
 
 
 def run(cfg: DictConfig) -> Path:
-    from secseg.utils.config import validate
+    from secseg.training.settings import check_settings
 
-    validate(cfg)
+    check_settings(cfg)
     from secseg.training.run import train  # torch and Lightning only now: errors in the command line answer at once
-    from secseg.utils.memory import keep_freed_memory
+    from secseg.utils.device import keep_freed_memory
 
     keep_freed_memory()
     folder = train(cfg)["run"]

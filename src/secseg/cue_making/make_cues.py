@@ -18,10 +18,10 @@ from secseg.data.splits import ImageSet
 from secseg.inference.predictor import pick_device
 from secseg.runs.run_writer import save_config, versions, write_results
 from secseg.utils.checks import check_choice, check_flag, check_numbers, check_options, check_whole, refuse
-from secseg.utils.config import CHOICES, build, find
+from secseg.utils.config import build, find
+from secseg.utils.device import PRECISIONS, resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
-from secseg.utils.precision import resolve_precision
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     stage, export = config["stage"], config["export"]
-    legal = {"stage": ("all", *STAGES), "export": (*EXPORTS, None), "precision": CHOICES["trainer.precision"]}
+    legal = {"stage": ("all", *STAGES), "export": (*EXPORTS, None), "precision": PRECISIONS}
     for key, choices in legal.items():
         yield from check_choice(key, config[key], choices)
     if stage == "export" and export is None:

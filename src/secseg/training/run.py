@@ -38,9 +38,9 @@ from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStat
 from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.utils.config import build, to_plain
+from secseg.utils.device import resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import working_in
-from secseg.utils.precision import resolve_precision
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,120 @@
+"""Checks of the settings of a training, before torch is imported: a wrong one is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from secseg.utils.checks import check_choice, check_number, check_options, check_whole, refuse
+from secseg.utils.config import loss_weights, sweeping, to_plain
+from secseg.utils.device import PRECISIONS
+from secseg.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+GROUPS = ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
+BACKENDS = ("exact", "lattice", "pydensecrf", "none")
+CHOICES = {
+    "resume": ("never", "auto"),
+    "evaluation.crf": ("final", "always", "never"),
+    "crf.train.backend": BACKENDS,
+    "crf.train.gradient": ("stop", "diagonal", "exact"),
+    "crf.test.backend": BACKENDS,
+    "optim.schedule.kind": ("step", "poly", "constant"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
+    "trainer.precision": PRECISIONS,
+}
+WHOLE_NUMBERS = {  # the least legal value of each
+    "seed": 0,
+    "data.batch_size": 1,
+    "data.workers": 0,
+    "backbone.input_size": 1,
+    "optim.schedule.every": 1,
+    "optim.schedule.warmup": 0,
+    "trainer.max_steps": 1,
+    "trainer.val_check_interval": 1,
+    "trainer.num_nodes": 1,
+    "evaluation.pictures": 0,
+}
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Check ``cfg`` of ``conf/train.yaml`` before anything heavy is imported.
+
+    Raises:
+        UserError: with every problem that is found, each naming its key and the legal values.
+    """
+    config = to_plain(cfg)
+    refuse(check_options(config, GROUPS))
+    refuse([*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)])
+    _refuse_sweep_over_devices(config["trainer"])
+
+
+def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
+    fraction = decay["fraction"] or {}
+    for name in ("pos", "neg", "bg"):
+        value = decay[name]
+        if value is None and name not in fraction:
+            yield f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction."
+        elif value is not None:
+            note = "0 is max pooling, 1 average pooling"
+            yield from check_number(f"decay.{name}", value, 0, most=1, note=note)
+    for name, value in fraction.items():
+        yield from check_number(f"decay.fraction.{name}", value, above=0, below=1)
+
+
+def _loss(loss: Mapping[str, Any]) -> Iterator[str]:
+    weights = loss_weights(loss)
+    wrong = [problem for term, weight in weights.items() for problem in check_number(f"loss.{term}", weight, 0)]
+    yield from wrong
+    if not wrong and not any(weights.values()):
+        yield "Every weight of loss is 0, so nothing would be trained: give one term a weight, or use loss=sec."
+
+
+def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, least in WHOLE_NUMBERS.items():
+        yield from check_whole(key, _select(config, key), least)
+    for key in ("optim.optimizer.lr", "optim.bias_lr", "optim.bias_decay", "optim.classifier_lr"):
+        yield from check_number(key, _select(config, key), 0)
+
+
+def _choices(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, legal in CHOICES.items():
+        value = _select(config, key)
+        if key.endswith(".backend") and _select(config, key.replace("backend", "_target_")):
+            if value is not None:
+                yield f"{key}={value}: give null, since _target_ names another CRF."
+        else:
+            yield from check_choice(key, value, legal)
+
+
+def _fused(config: Mapping[str, Any]) -> Iterator[str]:
+    """Lightning refuses to clip the gradients that a fused optimizer would scale itself."""
+    trainer = config["trainer"]
+    if _select(config, "optim.optimizer.fused") and trainer["gradient_clip_val"] and trainer["precision"] != "32-true":
+        yield (
+            f"optim.optimizer.fused=true cannot clip gradients at trainer.precision={trainer['precision']}: "
+            "give optim.optimizer.fused=null, trainer.gradient_clip_val=null or trainer.precision=32-true."
+        )
+
+
+def _refuse_sweep_over_devices(trainer: Mapping[str, Any]) -> None:
+    """Lightning's child processes run the whole command line again, so each would start the whole sweep."""
+    if not sweeping():
+        return
+    devices = trainer["devices"]
+    one = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)
+    if not one or trainer["num_nodes"] != 1 or "ddp" in str(trainer["strategy"]):
+        raise UserError(
+            f"A sweep (-m) cannot spread its jobs over devices: trainer.devices={devices}, "
+            f"trainer.num_nodes={trainer['num_nodes']}, trainer.strategy={trainer['strategy']}. Use trainer.devices=1 "
+            "and let the jobs run side by side (hydra/launcher=joblib), or start one run without -m."
+        )
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,69 @@
+"""The precision that a device is fast at, and memory that this process keeps. torch is imported once it is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+"""Precisions of a training, ``trainer.precision``."""
+
+# malloc.h of glibc
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return what ``trainer.precision`` means on this machine.
+
+    ``auto`` is ``bf16-mixed`` if the device has instructions for bfloat16, else ``32-true``: emulated, bfloat16 takes
+    several times as long on a CPU. Any other precision is returned as it is.
+
+    Args:
+        precision: one of ``PRECISIONS``.
+        accelerator: ``trainer.accelerator`` (``auto``, ``cpu``, ``gpu`` or ``mps``), or a device's type.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if multiplies_in_bfloat16(accelerator) else "32-true"
+
+
+def multiplies_in_bfloat16(accelerator: str) -> bool:
+    """Return whether the device of ``accelerator`` has instructions for bfloat16."""
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
+        return torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def keep_freed_memory() -> bool:
+    """Make this process keep the memory that it frees, for its next allocations. Call it before threads are started.
+
+    glibc takes each large block from the kernel and returns it when it is freed, like the end of its heap. A
+    convolutional network allocates such blocks in each pass, and the kernel clears their pages each time. With this
+    setting no block is taken singly, the heap is not trimmed, and all threads share one heap. The process stays as
+    large as it has been.
+
+    Source: mallopt(3). A test checks the settings, for blocks of 48 MiB and in a further thread.
+
+    Returns:
+        Whether the settings are made. They are not if the C library is not glibc, or if the user has chosen others
+        with ``MALLOC_*`` or ``GLIBC_TUNABLES``, or another allocator with ``LD_PRELOAD``.
+    """
+    if not _is_glibc() or any(_is_choice(name) for name in os.environ):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1), mallopt(_ARENA_MAX, 1)])
+
+
+def _is_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _is_choice(variable: str) -> bool:
+    return variable.startswith("MALLOC_") or variable in ("GLIBC_TUNABLES", "LD_PRELOAD")

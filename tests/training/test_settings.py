@@ -1,0 +1,104 @@
+"""A wrong setting of a training is reported with its key and the legal values, before anything is imported."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from secseg.training.settings import CHOICES, WHOLE_NUMBERS, check_settings
+from secseg.utils.errors import UserError
+from tests.utils.test_config import CONF, compose_from_conf
+
+WRONG = [
+    ("decay.pos=1.01", "decay.pos=1.01: give a number in [0, 1]"),
+    ("decay.neg=-0.1", "decay.neg=-0.1: give a number in [0, 1]"),
+    ("decay.bg=high", "decay.bg=high: give a number in [0, 1]"),
+    ("decay.pos=nan", "decay.pos=nan: give a number in [0, 1]"),
+    ("decay.pos=true", "decay.pos=True: give a number in [0, 1]"),
+    ("decay.pos=null", "decay.pos is null"),
+    ("decay.fraction={pos:2}", "decay.fraction.pos=2: give a number in (0, 1)"),
+    ("loss.seed=-1", "loss.seed=-1: give a number of at least 0"),
+    ("loss.seed=inf", "loss.seed=inf: give a number of at least 0"),
+    ("loss.expand=nan", "loss.expand=nan: give a number of at least 0"),
+    ("loss={seed:0,expand:0,constrain:0,supervised:0}", "Every weight of loss is 0"),
+    ("seed=null", "seed=None: give a whole number of at least 0"),
+    ("seed=", "seed=: give a whole number of at least 0"),
+    ("seed=one", "seed=one: give a whole number of at least 0"),
+    ("optim.optimizer.lr=-1", "optim.optimizer.lr=-1: give a number of at least 0"),
+    ("optim.optimizer.lr=null", "optim.optimizer.lr=None: give a number of at least 0"),
+    ("optim.bias_lr=-1", "optim.bias_lr=-1: give a number of at least 0"),
+    ("optim.classifier_lr=x", "optim.classifier_lr=x: give a number of at least 0"),
+    ("evaluation.crf=finl", "evaluation.crf=finl: give one of final, always, never. Did you mean 'final'?"),
+    ("trainer.precision=bf16-mixd", "Did you mean 'bf16-mixed'"),
+    ("trainer.accelerator=gpus", "Did you mean 'gpu' or"),
+    ("resume=yes", "resume=yes: give one of never, auto"),
+    ("crf.train.backend=exct", "Did you mean 'exact'?"),
+    ("crf.train.gradient=stopp", "Did you mean 'stop'?"),
+    ("crf.test.backend=null", "crf.test.backend=None: give one of"),
+    ("optim.schedule.kind=ploy", "Did you mean 'poly'?"),
+    ("data.batch_size=???", "data.batch_size has no value: give data.batch_size=<value>"),
+    ("data=null", "data has no option chosen: give data=<option>"),
+]
+for _key, _least in WHOLE_NUMBERS.items():
+    for _value in (_least - 1, _least + 0.5, "true"):
+        WRONG.append((f"{_key}={_value}", f"give a whole number of at least {_least}"))
+
+
+@pytest.fixture(scope="module")
+def default() -> DictConfig:
+    return compose_from_conf()
+
+
+def changed(default: DictConfig, *words: str) -> DictConfig:
+    """The default config with keys set as on the command line, without composing it again."""
+    cfg = default.copy()
+    OmegaConf.set_struct(cfg, False)
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+    return cfg
+
+
+@pytest.mark.parametrize(("word", "said"), WRONG)
+def test_a_value_out_of_range_is_refused_with_its_key_and_the_legal_values(
+    default: DictConfig, word: str, said: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        check_settings(changed(default, word))
+    assert said in str(error.value)
+    assert word.partition("=")[0] in str(error.value)
+    assert "\n" not in str(error.value), "one problem, one line"
+
+
+@pytest.mark.parametrize(
+    "word", ["decay.pos=0", "decay.neg=1", "loss.seed=0", "seed=0", "data.workers=0", "resume=auto"]
+)
+def test_the_ends_of_a_range_are_legal(default: DictConfig, word: str) -> None:
+    check_settings(changed(default, word))
+
+
+def test_gradients_that_a_fused_optimizer_scales_itself_cannot_be_clipped(default: DictConfig) -> None:
+    fused = ("optim.optimizer.fused=true", "trainer.gradient_clip_val=10")
+    check_settings(changed(default, *fused))
+    check_settings(changed(default, "optim.optimizer.fused=true", "trainer.precision=bf16-mixed"))
+    with pytest.raises(UserError, match=r"fused=true cannot clip gradients at trainer\.precision=bf16-mixed: give"):
+        check_settings(changed(default, *fused, "trainer.precision=bf16-mixed"))
+
+
+def test_all_problems_are_told_at_once(default: DictConfig) -> None:
+    with pytest.raises(UserError) as error:
+        check_settings(changed(default, "decay.pos=2", "loss.seed=-1", "data.batch_size=0", "resume=yes"))
+    assert len(str(error.value).splitlines()) == 4
+
+
+def test_the_config_files_comments_name_every_legal_choice() -> None:
+    for key, legal in CHOICES.items():
+        folder = CONF / key.split(".")[0]
+        files = folder.glob("*.yaml") if folder.is_dir() else [CONF / "train.yaml"]
+        text = "\n".join(path.read_text("utf-8") for path in files)
+        comments = re.findall(rf"^ *{key.rpartition('.')[2]}: [^#]*# (.*\|.*)$", text, re.MULTILINE)
+        assert comments, key
+        for comment in comments:
+            assert set(legal) <= set(re.findall(r"[\w-]+", comment)), key

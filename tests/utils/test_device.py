@@ -1,0 +1,95 @@
+"""``auto`` is the precision that a device is fast at; freed memory stays in the process, unless the user has chosen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from secseg.utils import device
+from secseg.utils.device import multiplies_in_bfloat16, resolve_precision
+from tests.conftest import REPOSITORY
+
+BLOCKS = 20
+BLOCK = 48 * 2**20  # bytes: above glibc's largest threshold
+CODE = f"""
+import sys; sys.path.insert(0, {str(REPOSITORY / "src")!r})
+from concurrent.futures import ThreadPoolExecutor
+from resource import RUSAGE_SELF, getrusage
+from secseg.utils.device import keep_freed_memory
+print(keep_freed_memory() if sys.argv[1] == "keep" else False)
+import torch
+def faults():
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    for _ in range({BLOCKS}):
+        torch.ones({BLOCK}, dtype=torch.uint8)
+    return getrusage(RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+with ThreadPoolExecutor(1) as pool:
+    print(pool.submit(lambda: (faults(), faults())[1]).result())
+"""
+
+
+def run(folder: Path, mode: str, **environment: str) -> tuple[bool, int, int]:
+    """Return what ``keep_freed_memory`` said, and page faults of the same allocations in the main and in a further
+    thread, the second time round."""
+    clean = {key: value for key, value in os.environ.items() if not device._is_choice(key)}
+    command = [sys.executable, "-c", CODE, mode]
+    result = subprocess.run(
+        command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=True
+    )
+    said, main, thread = result.stdout.split()
+    return said == "True", int(main), int(thread)
+
+
+@pytest.mark.skipif(not device._is_glibc(), reason="the C library is not glibc")
+def test_pages_of_freed_memory_are_not_faulted_in_again_in_any_thread(tmp_path: Path) -> None:
+    kept, *faults = run(tmp_path, "keep")
+    assert kept
+    assert max(faults) < 5 * BLOCKS
+    kept, *faults = run(tmp_path, "leave")
+    assert not kept
+    assert min(faults) > 20 * BLOCKS  # 12,288 a block, or 24 where pages are huge
+
+
+@pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"])
+def test_what_the_user_chose_for_the_allocator_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("changed the allocator"))
+    monkeypatch.setenv(variable, "1")
+    assert not device.keep_freed_memory()
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("changed the allocator"))
+    monkeypatch.setattr(device.os, "confstr", lambda name: None)
+    assert not device.keep_freed_memory()
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+@pytest.mark.parametrize("accelerator", ["auto", "cpu", "gpu", "cuda"])
+def test_auto_is_bfloat16_where_the_device_has_it(
+    accelerator: str, has_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_gpu = accelerator != "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: on_gpu and has_it)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not on_gpu and has_it)
+    assert resolve_precision("auto", accelerator) == ("bf16-mixed" if has_it else "32-true")
+
+
+def test_a_precision_that_is_named_is_taken() -> None:
+    for precision in ("32-true", "bf16-mixed", "16-mixed"):
+        assert resolve_precision(precision, "cpu") == precision
+
+
+def test_this_machines_cpu_and_a_mac_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert multiplies_in_bfloat16("cpu") in (True, False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert not multiplies_in_bfloat16("mps")
+    assert not multiplies_in_bfloat16("auto")
