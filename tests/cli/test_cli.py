@@ -192,6 +192,12 @@ def test_ctrl_c_ends_with_130_and_a_short_line(fake: Path, tmp_path: Path, root:
     assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
 
 
+def test_a_name_that_the_terminal_cannot_show_ends_no_command(fake: Path, tmp_path: Path) -> None:
+    result = run(fake, tmp_path, 'name="猫"', PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert result.returncode == 0, result.stderr
+    assert "\\u732b" in result.stdout.splitlines()[-1]
+
+
 def test_the_last_line_names_the_run_folder_in_the_callers_folder(fake: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

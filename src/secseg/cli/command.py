@@ -1,13 +1,17 @@
-"""What every command shares: help at once, Hydra at the door, failures that end in one message, the last line."""
+"""The frame of every command: help, Hydra, one message for a failure, and the last line with the run folder.
+
+torch and other heavy packages are imported by a task only, so that help and wrong settings are answered at once.
+"""
 
 from __future__ import annotations
 
 import functools
+import io
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,96 +23,124 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Task = Callable[["DictConfig"], Path | None]
-_FULL_ERROR = "HYDRA_FULL_ERROR"
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def run_command(name: str, task: Task, examples: str) -> None:
-    """Run ``task`` on the composed config of ``conf/<name>.yaml`` and the command line.
+    """Run ``task`` with the config that is composed of ``conf/<name>.yaml`` and the command line.
 
-    Its last line is ``run: <folder>``. A failure that the user can mend ends in one message and exit code 1;
-    ``HYDRA_FULL_ERROR=1`` or a ``debug=`` preset shows the traceback instead. Ctrl-C ends with 130.
+    The last printed line is ``run: <folder>``. A failure that the user can fix ends in one message and exit code 1;
+    ``HYDRA_FULL_ERROR=1`` or a ``debug=`` preset shows the traceback instead. Ctrl-C ends with exit code 130.
 
     Args:
-        name: of the command and its config.
-        task: config to run folder, or None for a job of a sweep that came to nothing and has said so.
+        name: the name of the command and of its config.
+        task: takes the config and returns the run folder; None for a job of a sweep that failed and has reported it.
         examples: lines for ``--help``.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of classes and files in a terminal that shows ASCII only
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
     if {"--help", "-h"} & set(words):
         print(help_text(name, examples))
         return
-    asked = os.environ.get(_FULL_ERROR) == "1"
-    debugging = any(word.startswith("debug=") and word not in ("debug=null", "debug=") for word in words)
-    started = False
-
-    @functools.wraps(task)  # Hydra names the job by the module of what it wraps
-    def job(cfg: DictConfig) -> None:
-        nonlocal started
-        started = True
-        if not asked:
-            os.environ.pop(_FULL_ERROR)  # not for the processes that the task starts
-        try:
-            with using_plugins(cfg.plugins or ()):
-                folder = task(cfg)
-        except SystemExit as end:  # no class of our own: torch is not imported for it
-            if pass_on := getattr(end, "pass_on", None):
-                pass_on()
-            raise
-        except Exception as error:
-            with suppress(OSError):
-                Path(cfg.run_dir).rmdir()  # Hydra made it; it stays where anything is in it
-            if sweeping():  # the other jobs go on, and Hydra says which one failed
-                raise
-            raise SystemExit(1) from error  # past Hydra, which would print a line of its own
-        finally:
-            os.environ[_FULL_ERROR] = "1"
-        if folder is not None and os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"run: {folder}", flush=True)
-
+    asked = os.environ.get(FULL_ERROR) == "1"
     try:
-        # Hydra's parser takes settings in one stretch only: loss=seed -m seed=0,1 would fail.
+        # Hydra's parser wants all settings next to each other: loss=seed -m seed=0,1 would fail.
         sys.argv[1:] = sorted(words, key=_is_setting)
         _refuse_unknown_flags()
         import hydra
 
-        from secseg.utils.config import config_dir, sweeping, using_plugins
+        from secseg.utils.config import config_dir
 
-        os.environ[_FULL_ERROR] = "1"  # so that Hydra raises its errors instead of printing them
-        try:
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
-        finally:
-            if not asked:
-                os.environ.pop(_FULL_ERROR)
+        with _variable(FULL_ERROR, "1"):  # Hydra raises its errors instead of printing them
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(_as_job(task, asked))()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # Lightning saves what there is and then turns Ctrl-C into an exit.
-        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-            print("Interrupted.", file=sys.stderr)
-            sys.exit(130)
-        cause = error.__cause__ if isinstance(error, SystemExit) else error
-        if cause is None:
-            raise
-        message = None if asked or (debugging and started) else explain(cause, name, words)
-        if message is None:
-            raise cause from cause.__cause__
-        print(message, file=sys.stderr, flush=True)
-        sys.exit(1)
+        _end(error, name, words, asked)
 
 
 def command_line(name: str) -> str:
-    """Return the command that this job is: its name and the settings that it was given."""
+    """Return the command of this job: its name and its settings."""
     from hydra.core.hydra_config import HydraConfig
 
     return f"python src/{name}.py {shlex.join(HydraConfig.get().overrides.task)}".strip()
 
 
 def chosen_options() -> dict[str, str]:
-    """Return the option of each group that has one (``loss: sec``), also those that an experiment chose."""
+    """Return the chosen option of each group (``loss: sec``), with those that an experiment chose."""
     from hydra.core.hydra_config import HydraConfig
 
     choices = HydraConfig.get().runtime.choices
     return {
         group: option for group, option in choices.items() if isinstance(option, str) and not group.startswith("hydra/")
     }
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process of a run on several devices, or the only one."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _as_job(task: Task, asked: bool) -> Callable[[DictConfig], None]:
+    """Return what Hydra calls. A launcher pickles it for other processes."""
+
+    @functools.wraps(task)  # Hydra takes the job's name from the module of the task
+    def job(cfg: DictConfig) -> None:
+        with _variable(FULL_ERROR, "1" if asked else None):  # for the processes that the task starts
+            folder = _run(task, cfg)
+        if folder is not None and is_first_process():
+            print(f"run: {folder}", flush=True)
+
+    return job
+
+
+def _run(task: Task, cfg: DictConfig) -> Path | None:
+    from secseg.utils.config import sweeping, using_plugins
+
+    try:
+        with using_plugins(cfg.plugins or ()):
+            return task(cfg)
+    except SystemExit as end:  # found by its attribute: its class would need torch
+        if pass_on := getattr(end, "pass_on", None):
+            pass_on()
+        raise
+    except Exception as error:
+        with suppress(OSError):
+            Path(cfg.run_dir).rmdir()  # Hydra made it; only an empty folder can be removed
+        if sweeping():  # the other jobs continue, and Hydra reports which one failed
+            raise
+        raise SystemExit(1) from error  # Hydra would print a line in addition
+
+
+def _end(error: BaseException, name: str, words: Sequence[str], asked: bool) -> NoReturn:
+    """End the process with one message, or with the traceback of an error of ours or if it is asked for."""
+    # Lightning turns Ctrl-C into an exit after it has saved a checkpoint.
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    in_task = isinstance(error, SystemExit)
+    cause = error.__cause__ if in_task else error
+    if cause is None:
+        raise error
+    debugging = any(word.startswith("debug=") and word not in ("debug=null", "debug=") for word in words)
+    message = None if asked or (debugging and in_task) else explain(cause, name, words)
+    if message is None:
+        raise cause from cause.__cause__
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+@contextmanager
+def _variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable, or remove it, for the length of a ``with`` block."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _is_setting(word: str) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secseg.cli.command import chosen_options, command_line, run_command
+from secseg.cli.command import chosen_options, command_line, is_first_process, run_command
 from secseg.utils.files import COMMAND, OPTIONS, write_text
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def run(cfg: DictConfig) -> Path:
     keep_freed_memory()
     folder = train(cfg)["run"]
     assert isinstance(folder, Path)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         write_text(folder / COMMAND, command_line("train") + "\n")
         write_text(folder / OPTIONS, "".join(f"{group}: {option}\n" for group, option in chosen_options().items()))
     return folder
