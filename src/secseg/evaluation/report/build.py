@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from secseg.evaluation.report.page import draw, report_page, write_figures
+from secseg.drawing.html import figure_source, render
+from secseg.drawing.study_charts import Drawing, Style
+from secseg.evaluation.report.figures import Figures, draw, write_figures
+from secseg.evaluation.report.gallery import gallery
 from secseg.evaluation.report.runs import Run, find_runs
-from secseg.evaluation.report.statistics import study_rows
-from secseg.evaluation.report.study import Study, open_study
-from secseg.evaluation.report.study_tables import escaped, markdown, results_csv, tables
+from secseg.evaluation.report.study import Row, Study, open_study, study_rows
+from secseg.evaluation.report.tables import Table, escaped, markdown, results_csv, tables
 from secseg.utils.checks import check_whole, refuse
-from secseg.utils.files import working_in, write_text
+from secseg.utils.files import COMMAND, working_in, write_text
 
 FIGURES = "figures"
+_MARKS = {"o": "●", "s": "■", "^": "▲"}
+_LINES = {"-": "──", "--": "╌╌", ":": "┈┈"}
 NOTE = (
     "Mean IoU in percent over {classes} classes and {images} images ({split}): mean and standard deviation over seeds. "
     "Differences are to the baseline, {baseline}; the interval holds 95 % of draws of the images, and where it holds "
@@ -72,6 +77,57 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     return folder
 
 
+def report_page(
+    study: Study,
+    rows: Sequence[Row],
+    tables: Sequence[Table],
+    figures: Figures,
+    *,
+    title: str,
+    note: str,
+    warnings: Sequence[str],
+    unfinished: Sequence[tuple[str, str]],
+    images: int,
+    command: str,
+) -> str:
+    """Return the page.
+
+    Args:
+        study: the runs.
+        rows: their figures.
+        tables: what :func:`secseg.evaluation.report.study_tables.tables` returns.
+        figures: what :func:`draw` returns.
+        title, note, warnings: sentences for its head.
+        unfinished: folders, and why the run in each is not finished.
+        images: how many are in the gallery.
+        command: that made the report.
+
+    Raises:
+        UserError: for damaged files of a run.
+    """
+    shown = figures.shown
+    pictures = gallery(study, [row.setting for row in shown], images)
+    few = len(shown) < len(rows)
+    return render(
+        "report.html",
+        title=title,
+        note=note,
+        warnings=warnings,
+        tables=tables,
+        unfinished=unfinished,
+        effects=_sources(figures.effects),
+        many_keys=len(study.swept) > 1,
+        curves=_sources(figures.curves),
+        classes=_sources(figures.classes),
+        legend=[(row.setting.name, way.colour, _sign(way)) for row, way in zip(shown, figures.ways, strict=True)],
+        some=f" Of {len(rows)} settings, the baseline and the {len(shown) - 1} best others are shown." if few else "",
+        gallery=pictures,
+        data=asdict(pictures),
+        command=command,
+        trained=[(row.setting.name, [_command(run) for run in row.setting.runs]) for row in rows],
+    )
+
+
 def note(study: Study) -> str:
     """Return what the figures are: classes, images, baseline, interval."""
     protocol = study.settings[0].runs[0].results["protocol"]
@@ -113,3 +169,20 @@ def _title(study: Study) -> str:
 def check(config: Mapping[str, Any]) -> None:
     """Raise a UserError for settings out of range."""
     refuse(check_whole("images", config["images"], 0))
+
+
+def _sources(drawings: Sequence[Drawing]) -> list[tuple[str, str]]:
+    return [(drawing.title, figure_source(drawing.figure)) for drawing in drawings]
+
+
+def _sign(way: Style) -> str:
+    return f"{_LINES[way.line]}{_MARKS[way.mark]}"
+
+
+def _command(run: Run) -> str:
+    path = run.folder / COMMAND
+    return (
+        path.read_text("utf-8", errors="replace").strip()
+        if path.is_file()
+        else f"# {run.folder}: its command was not written down"
+    )

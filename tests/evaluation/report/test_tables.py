@@ -10,9 +10,8 @@ import pytest
 
 from secseg.evaluation.bootstrap import Difference
 from secseg.evaluation.report.runs import find_runs
-from secseg.evaluation.report.statistics import Row, Spread, study_rows
-from secseg.evaluation.report.study import Setting, Study, open_study
-from secseg.evaluation.report.study_tables import (
+from secseg.evaluation.report.study import Row, Setting, Spread, Study, open_study, study_rows
+from secseg.evaluation.report.tables import (
     Cell,
     Table,
     class_table,

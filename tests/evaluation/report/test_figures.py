@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secseg.evaluation.report.plots import _scale, classes, effects, learning_curves, styles
+from secseg.drawing.study_charts import styles
+from secseg.evaluation.report.figures import classes, effects, learning_curves
 from secseg.evaluation.report.runs import find_runs
-from secseg.evaluation.report.statistics import Row, study_rows
-from secseg.evaluation.report.study import Study, open_study
+from secseg.evaluation.report.study import Row, Study, open_study, study_rows
 from tests.evaluation.report.conftest import Sweep
 from tests.evaluation.report.synthetic import write_run
 
@@ -23,25 +23,6 @@ def study(sweep: Sweep) -> Study:
 @pytest.fixture(scope="module")
 def rows(study: Study) -> list[Row]:
     return study_rows(study)
-
-
-@pytest.mark.parametrize(
-    ("values", "places", "scale"),
-    [
-        (["sec", "seed"], [0, 1], "words"),
-        (["4", "1", "2"], [1, 2, 4], "linear"),
-        (["0.1", "1", "10"], [0.1, 1, 10], "log"),
-        (["0", "0.9", "0.996", "1"], [0, 1, 2, 3], "even"),
-        (["1", "null"], [0, 1], "words"),
-        (["3"], [3], "linear"),
-        (["1", "1.0"], [0, 1], "even"),
-    ],
-)
-def test_numbers_lie_at_their_place_unless_they_would_lie_on_each_other(
-    values: list[str], places: list[float], scale: str
-) -> None:
-    place, found = _scale(values)
-    assert (list(place.values()), found) == (places, scale)
 
 
 def test_an_effect_shows_the_mean_of_the_runs_with_a_value(study: Study, rows: list[Row]) -> None:
@@ -78,14 +59,10 @@ def test_curves_are_means_over_seeds_of_what_the_runs_logged(rows: list[Row]) ->
 
 
 def test_classes_have_a_dot_a_setting_and_bias_is_drawn_on_a_scale_of_powers(study: Study, rows: list[Row]) -> None:
-    iou, bias = classes(study, rows, styles(len(rows)), "with_crf")
+    iou, bias = classes(study, rows, styles(len(rows)))
     dots = [line for line in iou.figure.axes[0].lines if line.get_marker() == "o"]
     expected = [100 * found.mean for row in rows for found in row.iou["with_crf"].values()]
     assert [line.get_xdata()[0] for line in dots] == pytest.approx(expected)
     dots = [line for line in bias.figure.axes[0].lines if line.get_marker() == "o"]
     found = rows[0].bias["with_crf"]["background"]
     assert dots[0].get_xdata()[0] == pytest.approx(np.mean(np.log2(found.values)))
-
-
-def test_sixteen_settings_can_be_told_apart() -> None:
-    assert len(set(styles(24))) == 24

@@ -7,13 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from secseg.drawing.charts import LABELS
 from secseg.evaluation.report.runs import VARIANTS, Run
-from secseg.evaluation.report.statistics import Row, Spread, best
-from secseg.evaluation.report.study import Study
+from secseg.evaluation.report.study import Row, Spread, Study, best
 from secseg.utils.console import markdown_table, percent
 from secseg.utils.files import csv_text
 
-TITLES = {"without_crf": "without CRF", "with_crf": "with CRF"}
 SIGNS = {"higher": " ▲", "lower": " ▼"}
 _RUN = ("step_seconds", "seconds", "peak_bytes")
 
@@ -74,7 +73,7 @@ def main_table(study: Study, rows: Sequence[Row], variants: Sequence[str] = VARI
     baseline; the best mean and differences whose interval does not hold 0 are marked."""
     head = [*(study.swept or ("setting",)), "runs"]
     for variant in variants:
-        head += [f"mean IoU {TITLES[variant]}", "to the baseline (95 % over images)"]
+        head += [f"mean IoU {LABELS[variant]}", "to the baseline (95 % over images)"]
     tops = {variant: best(rows, variant) for variant in variants}
     lines = []
     for row in rows:
@@ -105,7 +104,7 @@ def class_table(study: Study, rows: Sequence[Row], variant: str) -> Table:
             top = value is not None and value == max(values) > min(values)
             line.append(Cell(percent(value), value, "best" if top else ""))
         lines.append(line)
-    return Table(f"IoU by class, {TITLES[variant]}", ["setting", *study.scored], lines)
+    return Table(f"IoU by class, {LABELS[variant]}", ["setting", *study.scored], lines)
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
