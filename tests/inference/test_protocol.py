@@ -11,10 +11,9 @@ from PIL import Image
 from scipy.ndimage import zoom
 from torch import Tensor, nn
 
-from secseg.inference.batching import Batched
-from secseg.inference.predictor import Predictor, Protocol, pick_device
+from secseg.inference.predictor import Predictor, Protocol
 from secseg.utils.errors import UserError
-from secseg.utils.parallel import side_by_side
+from secseg.utils.parallel import Batched, side_by_side
 from tests.tiny_network import tiny_network
 
 CLASSES = ("background", "left", "bright")
@@ -157,41 +156,6 @@ def test_batches_of_several_threads_give_the_masks_of_one(monkeypatch: pytest.Mo
         assert not isinstance(prediction, Exception)
         torch.testing.assert_close(prediction.probs, one(image).probs, rtol=0, atol=1e-5)
     assert sum(sizes) == 2 * len(photos)
-
-
-def test_a_device_that_is_not_there_is_told() -> None:
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else pick_device("auto").type)
-    with pytest.raises(UserError, match=r"device=cuda:99: this machine has auto, cpu"):
-        pick_device("cuda:99")
-
-
-def test_work_side_by_side_keeps_its_order_and_its_exceptions() -> None:
-    def work(number: int) -> int:
-        if number == 3:
-            raise OSError("broken")
-        return number * number
-
-    threads = torch.get_num_threads()
-    results = list(side_by_side(work, range(6), workers=3))
-    assert [item for item, _ in results] == list(range(6))
-    assert [result for _, result in results if not isinstance(result, Exception)] == [0, 1, 4, 16, 25]
-    assert isinstance(results[3][1], OSError)
-    assert torch.get_num_threads() == threads
-
-
-def test_work_side_by_side_reads_ahead_no_further_than_it_must(tmp_path: Path) -> None:
-    read = []
-
-    def items():  # type: ignore[no-untyped-def]
-        for number in range(100):
-            read.append(number)
-            yield number
-
-    stream = side_by_side(lambda number: number, items(), workers=2)
-    next(stream)
-    assert len(read) <= 4
-    stream.close()  # type: ignore[attr-defined]
 
 
 def test_any_colour_mode_reads_as_rgb(tmp_path: Path) -> None:

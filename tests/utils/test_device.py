@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from secseg.utils import device
-from secseg.utils.device import multiplies_in_bfloat16, resolve_precision
+from secseg.utils.device import multiplies_in_bfloat16, pick_device, resolve_precision
+from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 
 BLOCKS = 20
@@ -93,3 +94,10 @@ def test_this_machines_cpu_and_a_mac_can_be_asked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert not multiplies_in_bfloat16("mps")
     assert not multiplies_in_bfloat16("auto")
+
+
+def test_a_device_that_is_not_there_is_told() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else pick_device("auto").type)
+    with pytest.raises(UserError, match=r"device=cuda:99: this machine has auto, cpu"):
+        pick_device("cuda:99")

@@ -15,11 +15,10 @@ from secseg.cue_making.heads import ScoreHead
 from secseg.cue_making.pipeline import Pipeline, cue_settings
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
-from secseg.inference.predictor import pick_device
 from secseg.runs.run_writer import save_config, versions, write_results
 from secseg.utils.checks import check_choice, check_flag, check_numbers, check_options, check_whole, refuse
 from secseg.utils.config import build, find
-from secseg.utils.device import PRECISIONS, resolve_precision
+from secseg.utils.device import PRECISIONS, pick_device, resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
 

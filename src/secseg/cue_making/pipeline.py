@@ -31,9 +31,9 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image
 from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
-from secseg.inference.predictor import pick_device
 from secseg.runs.loggers import build_loggers
 from secseg.runs.wandb_logger import finish_wandb
+from secseg.utils.device import pick_device
 from secseg.utils.files import sha256
 from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from secseg.evaluation.masks import score_folder
 from secseg.evaluation.metrics import BoundaryScore, SegmentationScore
 from secseg.evaluation.outputs import score_table, write_evaluation
-from secseg.evaluation.scores import Evaluation
+from secseg.evaluation.scores import Evaluation, score_folder
 
 __all__ = ["BoundaryScore", "Evaluation", "SegmentationScore", "score_folder", "score_table", "write_evaluation"]

@@ -11,9 +11,8 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
-from secseg.evaluation.masks import score_folder
 from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
-from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, score_images
+from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, score_folder, score_images
 from secseg.inference.predictor import open_predictor
 from secseg.models.files.load import find_network, read_checkpoint
 from secseg.models.files.model_file import is_safetensors

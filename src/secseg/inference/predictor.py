@@ -20,12 +20,13 @@ from torch import Tensor
 
 from secseg.crf import CRF, build_stage_crf
 from secseg.data.transforms import evaluation_input
-from secseg.inference.batching import Batched
 from secseg.inference.full_size import contenders, full_size_probs, labels, refine_contenders
 from secseg.models import SegmentationNet, TrunkNet, fast_copy
 from secseg.models.files.load import load_network
 from secseg.utils.checks import check_choice, check_number, check_numbers, check_whole, refuse
-from secseg.utils.errors import UserError, nearest
+from secseg.utils.device import pick_device
+from secseg.utils.errors import UserError
+from secseg.utils.parallel import Batched
 from secseg.utils.progress import Stopwatch
 from secseg.utils.resizing import resize_mask
 
@@ -255,18 +256,3 @@ def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]
     predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(stage))
     crf = None if predictor.crf is None else {key: value for key, value in stage.items() if key != "gradient"}
     return predictor, {"inference": predictor.protocol.plain(), "crf": crf}
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is a GPU where there is one, else the CPU.
-
-    Raises:
-        UserError: for a name that is none, or a device that this machine does not have.
-    """
-    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    there = ["cpu", *(["cuda"] if gpus else []), *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
-    if name == "auto":
-        return torch.device(there[1] if len(there) > 1 else "cpu")
-    if name not in there:
-        raise UserError(f"device={name}: this machine has {', '.join(['auto', *there])}.{nearest(name, there)}")
-    return torch.device(name)

@@ -1,9 +1,15 @@
-"""The precision that a device is fast at, and memory that this process keeps. torch is imported once it is needed."""
+"""The device, the precision that it is fast at, and memory that this process keeps. Imports torch only when needed."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from typing import TYPE_CHECKING
+
+from secseg.utils.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """Precisions of a training, ``trainer.precision``."""
@@ -67,3 +73,20 @@ def _is_glibc() -> bool:
 
 def _is_choice(variable: str) -> bool:
     return variable.startswith("MALLOC_") or variable in ("GLIBC_TUNABLES", "LD_PRELOAD")
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is a GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: for a name that is none, or a device that this machine does not have.
+    """
+    import torch
+
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", *(["cuda"] if gpus else []), *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+    if name == "auto":
+        return torch.device(there[1] if len(there) > 1 else "cpu")
+    if name not in there:
+        raise UserError(f"device={name}: this machine has {', '.join(['auto', *there])}.{nearest(name, there)}")
+    return torch.device(name)

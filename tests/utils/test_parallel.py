@@ -1,15 +1,16 @@
-"""Calls of several threads go as batches, and each gets its own result."""
+"""Work in threads keeps its order and errors; calls of several threads go as batches, each with its own result."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from secseg.inference.batching import Batched
+from secseg.utils.parallel import Batched, side_by_side
 
 
 class Held:
@@ -70,3 +71,31 @@ def test_an_error_reaches_every_caller_of_its_batch_and_no_other() -> None:
     assert float(results[0]) == 12
     assert [type(result) for result in results[1:]] == [ValueError, ValueError]
     assert pytest.approx(12) == float(Batched(lambda x: x.flatten(1).sum(1))(first)[0])
+
+
+def test_work_side_by_side_keeps_its_order_and_its_exceptions() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise OSError("broken")
+        return number * number
+
+    threads = torch.get_num_threads()
+    results = list(side_by_side(work, range(6), workers=3))
+    assert [item for item, _ in results] == list(range(6))
+    assert [result for _, result in results if not isinstance(result, Exception)] == [0, 1, 4, 16, 25]
+    assert isinstance(results[3][1], OSError)
+    assert torch.get_num_threads() == threads
+
+
+def test_work_side_by_side_reads_ahead_no_further_than_it_must(tmp_path: Path) -> None:
+    read = []
+
+    def items():  # type: ignore[no-untyped-def]
+        for number in range(100):
+            read.append(number)
+            yield number
+
+    stream = side_by_side(lambda number: number, items(), workers=2)
+    next(stream)
+    assert len(read) <= 4
+    stream.close()  # type: ignore[attr-defined]
