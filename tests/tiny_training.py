@@ -129,6 +129,7 @@ def fit(
     module.net[0].reset_parameters()
     trainer = pl.Trainer(
         accelerator="cpu",
+        default_root_dir=folder,
         callbacks=[*callbacks, RandomStates(), Checkpoints(folder / "checkpoints")],
         plugins=[CheckpointFiles()],
         logger=list(loggers),

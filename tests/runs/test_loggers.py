@@ -87,7 +87,7 @@ def test_tensorboard_that_is_not_installed_names_the_extra(tmp_path: Path, monke
 
 def test_tensorboard_writes_below_the_run_folder_and_gets_the_picture(tmp_path: Path) -> None:
     loggers = build_loggers({"csv": {}, "tensorboard": {}}, tmp_path, {}, "run")
-    fit(TinyModule(), tmp_path, loggers=loggers, callbacks=[Pictures(tmp_path)], max_steps=4)
+    fit(TinyModule(), tmp_path, loggers=loggers, callbacks=[Pictures()], max_steps=4)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -119,7 +119,7 @@ def test_wandb_works_offline_without_a_key_and_a_resumed_run_keeps_its_id(tmp_pa
         try:
             last = tmp_path / "checkpoints" / "last.ckpt"
             resume_from = last if last.exists() else None
-            pictures = Pictures(tmp_path)
+            pictures = Pictures()
             fit(TinyModule(), tmp_path, resume_from, [pictures], loggers, max_steps=max_steps)
             runs.append((run.id, run.name, run.group, run.tags, run.config["decay"]["pos"], run.offline))
         finally:

@@ -9,7 +9,8 @@ from PIL import Image
 from pytorch_lightning import Trainer
 
 from secseg.runs.loggers import build_loggers
-from secseg.training.callbacks import Progress, ScoreTable, SpeedMonitor, build_callbacks
+from secseg.training.callbacks import Curves, Pictures, ScoreTable, build_callbacks
+from secseg.training.progress import Progress, SpeedMonitor
 from secseg.utils.errors import UserError
 from tests.tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
 
@@ -48,7 +49,7 @@ def test_a_terminal_gets_one_bar_over_all_steps(
 def test_speed_leaves_validation_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     speeds: list[float] = []
-    monkeypatch.setattr("secseg.training.callbacks.progress.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("secseg.training.progress.time.perf_counter", lambda: clock[0])
 
     class Timed(TinyModule):
         def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
@@ -63,8 +64,7 @@ def test_speed_leaves_validation_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_pictures_and_curves_appear_after_each_validation(tmp_path: Path) -> None:
-    callbacks = build_callbacks({"pictures": {}, "curves": {}, "progress": None}, tmp_path)
-    fit(TinyModule(), tmp_path, callbacks=callbacks, loggers=build_loggers({}, tmp_path, {}, "run"))
+    fit(TinyModule(), tmp_path, callbacks=[Pictures(), Curves()], loggers=build_loggers({}, tmp_path, {}, "run"))
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert [path.name for path in pictures] == ["step_000004.png", "step_000008.png", "step_000012.png"]
     for path in [*pictures, tmp_path / "curves.png"]:
@@ -77,10 +77,9 @@ def test_pictures_and_curves_appear_after_each_validation(tmp_path: Path) -> Non
 def test_a_picture_has_a_row_for_each_image_of_the_gallery(tmp_path: Path) -> None:
     module, heights = TinyModule(), []
     fit(module, tmp_path, max_steps=EVERY)
-    (pictures,) = [c for c in build_callbacks({"pictures": {}}, tmp_path) if type(c).__name__ == "Pictures"]
     for items in (module.gallery[:1], module.gallery * 2):
         module.gallery = items
-        pictures.on_validation_end(module.trainer, module)
+        Pictures().on_validation_end(module.trainer, module)
         with Image.open(tmp_path / "pictures" / f"step_{EVERY:06d}.png") as image:
             heights.append(image.height)
     assert heights[1] > 2 * heights[0]
@@ -102,11 +101,16 @@ def test_an_interrupt_closes_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert progress._bar is None
 
 
-def test_unknown_callbacks_and_options_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Unknown callback 'picture'. Did you mean 'pictures'"):
-        build_callbacks({"picture": {}}, tmp_path)
-    with pytest.raises(UserError, match=r"callbacks.progress: .*every"):
-        build_callbacks({"progress": {"every": 3}}, tmp_path)
+def test_any_callback_of_lightning_is_built_and_null_leaves_one_out() -> None:
+    config = {"timer": {"_target_": "pytorch_lightning.callbacks.Timer", "interval": "step"}, "scores": None}
+    assert [type(callback).__name__ for callback in build_callbacks(config)] == ["SpeedMonitor", "Timer"]
+
+
+def test_an_unknown_option_and_a_class_that_is_not_a_callback_are_refused() -> None:
+    with pytest.raises(UserError, match=r"Progress cannot be made with every=3"):
+        build_callbacks({"progress": {"_target_": "secseg.training.progress.Progress", "every": 3}})
+    with pytest.raises(UserError, match=r"is no Callback"):
+        build_callbacks({"net": {"_target_": "torch.nn.Linear"}})
 
 
 def test_nothing_is_shown_in_the_sanity_check_before_training(

@@ -73,7 +73,12 @@ def test_no_step_waits_for_an_accelerator(run: Run, monkeypatch: pytest.MonkeyPa
     # What a CPU does in its own way: all classes are sorted on an accelerator, and the optimiser's count lies there.
     monkeypatch.setattr(losses.expand, "_pool_chosen", lambda scores, _, decay, pooling: pooling(scores, decay))
     crf = ("crf.train.backend=exact", "crf.train.gradient=exact")  # which a CPU computes as a GPU does
-    own = (*crf, "optim.optimizer.fused=true", "callbacks.progress={}", "data.workers=1")
+    own = (
+        *crf,
+        "optim.optimizer.fused=true",
+        "callbacks.progress._target_=secseg.training.progress.Progress",
+        "data.workers=1",
+    )
     run(*own, "trainer.max_steps=5", "trainer.val_check_interval=5", "trainer.log_every_n_steps=5")
     assert len(steps) == 5
 

@@ -225,9 +225,9 @@ def test_several_loggers_at_once_compose(composed: Compose) -> None:
     assert set(composed("logger=[csv,wandb,tensorboard]").logger) == {"csv", "wandb", "tensorboard"}
 
 
-def test_the_default_callbacks_are_made_and_null_leaves_one_out(composed: Compose, tmp_path: Path) -> None:
-    every = build_callbacks(to_plain(composed())["callbacks"], tmp_path)
-    fewer = build_callbacks(to_plain(composed("callbacks.pictures=null"))["callbacks"], tmp_path)
+def test_the_default_callbacks_are_made_and_null_leaves_one_out(composed: Compose) -> None:
+    every = build_callbacks(to_plain(composed())["callbacks"])
+    fewer = build_callbacks(to_plain(composed("callbacks.pictures=null"))["callbacks"])
     names = {type(callback).__name__ for callback in every}
     assert {"Progress", "ScoreTable", "Pictures", "Curves"} <= names
     assert names - {type(callback).__name__ for callback in fewer} == {"Pictures"}

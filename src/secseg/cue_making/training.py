@@ -16,9 +16,9 @@ from secseg.cue_making.data import LabelledDataModule, LabelledImages, positive_
 from secseg.cue_making.module import ClassificationModule
 from secseg.data.splits import ImageSet
 from secseg.models import trunk_fingerprint
-from secseg.training.callbacks import Progress, SpeedMonitor
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training.feature_cache import FeatureCache, cache_folder
+from secseg.training.progress import Progress, SpeedMonitor
 from secseg.training.run import build_trainer
 from secseg.utils.errors import UserError
 

@@ -79,7 +79,7 @@ def _train_in(
         save_config(run.path, config)
         write_versions(run.path)
     try:
-        callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"], run.path)]
+        callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"])]
         loggers = build_loggers(config["logger"], run.path, config, run.path.name)
         trainer = build_trainer(config["trainer"], run.path, callbacks, loggers)
         warn_of_order(config["trainer"]["deterministic"], trainer.accelerator)
