@@ -24,16 +24,15 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning.utilities import move_data_to_device
 
 from benchmarks.compare import alternate, report, timing_table
-from secseg.crf import build_stage_crf
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.datamodule import ShapesDataModule, VOCDataModule
 from secseg.data.samples import gather
-from secseg.losses import SECLoss, build_terms, terms
-from secseg.losses.pooling import resolve_decay
+from secseg.losses import terms
 from secseg.models import SegmentationNet, build_network
 from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.optimizers import build_optimizer
+from secseg.training.run import build_loss, build_training_terms
 from secseg.utils.config import config_dir, to_plain
 from secseg.utils.device import keep_freed_memory, resolve_precision
 
@@ -53,9 +52,8 @@ class Step:
         self, network: SegmentationNet, backend: str, config: dict[str, Any], batches: list[dict[str, Any]]
     ) -> None:
         height, width = network.mask_size(config["backbone"]["input_size"])
-        crf = build_stage_crf({**config["crf"]["train"], "backend": backend})
-        terms = build_terms({**config["loss"], "constrain": config["loss"]["constrain"] if crf else 0})
-        loss = SECLoss(terms, resolve_decay(**config["decay"], n=height * width), crf)
+        config = {**config, "crf": {"train": {**config["crf"]["train"], "backend": backend}}}
+        loss = build_loss(config, build_training_terms(config), height * width)
         self.device = next(network.parameters()).device.type
         self.module = SECModule(copy.deepcopy(network), loss, config["optim"], VOCDataModule.palette).to(self.device)
         self.optimizer, self.schedule = build_optimizer(
@@ -89,10 +87,11 @@ def profile(step: Step, rounds: int) -> str:
 
     def timed(name: str, part: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
+            started, before = time.perf_counter(), sum(seconds.values())
             result = part(*args, **kwargs)
             finish(step.device)
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+            within = sum(seconds.values()) - before  # parts that this one called
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started - within
             return result
 
         return call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from secseg.losses import Decay, LossInputs, Term, build_terms, floor_softmax, global_weighted_rank_pooling
 from secseg.losses.terms import TERMS, needed
+from secseg.utils.config import using_plugins
 from secseg.utils.errors import UserError
 from tests.reference import losses as reference
 
@@ -127,27 +127,24 @@ class SizeTerm(Term):
         return (inputs.probs[:, 1:] ** self.power).mean()
 
 
-@pytest.fixture
-def own_package(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The config node of ``SizeTerm``, whose package is allowed."""
-    monkeypatch.setattr("secseg.utils.config.find", lambda target, kind: {"tests.SizeTerm": SizeTerm}[target])
-    return {"_target_": "tests.SizeTerm", "power": 2.0}
+NODE = {"_target_": "tests.losses.test_terms.SizeTerm", "power": 2.0}
 
 
-def test_a_term_of_another_package_is_built_with_its_weight_and_options(own_package: dict[str, Any]) -> None:
-    (term,) = build_terms({"size": {**own_package, "weight": 0.1}}).values()
-    assert (term.weight, term.power, term.color, term.needs) == (0.1, 2.0, "tab:pink", ("labels",))
-    assert build_terms({"size": own_package})["size"].weight == 1.0
-    with pytest.raises(UserError, match="weight 0"):
-        build_terms({"size": {**own_package, "weight": 0}})
+def test_a_term_of_another_package_is_built_with_its_weight_and_options() -> None:
+    with using_plugins("tests"):
+        terms = build_terms({"size": {**NODE, "weight": 0.1}, "again": NODE, "off": {**NODE, "weight": 0}})
+    assert {name: (term.weight, vars(term)["power"]) for name, term in terms.items()} == {
+        "size": (0.1, 2.0),
+        "again": (1.0, 2.0),
+    }
+    assert isinstance(terms["size"], SizeTerm)
+    assert needed(terms.values()) == {"labels"}
 
 
-def test_a_term_that_needs_what_training_cannot_give_is_refused(
-    own_package: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_term_that_needs_what_training_cannot_give_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SizeTerm, "needs", ("depth",))
-    with pytest.raises(UserError, match=r"loss\.size needs depth: a term can need cues, labels, mask, crf"):
-        build_terms({"size": own_package})
+    with using_plugins("tests"), pytest.raises(UserError, match=r"loss\.size needs depth: .* cues, labels, mask, crf"):
+        build_terms({"size": NODE})
 
 
 @pytest.mark.parametrize("name", ["sed", "loss"])

@@ -76,7 +76,7 @@ def test_no_step_waits_for_an_accelerator(run: Run, monkeypatch: pytest.MonkeyPa
     own = (
         *crf,
         "optim.optimizer.fused=true",
-        "callbacks.progress._target_=secseg.training.progress.Progress",
+        "+callbacks.bar={_target_: secseg.training.progress.Progress}",
         "data.workers=1",
     )
     run(*own, "trainer.max_steps=5", "trainer.val_check_interval=5", "trainer.log_every_n_steps=5")

@@ -158,7 +158,9 @@ def test_each_crf_is_made_with_the_papers_kernels(node: Any, option: str, stage:
 
 @pytest.mark.parametrize("option", options("decay"))
 def test_each_decay_gives_three_numbers_for_a_mask_of_41(node: Any, option: str) -> None:
-    decay = resolve_decay(**node("decay", option), n=41 * 41)
+    settings = node("decay", option)
+    assert settings.pop("pooling") is None
+    decay = resolve_decay(**settings, n=41 * 41)
     assert all(0 <= value <= 1 for value in decay)
     # Half of the weight on 10 and 30 % of 1681: 1 - d is near ln 2 / 168 and ln 2 / 504.
     expected = {
@@ -238,7 +240,7 @@ def test_experiment_paper_is_the_papers_recipe_to_the_letter(composed: Compose) 
     assert cfg["backbone"]["name"] == "vgg16_largefov"
     assert cfg["backbone"]["input_size"] == 321
     assert (cfg["backbone"]["head"]["dilation"], cfg["backbone"]["head"]["width"]) == (12, 1024)
-    assert cfg["decay"] == {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None}
+    assert cfg["decay"] == {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None, "pooling": None}
     assert cfg["loss"] == {"seed": 1.0, "expand": 1.0, "constrain": 1.0, "supervised": 0.0}
     assert (cfg["crf"]["train"]["backend"], cfg["crf"]["test"]["backend"]) == ("lattice", "lattice")
     sgd = {"_target_": "torch.optim.SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4, "fused": None}

@@ -167,7 +167,7 @@ def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
 def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int) -> SECLoss:
     """Build the loss of ``terms`` for a mask of ``pixels`` pixels, with the decays, pooling and CRF of ``config``."""
     decay = dict(config["decay"])
-    node = decay.pop("pooling", None)
+    node = decay.pop("pooling")
     pooling = global_weighted_rank_pooling if node is None else build(node, Pooling)
     crf = build_stage_crf(config["crf"]["train"]) if "crf" in needed(terms.values()) else None
     return SECLoss(terms, resolve_decay(**decay, n=pixels), crf, pooling)
@@ -224,7 +224,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the run's figures together with the protocol that they were measured with."""
     test = config["crf"]["test"]
-    pooling = {"pooling": node} if (node := config["decay"].get("pooling")) else {}
+    pooling = {"pooling": node} if (node := config["decay"]["pooling"]) else {}
     step_seconds = module.step_clock.seconds
     return {
         "figures": {"without_crf": module.val_scores, "with_crf": module.val_scores_crf},
