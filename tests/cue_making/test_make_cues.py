@@ -1,4 +1,4 @@
-"""``src/make_cues.py``: labels in, cues out, in stages; on toy images, with a tiny network and a few steps."""
+"""``src/make_cues.py``: labels in, cues out; on toy images, with a tiny network and a few steps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import pytest
 from PIL import Image
 
 from secseg.cli.make_cues import main
-from secseg.cue_making import map_files
+from secseg.cue_making import maps
 from secseg.cue_making.classifier_file import load_localization
-from secseg.cue_making.cues import background_cue, foreground_cues, join_cues
-from secseg.cue_making.maps import class_maps, saliency_map
-from secseg.cue_making.module import ClassificationModule
+from secseg.cue_making.maps import MapSettings, class_maps, saliency_map
+from secseg.cue_making.recipes.base import background_cue, foreground_cues, join_cues
+from secseg.cue_making.training import ClassificationModule
 from secseg.data.classes import voc_palette
 from secseg.data.cues.cue_files import CueStore, find_cues, import_official, open_cues
 from secseg.data.folder_module import FolderDataModule
 from secseg.data.images import read_image, save_mask
+from secseg.utils.files import sha256
 from tests.command import Outcome, run_in_process
 from tests.cue_making.toy import CLASSES, draw
 
@@ -37,6 +38,7 @@ SETTINGS += [
         *("network.head.width=8", "steps=3", "batch_size=4", "validate_every=2", "holdout=0.2"),
     )
 ]
+SETTINGS.append("localization.background.steps=4")
 Make = Callable[..., Outcome]
 
 
@@ -84,6 +86,12 @@ def make(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return call
 
 
+def snapshot(root: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of each file of networks, maps and cues."""
+    files = [path for name in ("networks", "maps", "cues") for path in (root / name).rglob("*") if path.is_file()]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, root / "cues.safetensors"]}
+
+
 def ran(outcome: Outcome) -> list[str]:
     assert outcome.code == 0, outcome.said + outcome.error
     assert outcome.results is not None
@@ -108,13 +116,19 @@ def test_labels_go_in_and_cues_that_training_takes_come_out(finished: tuple[Path
 
 
 def test_each_cue_map_is_that_of_the_networks_maps(finished: tuple[Path, Outcome]) -> None:
-    root, _ = finished
-    networks = [load_localization(root / name / "network.safetensors") for name in ("foreground", "background")]
+    root, outcome = finished
+    assert outcome.results is not None
+    prints = outcome.results["protocol"]["fingerprints"]
+    networks = [
+        load_localization(root / "networks" / prints[name] / "network.safetensors")
+        for name in ("foreground", "background")
+    ]
     store = CueStore.load(root / "cues.safetensors")
+    settings = MapSettings(grid=(9, 9))
     for name in ("image03", "image07"):
-        photo = read_image(root / "images" / f"{name}.png")
-        maps = class_maps(networks[0], photo, grid=(9, 9)).numpy().astype(np.float16)
-        saliency = saliency_map(networks[1], photo, grid=(9, 9)).numpy().astype(np.float16)
+        image = read_image(root / "images" / f"{name}.png")
+        maps = class_maps(networks[0], image, settings).numpy().astype(np.float16)
+        saliency = saliency_map(networks[1], image, settings).numpy().astype(np.float16)
         background = background_cue(saliency)
         assert background.any()
         expected = join_cues(foreground_cues(maps, store[name].labels), background)
@@ -136,37 +150,52 @@ def test_results_state_figures_protocol_and_versions(finished: tuple[Path, Outco
     assert set(results["time"]) == set(results["ran"])
     assert "torch" in results["versions"]["packages"]
     provenance = CueStore.load(root / "cues.safetensors").provenance
-    assert provenance["networks"] == {name: protocol["stages"][name]["output"] for name in ("foreground", "background")}
+    assert provenance["networks"] == {
+        name: sha256(root / "networks" / protocol["fingerprints"][name] / "network.safetensors")
+        for name in ("foreground", "background")
+    }
     assert (provenance["labels"], provenance["localization"]) == ("labels.csv", "timm")
 
 
-def test_a_second_call_computes_nothing_and_says_the_same(make: Make, finished: tuple[Path, Outcome]) -> None:
+def test_a_second_call_computes_nothing_but_the_audit_and_has_the_same_figures(
+    make: Make, root: Path, finished: tuple[Path, Outcome]
+) -> None:
+    before = snapshot(root)
     outcome = make("cues=official")
-    assert ran(outcome) == []
+    assert ran(outcome) == ["audit"]
+    for line in ("foreground network: reused", "background network: reused", "maps: reused", "cues: reused"):
+        assert line in outcome.said
+    assert snapshot(root) == before
     assert outcome.results is not None
     assert finished[1].results is not None
     assert outcome.results["figures"] == finished[1].results["figures"]
 
 
-def test_another_setting_an_image_or_a_label_run_what_hangs_on_them(make: Make, root: Path) -> None:
-    outcome = make("cues=official", "cues.threshold=0.3")
+def test_another_setting_image_or_label_computes_what_depends_on_it_and_keeps_the_rest(make: Make, root: Path) -> None:
+    first = (root / "cues.safetensors").read_bytes()
+    outcome = make("cues=official", "cues.threshold=0.7")
     assert ran(outcome) == ["cues", "audit"]
-    assert "cues: runs (settings.threshold: 0.2 -> 0.3)" in outcome.said
+    assert (root / "cues.safetensors").read_bytes() != first
+    assert "1 networks, maps and cues of other settings take 0.00 GB" in outcome.said
+    assert ran(make("cues=official")) == ["audit"], "with the earlier settings again"
+    assert (root / "cues.safetensors").read_bytes() == first
+    assert ran(make("cues=official", "cues.mirror=true")) == ["maps", "cues", "audit"]
     Image.new("RGB", (66, 66), (9, 9, 9)).save(root / "images" / "image05.png")
-    outcome = make("cues=official", "cues.threshold=0.3", "stage=foreground")
-    assert ran(outcome) == ["foreground"]
-    assert "foreground: runs (images: 1 changed (image05))" in outcome.said
     table = root / "labels.csv"
     table.write_text(table.read_text().replace("image04,blue", "image04,red"))
-    outcome = make("cues=official", "cues.threshold=0.3", "stage=maps")
-    assert outcome.code == 1
-    assert "stage=maps needs what the stage foreground makes" in outcome.error
-    assert "labels: 1 changed (image04). Run stage=foreground first" in outcome.error
+    everything = ["foreground", "background", "maps", "cues", "audit"]
+    assert ran(make("cues=official", "cues.mirror=true")) == everything
+    assert len([*(root / "networks").iterdir()]) == 4
 
 
-def test_maps_that_were_broken_off_go_on_image_by_image(
-    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_networks_with_the_same_settings_are_trained_once(make: Make, tmp_path: Path) -> None:
+    outcome = make("cues=official", "localization.background.steps=3", out=tmp_path / "same")
+    assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
+    assert outcome.results is not None
+    assert outcome.results["figures"]["background"] == outcome.results["figures"]["foreground"]
+
+
+def test_interrupted_maps_resume_image_by_image(make: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def stopped(*arguments: Any, **options: Any) -> Any:
@@ -175,21 +204,22 @@ def test_maps_that_were_broken_off_go_on_image_by_image(
             raise KeyboardInterrupt
         return class_maps(*arguments, **options)
 
-    monkeypatch.setattr(map_files, "class_maps", stopped)
+    (finished,) = (root / "maps").iterdir()
+    monkeypatch.setattr(maps, "class_maps", stopped)
     words = ("cues=official", "cues.mirror=true", "workers=1")
     assert make(*words).code == 130
-    kept = {path: path.stat().st_mtime_ns for path in (root / "maps").glob("*.safetensors")}
+    (folder,) = {*(root / "maps").iterdir()} - {finished}
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
     assert 4 <= len(kept) < COUNT
-    assert not (root / "maps.json").exists()
     seen.extend([()] * 10)  # past the fifth
-    assert ran(make(*words)) == ["maps", "cues", "audit"]
+    outcome = make(*words)
+    assert ran(outcome) == ["maps", "cues", "audit"]
+    assert f"maps: {COUNT - len(kept)} of {COUNT} are computed" in outcome.said
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    assert len(list((root / "maps").glob("*.safetensors"))) == COUNT
+    assert len(list(folder.glob("*.safetensors"))) == COUNT
 
 
-def test_a_training_that_was_broken_off_goes_on(
-    make: Make, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_training_resumes(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step, out = ClassificationModule.training_step, tmp_path / "new"
     steps = []
 
@@ -200,17 +230,39 @@ def test_a_training_that_was_broken_off_goes_on(
         return step(module, *arguments)
 
     monkeypatch.setattr(ClassificationModule, "training_step", stopped)
-    assert make("cues=official", "stage=foreground", out=out).code == 130
-    outcome = make("cues=official", "stage=foreground", out=out)
-    assert ran(outcome) == ["foreground"]
-    assert "foreground: runs (it was broken off)" in outcome.said
-    assert steps == [0, 1, 2, 2], "from the step where it was"
-    assert [path.name for path in sorted((out / "foreground").iterdir())] == ["network.safetensors", "started.json"]
+    words = ("cues=official", "cues.background=maps")
+    assert make(*words, out=out).code == 130
+    outcome = make(*words, out=out)
+    assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
+    assert "foreground network: training resumes" in outcome.said
+    assert steps == [0, 1, 2, 2], "from the step that was interrupted"
+    (folder,) = (out / "networks").iterdir()
+    assert [path.name for path in sorted(folder.iterdir())] == ["network.json", "network.safetensors"]
+
+
+def test_damaged_files_are_made_again_or_reported(make: Make, root: Path) -> None:
+    first = (root / "cues.safetensors").read_bytes()
+    (cues,) = (root / "cues").iterdir()
+    cues.write_bytes(first[:-1])
+    (root / "cues.safetensors").unlink()
+    assert ran(make("cues=official")) == ["cues", "audit"]
+    assert (root / "cues.safetensors").read_bytes() == first
+    (network, _) = (root / "networks").iterdir()
+    (network / "network.json").write_text("{")
+    (root / "cues.safetensors").unlink()
+    assert {"audit"} < set(ran(make("cues=official"))) <= {"foreground", "background", "audit"}
+    assert (root / "cues.safetensors").read_bytes() == first
+    (folder,) = (root / "maps").iterdir()
+    (folder / "image03.safetensors").write_bytes(b"damaged")
+    outcome = make("cues=official", "cues.threshold=0.5")
+    assert "Delete the file and run the command again" in outcome.error
+    (folder / "image03.safetensors").unlink()
+    assert ran(make("cues=official", "cues.threshold=0.5")) == ["maps", "cues", "audit"]
 
 
 def test_refined_cues_need_one_network_alone(make: Make, tmp_path: Path) -> None:
     out = tmp_path / "refined"
-    outcome = make("cues=refined", "cues.refined_threshold=0.3", out=out)
+    outcome = make("cues=refined", "cues.threshold=0.3", out=out)
     assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
     assert outcome.results is not None
     assert outcome.results["figures"]["background"] is None
@@ -237,42 +289,61 @@ def test_a_cue_file_is_audited_without_its_images(
 
 
 def test_cues_are_exported_and_any_file_is_audited(make: Make, root: Path) -> None:
-    outcome = make("cues=official", "export=official", "stage=export")
+    outcome = make("export=official", "stage=export")
     assert ran(outcome) == ["export"]
     assert "brought to 41 x 41" in outcome.said
-    exported = root / "export" / "localization_cues.pickle.gz"
-    assert len(import_official(exported, root / "export" / "input_list.txt")) == COUNT
-    assert ran(make("cues=official", "export=png")) == ["export"]
-    assert len(open_cues(root / "export")) == COUNT
+    (official,) = (root / "export").iterdir()
+    assert len(import_official(official / "localization_cues.pickle.gz", official / "input_list.txt")) == COUNT
+    assert ran(make("cues=official", "export=png")) == ["audit", "export"]
+    (pngs,) = (root / "export").glob("png-*")
+    assert len(open_cues(pngs)) == COUNT
+    edited = next(pngs.glob("*.png"))
+    save_mask(np.zeros((9, 9), np.uint8), edited, voc_palette())
+    content = edited.read_bytes()
+    assert ran(make("export=png", "stage=export")) == ["export"]
+    assert edited.read_bytes() == content, "an exported file that was edited is kept"
     own = root / "cues.safetensors"
     outcome = make("stage=audit", f"cue_file={own}", f"against={own}")
     assert ran(outcome) == ["audit"]
     assert outcome.results is not None
     assert outcome.results["figures"]["audit"]["against"]["identical"] == COUNT
     assert "Train on them" not in outcome.said
+    assert ran(make("stage=audit")) == ["audit"], "of the cues in out"
 
 
-def test_cues_of_someone_else_are_not_written_over(make: Make, root: Path) -> None:
-    (root / "cues.json").unlink()
-    shutil.rmtree(root / "cues")
+@pytest.mark.parametrize("content", [b"mine", None], ids=["another file", "edited cues"])
+def test_cues_of_someone_else_are_not_overwritten(make: Make, root: Path, content: bytes | None) -> None:
+    path = root / "cues.safetensors"
+    path.write_bytes(content or path.read_bytes() + b" ")
+    before = snapshot(root)
     outcome = make("cues=official", "localization.foreground.steps=4")
     assert outcome.code == 1
-    assert "cues.safetensors was not written by the stage cues" in outcome.error
-    assert (root / "foreground.json").is_file(), "told before anything is run"
+    assert "cues.safetensors was not written by make_cues into this folder, or was changed since" in outcome.error
+    assert snapshot(root) == before, "reported before anything is computed"
 
 
-def test_a_work_folder_among_the_images_is_refused(make: Make, root: Path) -> None:
+def test_a_folder_of_someone_else_is_not_written_into(make: Make, root: Path) -> None:
+    shutil.rmtree(root / "audit")
+    (root / "audit").mkdir()
+    (root / "audit" / "images.csv").write_text("mine")
+    outcome = make("cues=official")
+    assert outcome.code == 1
+    assert "audit holds files, but no audit of cues" in outcome.error
+    assert [path.name for path in (root / "audit").iterdir()] == ["images.csv"]
+
+
+def test_an_output_folder_among_the_images_is_refused(make: Make, root: Path) -> None:
     outcome = make("cues=official", out=root / "images")
     assert outcome.code == 1
     assert "lies among the images" in outcome.error
 
 
-def test_settings_that_cannot_be_are_all_told_before_anything_is_computed(make: Make, root: Path) -> None:
+def test_all_wrong_settings_are_listed_before_anything_is_computed(make: Make, root: Path) -> None:
     words = ("stage=map", "export=npz", "cues.share=1", "cues.scales=[20]", "cues.grid=1", "workers=0", "against=none")
     outcome = make(*words, "crf=off", "localization.foreground.steps=0", "precision=64", out=root / "new")
     assert outcome.code == 1
     for text in (
-        *("stage=map: give one of", "Did you mean 'maps'", "export=npz: give one of official, png", "cues.share=1"),
+        *("stage=map: give one of", "export=npz: give one of official, png", "cues.share=1"),
         *("cues.scales=[20]", "cues.grid=1", "workers=0", "against=none: there is no such file"),
         *("localization.foreground.steps=0", "precision=64"),
     ):
@@ -284,9 +355,9 @@ def test_settings_that_cannot_be_are_all_told_before_anything_is_computed(make: 
     ("words", "said"),
     [
         (["stage=export"], "give export=<official or png>"),
-        (["stage=background", "cues=refined"], "needs no background network"),
-        (["cue_file=x.safetensors"], "cue_file is for stage=audit and stage=export alone"),
-        (["crf=off", "cues=refined"], "cues.refine=true needs a CRF"),
+        (["cue_file=x.safetensors"], "cue_file is for stage=audit and stage=export"),
+        (["crf=off", "cues=refined"], "This cue recipe needs a CRF"),
+        (["stage=audit", "out=nothing_yet"], "There is no cue file at nothing_yet/cues.safetensors"),
         (["stage=audit", "cue_file=nowhere.safetensors"], "There is no cue file at nowhere.safetensors"),
         (
             ["localization.foreground.network.head._target_=secseg.cue_making.heads.FullyConnectedHead"],
@@ -300,7 +371,7 @@ def test_settings_that_cannot_be_are_all_told_before_anything_is_computed(make: 
         ),
     ],
 )
-def test_what_does_not_go_together_is_told_in_one_message(make: Make, words: list[str], said: str) -> None:
+def test_settings_that_do_not_fit_end_in_one_message(make: Make, words: list[str], said: str) -> None:
     outcome = make(*(["cues=official"] if "cues=refined" not in words else []), *words)
     assert outcome.code == 1
     assert said in outcome.error

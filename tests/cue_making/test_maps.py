@@ -1,6 +1,8 @@
-"""Maps of a photograph over scales and mirror images."""
+"""Maps of an image over scales and mirror images, and their files."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +10,29 @@ import torch
 from torch import Tensor
 
 from secseg.cue_making.classifier import LocalizationNet, build_localization_net
-from secseg.cue_making.maps import class_maps, saliency_map
-from secseg.data.transforms import evaluation_input
+from secseg.cue_making.maps import MapSettings, class_maps, read_maps, saliency_map, write_maps
+from secseg.data.images import read_image
+from secseg.data.labels import Labels
+from secseg.data.splits import ImageSet
+from secseg.data.transforms import evaluation_input, training_input
+from secseg.training.feature_cache import FeatureCache
 from secseg.utils.errors import UserError
 from secseg.utils.resizing import resize_aligned
-from tests.cue_making.toy import NETWORK
+from tests.cue_making.toy import CLASSES, NETWORK, draw
+
+NAME, LABELS = "image05", (1, 3)
+SMALL = MapSettings(grid=(9, 9))
 
 
 @pytest.fixture(scope="module")
 def network() -> LocalizationNet:
     torch.manual_seed(0)
-    return build_localization_net(NETWORK, ("cat", "dog")).eval()
+    return build_localization_net(NETWORK, CLASSES[1:]).eval()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[ImageSet, Labels]:
+    return draw(tmp_path / "images", 6)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +49,7 @@ def one(network: LocalizationNet, photo: np.ndarray, side: int, mirrored: bool =
 
 
 def test_one_pass_is_the_networks_own_map_on_the_grid(network: LocalizationNet, photo: np.ndarray) -> None:
-    found = class_maps(network, photo, grid=(9, 9))
+    found = class_maps(network, photo, SMALL)
     assert found.dtype == torch.float32
     wanted = network.activation_maps(evaluation_input(photo, 65)[None])[0].detach()
     assert torch.equal(found, wanted)
@@ -43,15 +57,15 @@ def test_one_pass_is_the_networks_own_map_on_the_grid(network: LocalizationNet, 
 
 def test_maps_are_the_mean_over_scales_and_mirror_images(network: LocalizationNet, photo: np.ndarray) -> None:
     passes = [one(network, photo, side, mirrored) for side in (33, 65, 97) for mirrored in (False, True)]
-    options = {"scales": (0.5, 1.0, 1.5), "mirror": True}
-    torch.testing.assert_close(class_maps(network, photo, **options), torch.stack([maps for maps, _ in passes]).mean(0))
+    settings = MapSettings((0.5, 1.0, 1.5), mirror=True)
+    torch.testing.assert_close(class_maps(network, photo, settings), torch.stack([maps for maps, _ in passes]).mean(0))
     wanted = torch.stack([saliency for _, saliency in passes]).mean(0)
-    torch.testing.assert_close(saliency_map(network, photo, **options), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(saliency_map(network, photo, settings), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_maps_of_the_mirror_image_are_mirrored(network: LocalizationNet, photo: np.ndarray) -> None:
-    there = class_maps(network, photo, mirror=True)
-    back = class_maps(network, np.ascontiguousarray(photo[:, ::-1]), mirror=True)
+    there = class_maps(network, photo, MapSettings(mirror=True))
+    back = class_maps(network, np.ascontiguousarray(photo[:, ::-1]), MapSettings(mirror=True))
     torch.testing.assert_close(back.flip(-1), there, rtol=1e-3, atol=1e-5)
 
 
@@ -59,30 +73,70 @@ def test_scales_weigh_the_same_in_saliency_whatever_their_gradients_size(
     network: LocalizationNet, photo: np.ndarray
 ) -> None:
     for scale in (0.5, 1.0, 2.0):
-        assert float(saliency_map(network, photo, (scale,), grid=(65, 65)).mean()) == pytest.approx(1, abs=0.1)
+        settings = MapSettings((scale,), grid=(65, 65))
+        assert float(saliency_map(network, photo, settings).mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_saliency_of_a_network_that_looks_at_nothing_is_zero_not_nan(photo: np.ndarray) -> None:
     network = build_localization_net(NETWORK, ("cat",)).eval()
     torch.nn.init.zeros_(network.head.classifier.weight)
-    assert not saliency_map(network, photo).any()
+    assert not saliency_map(network, photo, MapSettings()).any()
 
 
 def test_features_that_are_known_give_the_same_maps(network: LocalizationNet, photo: np.ndarray) -> None:
     image = evaluation_input(photo, network.input_size)[None]
     features = [[level[0] for level in network.features(one)] for one in (image, image.flip(-1))]
     for scales in ((1.0,), (0.5, 1.0)):
-        wanted = class_maps(network, photo, scales, mirror=True)
-        found = class_maps(network, photo, scales, mirror=True, features=features)
+        wanted = class_maps(network, photo, MapSettings(scales, True))
+        found = class_maps(network, photo, MapSettings(scales, True), features)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     other = [[torch.zeros_like(level) for level in levels] for levels in features]
-    assert not torch.allclose(class_maps(network, photo, mirror=True, features=other), wanted)
+    assert not torch.allclose(class_maps(network, photo, MapSettings(mirror=True), other), wanted)
 
 
-@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, 11.0)])
-def test_scales_out_of_range_are_refused(
-    network: LocalizationNet, photo: np.ndarray, scales: tuple[float, ...]
+def test_maps_of_the_images_classes_are_kept_with_their_pooled_scores(
+    network: LocalizationNet, data: tuple[ImageSet, Labels], tmp_path: Path
 ) -> None:
-    for maps in (class_maps, saliency_map):
-        with pytest.raises(UserError, match=r"between 0\.1 and 10"):
-            maps(network, photo, scales)
+    images, labels = data
+    write_maps(tmp_path / "maps", images, labels, [network], SMALL)
+    kept = read_maps(tmp_path / "maps", NAME, LABELS, 3)
+    wanted = class_maps(network, read_image(images.images[5]), SMALL).numpy()
+    np.testing.assert_allclose(kept.maps[[0, 2]], wanted[[0, 2]], atol=1e-3)
+    np.testing.assert_allclose(kept.scores[[0, 2]], wanted[[0, 2]].mean((1, 2)), atol=1e-3)
+    np.testing.assert_allclose(kept.highest, wanted.max(0), rtol=2e-3, atol=1e-3)
+    assert not kept.maps[1].any()
+    assert kept.saliency is None
+
+
+def test_saliency_is_kept_if_there_is_a_second_network(
+    network: LocalizationNet, data: tuple[ImageSet, Labels], tmp_path: Path
+) -> None:
+    images, labels = data
+    write_maps(tmp_path / "maps", images, labels, [network, network], SMALL)
+    wanted = saliency_map(network, read_image(images.images[5]), SMALL)
+    found = read_maps(tmp_path / "maps", NAME, LABELS, 3).saliency
+    assert found is not None
+    np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-3)
+
+
+def test_kept_features_serve_the_pass_at_scale_1(
+    network: LocalizationNet, data: tuple[ImageSet, Labels], tmp_path: Path
+) -> None:
+    images, labels = data
+    cache = FeatureCache(tmp_path / "features", "toy", 65, "train", mirror=True)
+    with torch.no_grad():
+        cache.prepare(images.images, network.features)
+    settings = MapSettings(mirror=True, grid=(9, 9))
+    write_maps(tmp_path / "maps", images, labels, [network], settings, cache=cache)
+    image = training_input(read_image(images.images[5]), 65)[None]
+    with torch.no_grad():
+        wanted = (network.activation_maps(image) + network.activation_maps(image.flip(-1)).flip(-1))[0] / 2
+    maps = read_maps(tmp_path / "maps", NAME, LABELS, 3).maps
+    np.testing.assert_allclose(maps[[0, 2]], wanted[[0, 2]], rtol=1e-2, atol=2e-3)
+
+
+def test_a_damaged_file_is_reported(network: LocalizationNet, data: tuple[ImageSet, Labels], tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / f"{NAME}.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(UserError, match="Delete the file and run the command again"):
+        read_maps(tmp_path / "maps", NAME, LABELS, 3)

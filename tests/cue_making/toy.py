@@ -32,13 +32,6 @@ NETWORK = {
         "std": None,
     },
 }
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "precision": "32-true",
-    "log_every_n_steps": 1,
-    "num_sanity_val_steps": 0,
-}
 
 
 def stage(**changed: Any) -> dict[str, Any]:

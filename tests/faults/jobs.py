@@ -94,7 +94,7 @@ JOBS = (
         make_cues.main,
         (*DATA, "out=my_data", "device=cpu", "cues.share=0.1", *LOCALIZATION, "hydra.run.dir=runs/cues"),
         leaves=("my_data/cues.safetensors", "my_data/maps"),
-        reads=("my_data/**/*.safetensors", "my_data/*.json", "cache/features/**/*.safetensors"),
+        reads=("my_data/**/*.safetensors", "my_data/**/*.json", "cache/features/**/*.safetensors"),
         takes=("my_data/images/*", "my_data/labels.csv"),
     ),
     Job(

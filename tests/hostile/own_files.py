@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 
 from secseg.cue_making.classifier import build_localization_net
 from secseg.cue_making.classifier_file import load_localization, save_localization
-from secseg.cue_making.map_files import read_maps
+from secseg.cue_making.maps import read_maps
 from secseg.data.classes import VOID, voc_palette
 from secseg.evaluation.predictions import COUNTS, MASKS, ImagePredictions, read_counts, read_predicted
 from secseg.inference.mask_folder import RECORD, MaskFolder, read_probabilities, save_probabilities
@@ -152,15 +152,16 @@ def features(folder: Path, content: bytes) -> None:
 
 
 def valid_maps(_: Path) -> bytes:
-    arrays = {"maps": torch.rand(2, 3, 4).half(), "scores": torch.rand(2), "saliency": torch.rand(3, 4).half()}
-    return save_tensors(arrays)
+    grids = {name: torch.rand(3, 4).half() for name in ("highest", "saliency")}
+    return save_tensors({"maps": torch.rand(2, 3, 4).half(), "scores": torch.rand(2), **grids})
 
 
 def maps(folder: Path, content: bytes) -> None:
     path = put(folder, "a.safetensors", content)
-    own, scores, saliency = read_maps(path.parent, "a", (1, 3), 4)
-    assert own.shape == (4, *saliency.shape)
-    assert scores.shape == (4,)
+    found = read_maps(path.parent, "a", (1, 3), 4)
+    assert found.maps.shape == (4, *found.highest.shape)
+    assert found.scores.shape == (4,)
+    assert found.saliency is None or found.saliency.shape == found.highest.shape
 
 
 def valid_probabilities(folder: Path) -> bytes:

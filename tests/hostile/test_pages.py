@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from secseg.cue_making.audit.write import audit
+from secseg.cue_making.audit import audit_file
 from secseg.data.cues.cue_files import CueStore
 from secseg.data.splits import ImageSet
 from secseg.evaluation.report.build import report
@@ -124,7 +124,7 @@ def test_an_audit_shows_mark_up_as_text(tmp_path: Path, monkeypatch: pytest.Monk
         [renamed[name] for name in store.names], store.maps, store.labels, {"source": NAMES[0], "file": NAMES[1]}
     )
     images = ImageSet(NAMES[0], tuple(odd.names), images.images, images.masks, images.class_names, images.palette)
-    audit(odd, images, tmp_path / "audit")
+    audit_file(odd, images, tmp_path / "audit")
     text = (tmp_path / "audit" / "audit.html").read_text("utf-8")
     found = check(text, scripts=0)
     assert "figcaption" in found.tags

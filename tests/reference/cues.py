@@ -33,21 +33,15 @@ def background(saliency: np.ndarray, share: float, side: int) -> np.ndarray:
     return np.array([[value < limit for value in row] for row in filtered])
 
 
-def join(
-    foreground: np.ndarray, background: np.ndarray, conflict: str = "smaller", maps: np.ndarray | None = None
-) -> np.ndarray:
+def join(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
     classes, height, width = foreground.shape
     sizes = [sum(bool(value) for value in region.reshape(-1)) for region in foreground]
     cues = np.full((height, width), 255, dtype=np.uint8)
     for row in range(height):
         for column in range(width):
-            there = [c for c in range(classes) if foreground[c, row, column]]
-            if there and conflict == "smaller":
-                cues[row, column] = min(there, key=lambda c: (sizes[c], c)) + 1
-            elif there:
-                assert maps is not None
-                shares = {c: maps[c, row, column] / maps[c].max() for c in there}
-                cues[row, column] = min(there, key=lambda c: (-shares[c], c)) + 1
+            present = [c for c in range(classes) if foreground[c, row, column]]
+            if present:
+                cues[row, column] = min(present, key=lambda c: (sizes[c], c)) + 1
             elif background[row, column]:
                 cues[row, column] = 0
     return cues

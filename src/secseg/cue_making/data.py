@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from secseg.data.images import read_image
+from secseg.data.labels import Labels
 from secseg.data.sampler import ShuffledStream
 from secseg.data.samples import loader
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import mirror, training_input
 from secseg.training.feature_cache import FeatureCache
-from secseg.utils.checks import check_choice, check_number, refuse
+from secseg.utils.checks import check_number, refuse
 from secseg.utils.errors import UserError, listing
 
 
@@ -30,26 +31,11 @@ class LabelledImages(Dataset[dict[str, Any]]):
         labels: foreground class numbers (1..K) of each of them; none at all is a label too.
         input_size: side S of the network's square input, pixels.
         features: cache of the frozen trunk's features.
-
-    Raises:
-        UserError: where an image has no entry in ``labels``, or a number that is no foreground class.
     """
 
-    def __init__(
-        self,
-        images: ImageSet,
-        labels: Mapping[str, Sequence[int]],
-        input_size: int,
-        features: FeatureCache | None = None,
-    ) -> None:
-        classes = len(images.class_names) - 1
-        if absent := [name for name in images.names if name not in labels]:
-            raise UserError(f"{len(absent)} images of {images.title} have no image-level labels:\n{listing(absent)}")
-        wrong = [name for name in images.names if any(not 1 <= number <= classes for number in labels[name])]
-        if wrong:
-            raise UserError(f"Labels of these images are no classes from 1 to {classes}:\n{listing(wrong)}")
+    def __init__(self, images: ImageSet, labels: Labels, input_size: int, features: FeatureCache | None = None) -> None:
         self.images, self.input_size, self.features = images, input_size, features
-        self.labels = torch.zeros(len(images.names), classes)
+        self.labels = torch.zeros(len(images.names), len(images.class_names) - 1)
         for row, name in enumerate(images.names):
             self.labels[row, [number - 1 for number in labels[name]]] = 1
 
@@ -133,15 +119,11 @@ def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
 
     Args:
         labels: (N, K), 0 or 1.
-        balance: ``none``; ``inverse``: negatives over positives, so that both weigh the same in a class. A class
+        balance: ``none``, or ``inverse``: negatives over positives, so that both weigh the same in each class. A class
             without positives has 1, and one without negatives counts as if it had one.
-
-    Raises:
-        UserError: for another one.
     """
     if balance == "none":
         return None
-    refuse(check_choice("balance", balance, ("none", "inverse")))
     positives = labels.sum(0)
     negatives = (len(labels) - positives).clamp(min=1)
     return (negatives / positives.clamp(min=1)).where(positives > 0, 1.0)

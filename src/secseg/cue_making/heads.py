@@ -13,23 +13,33 @@ from secseg.utils.errors import UserError
 
 
 class ScoreHead(nn.Module):
-    """What every head has: features (B, in, h, w) to scores (B, K).
+    """What a head of a localization network has: features (B, in, h, w) to scores (B, K).
+
+    A subclass takes ``in_channels``, ``num_classes`` and its settings as constructor arguments. A head with class
+    activation maps implements ``maps`` and ``pool``, a head without them ``forward``.
 
     Attributes:
-        classifier: its last layer, whose learning rate has a multiplier of its own.
+        classifier: the last layer; the optimizer has a learning rate multiplier for it.
     """
 
-    classifier: nn.Conv2d
+    classifier: nn.Module
 
     def maps(self, features: Tensor) -> Tensor:
         """Return the class activation maps (B, K, h, w) of features (B, in, h, w), of any sign.
 
         Raises:
-            UserError: for a head that has none.
+            UserError: if the head does not have any.
         """
         raise UserError(
             f"A {type(self).__name__} has no class activation maps. Use a network whose head is an ActivationMapHead."
         )
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the scores (..., K) of class activation maps (..., K, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.pool(self.maps(features))
 
 
 class ActivationMapHead(ScoreHead):
@@ -97,13 +107,9 @@ class ActivationMapHead(ScoreHead):
         return self.classifier(self.hidden(features))
 
     def pool(self, maps: Tensor) -> Tensor:
-        """Return the scores (..., K) of class activation maps (..., K, h, w)."""
         if self.sharpness is not None:
             return log_mean_exp_pooling(maps.flatten(-2), self.sharpness)
         return global_weighted_rank_pooling(maps.flatten(-2), self.decay)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.pool(self.maps(features))
 
 
 class FullyConnectedHead(ScoreHead):

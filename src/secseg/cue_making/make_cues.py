@@ -1,18 +1,23 @@
-"""From image-level labels to cues: the command's work, checked before anything is computed."""
+"""The command that makes cues from image-level labels, audits cue files and exports them."""
 
 from __future__ import annotations
 
 import logging
-import time
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from secseg.cue_making.audit.audit_tables import audit_table
-from secseg.cue_making.audit.compare_tables import comparison_table
-from secseg.cue_making.exports import EXPORTS, audit_alone, audit_file, export_file
+from secseg.cue_making.audit import audit_file, audit_table, audit_without_images, comparison_table
+from secseg.cue_making.audit.page import FIGURES
 from secseg.cue_making.heads import ScoreHead
-from secseg.cue_making.pipeline import Pipeline, cue_settings
+from secseg.cue_making.pipeline import CUES, Pipeline
+from secseg.cue_making.recipes import build_recipe
+from secseg.data.cues.cue_files import open_cues
+from secseg.data.cues.official import GRID
+from secseg.data.cues.official_export import export_official
+from secseg.data.cues.png import export_pngs
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
 from secseg.runs.run_writer import save_config, versions, write_results
@@ -21,128 +26,135 @@ from secseg.utils.config import build, find
 from secseg.utils.device import PRECISIONS, pick_device, resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
+from secseg.utils.progress import Stopwatch
 
 log = logging.getLogger(__name__)
 
-STAGES = ("foreground", "background", "maps", "cues", "audit", "export")
+STAGES = ("all", "audit", "export")
+EXPORTS = ("official", "png")
 BALANCES = ("none", "inverse")
+OFFICIAL = "localization_cues.pickle.gz"
 
 
 def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     """Run what ``config`` (``conf/make_cues.yaml``, composed and plain) describes.
 
-    The work folder gets the networks, maps, ``cues.safetensors``, the audit and the export, and a record of each stage;
-    the run folder ``config.yaml`` and ``results.json``; the terminal the figures.
+    The output folder gets networks, maps, ``cues.safetensors``, ``audit/`` and ``export/``; for a ``cue_file``, the run
+    folder gets ``audit/`` or ``export/``. The run folder gets ``config.yaml`` and ``results.json``, the terminal the
+    figures.
 
     Returns:
         What ``results.json`` holds.
 
     Raises:
-        UserError: for anything that the user can mend, if it can be known before anything is computed.
+        UserError: for anything that the user can fix, before anything is computed if it can be known by then.
     """
     check(config)
     config = {**config, "precision": resolve_precision(config["precision"], pick_device(config["device"]).type)}
-    run = Path(config["run_dir"])
-    if config.get("data") is None:
-        return _audit_alone(config, run)
-    data = build(config["data"], ImageDataModule, seed=config["seed"])
-    data.open_train()
-    protocol = {"data": data.title, "images": data.train_images.title, "count": len(data.train_images.names)}
-    if config["cue_file"] is not None:
-        results = _of_cue_file(config, data, run)
-    else:
-        out = Path(config["out"]).expanduser()
-        _keep_apart(out, data.train_images)
+    stage, named, run = config["stage"], config["cue_file"], Path(config["run_dir"])
+    out = Path(config["out"]).expanduser()
+    data = None if config.get("data") is None else _open_data(config["data"], config["seed"])
+    images = None if data is None else data.train_images
+    if named is None and images is not None:
+        _keep_apart(out, images)
+        _keep_other_files(out / "audit")
+    pipeline = None
+    if stage == "all" and data is not None:
         pipeline = Pipeline(config, data, out, run)
-        pipeline.check_networks()
-        protocol |= {"labels": data.label_source(), "classes": list(data.train_images.class_names)}
-        save_config(run, config)
-        with working_in(out):
-            results = _in_stages(pipeline)
-    results["protocol"] = {**protocol, **results["protocol"]}
-    results["versions"] = versions()
-    write_results(run, results)
-    _show(results["figures"])
-    return results
-
-
-def _in_stages(pipeline: Pipeline) -> dict[str, Any]:
-    config, work = pipeline.config, pipeline.work
-    work.run(pipeline.stages(), config["stage"])
-    done = work.done
-    return {
-        "figures": {name: done[name].record["figures"] if name in done else None for name in STAGES},
-        "protocol": {
-            "out": work.path,
-            "cues": {"file": pipeline.cue_file, "sha256": sha256(pipeline.cue_file)} if "cues" in done else None,
-            "stages": {
-                name: {key: stage.record[key] for key in ("fingerprint", "output")} for name, stage in done.items()
-            },
-            "settings": {key: config[key] for key in ("localization", "cues", "seed", "precision", "device")},
-            "crf": pipeline.crf_node(),
-        },
-        "time": {name: stage.record["seconds"] for name, stage in done.items()},
-        "ran": [name for name, stage in done.items() if stage.ran],
-    }
-
-
-def _of_cue_file(config: Mapping[str, Any], data: ImageDataModule, run: Path) -> dict[str, Any]:
-    """Audit or export a cue file that is named, into the run folder."""
-    path, stage = Path(config["cue_file"]).expanduser(), config["stage"]
+        pipeline.check()
     save_config(run, config)
-    started = time.perf_counter()
-    if stage == "audit":
-        figures = audit_file(path, data.train_images, run / stage, config["against"], data.scored)
-    else:
-        figures = export_file(path, data.train_images, run / stage, config["export"])
-    digest = sha256(path) if path.is_file() else None
-    return {
-        "figures": {name: figures if name == stage else None for name in STAGES},
-        "protocol": {"cues": {"file": path, "sha256": digest}},
-        "time": {stage: time.perf_counter() - started},
-        "ran": [stage],
-    }
-
-
-def _audit_alone(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """Audit a cue file without its images (``~data``): all that masks and pictures are not needed for."""
-    save_config(run, config)
-    started = time.perf_counter()
-    figures = audit_alone(Path(config["cue_file"]).expanduser(), config["against"])
-    results: dict[str, Any] = {
-        "figures": {name: figures if name == "audit" else None for name in STAGES},
-        "protocol": {"data": None, "cues": {"file": config["cue_file"]}},
-        "time": {"audit": time.perf_counter() - started},
-        "ran": ["audit"],
+    watch, figures = Stopwatch(), dict.fromkeys(("foreground", "background", "audit", "export"))
+    with nullcontext() if named is not None else working_in(out):
+        if pipeline is not None:
+            figures |= pipeline.make(watch)
+        cues = out / CUES if named is None else Path(named).expanduser()
+        folder = out if named is None else run
+        if stage in ("all", "audit"):
+            with watch("audit"):
+                figures["audit"] = _audit(cues, data, folder / "audit", config["against"])
+        if config["export"] is not None and stage in ("all", "export") and images is not None:
+            with watch("export"):
+                figures["export"] = export_file(cues, images, folder / "export", config["export"])
+    protocol = {} if data is None else _data_protocol(data)
+    protocol |= {"cues": {"file": cues, "sha256": sha256(cues) if cues.is_file() else None}}
+    results = {
+        "figures": figures,
+        "protocol": protocol if pipeline is None else {**protocol, **pipeline.protocol()},
+        "time": watch.seconds,
+        "ran": list(watch.seconds),
         "versions": versions(),
     }
     write_results(run, results)
-    _show(results["figures"])
+    _show(figures)
     return results
 
 
+def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[str, Any]:
+    """Write a cue file into a new folder within ``folder`` in another form.
+
+    The new folder is named by the form and the cue file's content. It appears whole or not at all, and is never
+    overwritten.
+
+    Args:
+        path: any cue file.
+        images: gives the colours of the classes.
+        folder: made if it is missing.
+        form: ``official`` (the pickle, on 41 x 41) or ``png``.
+
+    Returns:
+        ``folder``, the new folder; ``resized``: whether the maps were brought to another grid.
+    """
+    store = open_cues(path)
+    target = folder / f"{form}-{sha256(path)[:16] if path.is_file() else 'folder'}"
+    if not target.exists():
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        if form == "png":
+            export_pngs(store, partial, images.palette)
+        else:
+            export_official(store, partial / OFFICIAL, resize=True)
+        partial.rename(target)
+    return {"folder": str(target), "resized": form == "official" and store.grid != GRID}
+
+
+def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str | None) -> dict[str, Any]:
+    store = open_cues(path)
+    other = None if against is None else open_cues(against)
+    if data is None:
+        return audit_without_images(store, other)
+    return audit_file(store, data.train_images, folder, other, data.scored)
+
+
+def _open_data(node: Mapping[str, Any], seed: int) -> ImageDataModule:
+    data = build(node, ImageDataModule, seed=seed)
+    data.open_train()
+    return data
+
+
+def _data_protocol(data: ImageDataModule) -> dict[str, Any]:
+    return {"data": data.title, "images": data.train_images.title, "count": len(data.train_images.names)}
+
+
 def check(config: Mapping[str, Any]) -> None:
-    """Check ``config`` before any data is looked at.
+    """Check ``config`` before any data is read.
 
     Raises:
         UserError: with every problem that is found, each naming its key and the legal values.
     """
-    alone = config["stage"] == "audit" and config["cue_file"] is not None
-    refuse(check_options(config, ("localization", "cues", "crf", "logger", *(() if alone else ("data",)))))
+    alone = config["stage"] == "audit" and config["cue_file"] is not None and config.get("data") is None
+    groups = ("localization", "cues", "crf", "logger")
+    refuse(check_options(config, groups if alone else ("data", *groups)))
     refuse([*_choices(config), *_numbers(config), *_cues(config), *_networks(config["localization"])])
 
 
 def _choices(config: Mapping[str, Any]) -> Iterator[str]:
-    stage, export = config["stage"], config["export"]
-    legal = {"stage": ("all", *STAGES), "export": (*EXPORTS, None), "precision": PRECISIONS}
-    for key, choices in legal.items():
-        yield from check_choice(key, config[key], choices)
-    if stage == "export" and export is None:
-        yield f"stage=export needs to know the form: give export=<{' or '.join(EXPORTS)}>."
-    if config["cue_file"] is not None and stage not in ("audit", "export"):
-        yield "cue_file is for stage=audit and stage=export alone: leave it out, or choose one of these."
-    if stage == "background" and config["cues"].get("background") == "maps":
-        yield "stage=background: cues.background=maps needs no background network. Give cues.background=saliency."
+    yield from check_choice("stage", config["stage"], STAGES)
+    yield from check_choice("export", config["export"], (*EXPORTS, None))
+    yield from check_choice("precision", config["precision"], PRECISIONS)
+    if config["stage"] == "export" and config["export"] is None:
+        yield f"stage=export needs the form: give export=<{' or '.join(EXPORTS)}>."
+    if config["cue_file"] is not None and config["stage"] == "all":
+        yield "cue_file is for stage=audit and stage=export: leave it out, or choose one of these stages."
     try:
         pick_device(config["device"])
     except UserError as error:
@@ -168,12 +180,12 @@ def _cues(config: Mapping[str, Any]) -> Iterator[str]:
     yield from check_flag("cues.mirror", cues["mirror"])
     yield from check_whole("cues.grid", cues["grid"], 2)
     try:
-        settings = cue_settings(cues)
+        recipe = build_recipe(cues)
     except UserError as error:
         yield str(error)
     else:
-        if settings.refine and config["crf"]["train"]["backend"] == "none":
-            yield "cues.refine=true needs a CRF, and crf.train.backend is none: give crf=paper, or cues.refine=false."
+        if "crf" in recipe.needs and config["crf"]["train"].get("backend") == "none":
+            yield "This cue recipe needs a CRF, and crf.train.backend is none: give crf=paper, or cues=official."
 
 
 def _networks(localization: Mapping[str, Any]) -> Iterator[str]:
@@ -186,16 +198,29 @@ def _networks(localization: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _keep_apart(out: Path, images: ImageSet) -> None:
-    """Refuse a work folder among the images, where its pictures would be taken for some of them.
+    """Refuse an output folder among the images: the pictures in it would be taken for images.
 
     Raises:
-        UserError: if it is in, or is, the folder that the images' names start from.
+        UserError: if ``out`` is the folder that the images' names start from, or lies in it.
     """
     folders = {path.parents[name.count("/")] for name, path in zip(images.names, images.images, strict=True)}
     for folder in {folder.resolve() for folder in folders} & {out.resolve(), *out.resolve().parents}:
         raise UserError(
             f"out={out} lies among the images in {folder}, and its pictures would be taken for images. Choose another "
             "folder, or move the images into a folder images/ of their own."
+        )
+
+
+def _keep_other_files(folder: Path) -> None:
+    """Refuse a folder with files that are not of an audit, which always has a file with figures.
+
+    Raises:
+        UserError: if there are such files.
+    """
+    if folder.is_dir() and not (folder / FIGURES).is_file() and any(path.name[0] != "." for path in folder.iterdir()):
+        raise UserError(
+            f"{folder} holds files, but no audit of cues: they might be overwritten. Move them away, or choose another "
+            "folder with out=."
         )
 
 

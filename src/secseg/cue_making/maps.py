@@ -1,96 +1,232 @@
-"""Maps of a photograph, averaged over scales and mirror images."""
+"""Class activation maps and saliency of images, averaged over scales and mirror images, and their files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from secseg.cue_making.classifier import LocalizationNet
+from secseg.data.images import read_image
+from secseg.data.labels import Labels
+from secseg.data.splits import ImageSet
 from secseg.data.transforms import evaluation_input, mirror
+from secseg.training.feature_cache import FeatureCache
+from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
+from secseg.utils.files import atomic_write
+from secseg.utils.parallel import results_of
+from secseg.utils.progress import ImageMeter
 from secseg.utils.resizing import resize_aligned
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How maps are computed.
+
+    Attributes:
+        scales: factors of the side of the network's input (less one pixel, since corners are aligned).
+        mirror: average with the maps of the mirror image, mirrored back.
+        grid: (h, w) of the maps.
+    """
+
+    scales: Sequence[float] = (1.0,)
+    mirror: bool = False
+    grid: tuple[int, int] = (41, 41)
+
+    @property
+    def flips(self) -> list[bool]:
+        """Whether each pass at one scale is mirrored."""
+        return [False, True] if self.mirror else [False]
+
+
+class ImageMaps(NamedTuple):
+    """The maps of one image, float32.
+
+    Attributes:
+        maps: (K, h, w), class activation maps; 0 for classes that the image does not have.
+        scores: (K,), each map pooled as the network pools it; 0 for classes that the image does not have.
+        highest: (h, w), the highest of all K maps, those of absent classes included.
+        saliency: (h, w), the background network's; None where there is no such network.
+    """
+
+    maps: np.ndarray
+    scores: np.ndarray
+    highest: np.ndarray
+    saliency: np.ndarray | None
 
 
 def class_maps(
     network: LocalizationNet,
     image: np.ndarray,
-    scales: Sequence[float] = (1.0,),
-    mirror: bool = False,
-    grid: tuple[int, int] = (41, 41),
+    settings: MapSettings,
     features: Sequence[Sequence[Tensor]] | None = None,
 ) -> Tensor:
-    """Return the class activation maps (K, h, w) float32 of a photograph, of any sign.
+    """Return the class activation maps (K, h, w) float32 of an image, of any sign.
 
-    Each pass's maps are brought to ``grid`` with aligned corners and averaged as they are, without normalisation: they
-    are in the unit of the scores at every size, so that a scale counts by how strongly it speaks for a class.
+    The maps of each pass are brought to the grid with aligned corners and averaged without normalisation. They are in
+    the unit of the scores at every size, so a scale counts by how strongly it supports a class.
 
     Args:
         network: in evaluation mode.
         image: (H, W, 3) uint8 RGB, of any size; squeezed to the network's square input.
-        scales: factors of the input's side (less one pixel, since corners are aligned).
-        mirror: average with the maps of the mirror image, mirrored back.
-        grid: (h, w).
-        features: the trunk's levels (c, h, w) of the image at scale 1 and, with ``mirror``, of its mirror image, where
-            they are known: they are not computed again.
+        settings: scales, mirroring, grid.
+        features: the trunk's levels (c, h, w) of the image at scale 1 and, with ``mirror``, of its mirror image, if
+            they are known: they are then not computed again.
 
     Raises:
-        UserError: for a scale out of range, or a network without class activation maps.
+        UserError: if the network has no class activation maps.
     """
-    check_scales(scales)
     with torch.no_grad():
-        passes = [] if features is None else [_joined_maps(network, features)]
-        others = [scale for scale in scales if features is None or scale != 1]
-        passes += [network.activation_maps(images) for images in _inputs(network, image, others, mirror)]
-        return torch.cat([_unmirrored(resize_aligned(maps.float(), grid)) for maps in passes]).mean(0).cpu()
+        passes = [] if features is None else [_maps_of_features(network, features)]
+        others = [scale for scale in settings.scales if features is None or scale != 1]
+        passes += [network.activation_maps(images) for images in _inputs(network, image, others, settings)]
+        return torch.cat([_unmirrored(resize_aligned(maps.float(), settings.grid)) for maps in passes]).mean(0).cpu()
 
 
-def saliency_map(
-    network: LocalizationNet,
-    image: np.ndarray,
-    scales: Sequence[float] = (1.0,),
-    mirror: bool = False,
-    grid: tuple[int, int] = (41, 41),
-) -> Tensor:
-    """Return the saliency (h, w) float32 of a photograph, at least 0, with a mean of about 1.
+def saliency_map(network: LocalizationNet, image: np.ndarray, settings: MapSettings) -> Tensor:
+    """Return the saliency (h, w) float32 of an image, at least 0, with a mean of about 1.
 
-    Each pass's saliency is divided by its mean (one that is 0 everywhere stays so), brought to ``grid`` with aligned
-    corners and averaged: gradients are the smaller the more locations the scores are pooled over. Arguments and errors
-    as ``class_maps``.
+    The saliency of each pass is divided by its mean (a saliency of 0 everywhere stays 0), brought to the grid with
+    aligned corners and averaged. The division is needed because gradients are smaller the more grid cells the scores
+    are pooled over. Arguments as ``class_maps``.
     """
-    check_scales(scales)
     passes = []
-    for images in _inputs(network, image, scales, mirror):
+    for images in _inputs(network, image, settings.scales, settings):
         saliency = network.saliency(images).float()[:, None]
         mean = saliency.mean((1, 2, 3), keepdim=True)
-        passes.append(_unmirrored(resize_aligned(saliency / mean.where(mean > 0, 1.0), grid)))
+        passes.append(_unmirrored(resize_aligned(saliency / mean.where(mean > 0, 1.0), settings.grid)))
     return torch.cat(passes).mean(0)[0].cpu()
 
 
-def check_scales(scales: Sequence[float]) -> None:
-    """Make sure that there is a scale, and each is between 0.1 and 10.
+def write_maps(
+    folder: Path,
+    images: ImageSet,
+    labels: Labels,
+    networks: Sequence[LocalizationNet],
+    settings: MapSettings,
+    workers: int | None = None,
+    cache: FeatureCache | None = None,
+) -> None:
+    """Compute and write the maps of the images that do not have a file in ``folder`` yet.
+
+    Args:
+        folder: of the files, ``<name>.safetensors``: the fields of ``ImageMaps``, with the image's classes alone, in
+            half precision; scores in float32.
+        images: the images.
+        labels: the classes of each image, from 1 to K.
+        networks: the foreground network and, where saliency is needed, the background network, in evaluation mode.
+        settings: scales, mirroring, grid.
+        workers: images at once; None for one per core.
+        cache: the foreground trunk's features as it was trained on them, if they are kept. The pass at scale 1 reads
+            them; they have the training's resizing.
 
     Raises:
-        UserError: where not.
+        UserError: for maps that are not finite, images that cannot be read, a folder that cannot be written.
     """
-    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
-        raise UserError(f"scales={list(scales)}: give at least one number between 0.1 and 10.")
+
+    def write(item: tuple[str, Path]) -> None:
+        name, path = item
+        features = None
+        if cache is not None and 1 in settings.scales:
+            features = [cache.read(path, mirrored) for mirrored in settings.flips]
+        arrays = _compute(networks, read_image(path), labels[name], settings, features)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise UserError(
+                f"The maps of {path} are not finite, or too large for half precision: the network did not learn. Train "
+                "it at a lower learning rate (localization.<network>.optim.optimizer.lr)."
+            )
+        with atomic_write(map_file(folder, name)) as temporary:
+            temporary.write_bytes(with_checksum(save(arrays)))
+
+    items = zip(images.names, images.images, strict=True)
+    missing = [(name, path) for name, path in items if not map_file(folder, name).is_file()]
+    with ImageMeter("maps", len(missing)) as meter, closing(results_of(write, missing, workers)) as results:
+        for _ in results:
+            meter.update()
 
 
-def _joined_maps(network: LocalizationNet, features: Sequence[Sequence[Tensor]]) -> Tensor:
+def read_maps(folder: Path, name: str, labels: Sequence[int], classes: int) -> ImageMaps:
+    """Return the maps of an image from its file.
+
+    Args:
+        folder: as for ``write_maps``.
+        name: of the image.
+        labels: its classes.
+        classes: K.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    path = map_file(folder, name)
+    try:
+        verify(path)
+        arrays = load_file(path)
+        own, own_scores, highest = arrays["maps"], arrays["scores"], arrays["highest"]
+        saliency = arrays.get("saliency")
+        floats = all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values())
+        grids = own.shape[1:] == highest.shape and (saliency is None or saliency.shape == highest.shape)
+        fitting = grids and highest.ndim == 2 and highest.size and own.shape[:1] == own_scores.shape == (len(labels),)
+        if not (floats and fitting):
+            raise ValueError(", ".join(f"{key} {array.shape}" for key, array in arrays.items()))
+        maps, scores = np.zeros((classes, *highest.shape), np.float32), np.zeros(classes, np.float32)
+        at = [number - 1 for number in labels]
+        maps[at], scores[at] = own, own_scores
+        wide = None if saliency is None else saliency.astype(np.float32)
+        return ImageMaps(maps, scores, highest.astype(np.float32), wide)
+    except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
+        raise UserError(
+            f"The maps {path} cannot be read ({error}). Delete the file and run the command again."
+        ) from error
+
+
+def map_file(folder: Path, name: str) -> Path:
+    """Return the path of the file with the maps of the image ``name``."""
+    return folder / f"{name}.safetensors"
+
+
+def _compute(
+    networks: Sequence[LocalizationNet],
+    image: np.ndarray,
+    labels: Sequence[int],
+    settings: MapSettings,
+    features: Sequence[Sequence[Tensor]] | None,
+) -> dict[str, np.ndarray]:
+    foreground, *background = networks
+    maps = class_maps(foreground, image, settings, features)
+    own = maps[[number - 1 for number in labels]]
+    arrays: dict[str, np.ndarray] = {
+        "maps": own.numpy().astype(np.float16),
+        "scores": foreground.head.pool(own).numpy().astype(np.float32),
+        "highest": maps.amax(0).numpy().astype(np.float16),
+    }
+    for network in background:
+        arrays["saliency"] = saliency_map(network, image, settings).numpy().astype(np.float16)
+    return arrays
+
+
+def _maps_of_features(network: LocalizationNet, features: Sequence[Sequence[Tensor]]) -> Tensor:
     """Return the maps (M, K, h, w) of the levels of M images."""
     device = next(network.parameters()).device
     return network.activation_maps_of([torch.stack(level).to(device) for level in zip(*features, strict=True)])
 
 
-def _inputs(network: LocalizationNet, image: np.ndarray, scales: Sequence[float], mirrored: bool) -> Iterator[Tensor]:
-    """Yield one batch a scale: the image and, where asked for, its mirror image."""
+def _inputs(
+    network: LocalizationNet, image: np.ndarray, scales: Sequence[float], settings: MapSettings
+) -> Iterator[Tensor]:
+    """Yield one batch for each scale: the image and, with ``mirror``, its mirror image."""
     for scale in scales:
         # So the corner pixels' centres stay corners: 321 times a half is 161, whose grid of 21 is every second of 41.
         one = evaluation_input(image, 1 + round(scale * (network.input_size - 1)))
-        yield torch.stack([mirror(one, flip) for flip in ([False, True] if mirrored else [False])])
+        yield torch.stack([mirror(one, flip) for flip in settings.flips])
 
 
 def _unmirrored(maps: Tensor) -> Tensor:

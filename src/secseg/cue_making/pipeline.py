@@ -1,11 +1,25 @@
-"""What each stage of cue making does: two networks, their maps, cues, an audit, an export."""
+"""From labels to a cue file: networks, maps and cues, each kept under a fingerprint of what it was made from.
+
+The output folder holds::
+
+    networks/<fingerprint>/network.safetensors    a trained network; network.json has its settings and figures
+    maps/<fingerprint>/<image>.safetensors        the maps of each image
+    cues/<fingerprint>.safetensors                cues, and a copy of the current ones in cues.safetensors
+
+What is there under its fingerprint is used, what is missing is computed. Nothing is ever deleted or overwritten, except
+for ``cues.safetensors`` if it equals one of the files in ``cues/``.
+"""
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
+import json
+import logging
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,211 +29,211 @@ import pytorch_lightning as pl
 import torch
 
 import secseg
-from secseg.crf import build_stage_crf
-from secseg.cue_making.audit.write import masks_of
+from secseg.crf import CRF, build_stage_crf
 from secseg.cue_making.classifier import LocalizationNet, build_localization_net
 from secseg.cue_making.classifier_file import load_localization
-from secseg.cue_making.cues import CueSettings, make_cue_map
-from secseg.cue_making.exports import audit_file, export_file
-from secseg.cue_making.fingerprints import digest, file_digests
-from secseg.cue_making.map_files import read_maps, write_maps
-from secseg.cue_making.refinement import refine
-from secseg.cue_making.stages import Stage, WorkFolder
+from secseg.cue_making.maps import MapSettings, map_file, read_maps, write_maps
+from secseg.cue_making.recipes import MAP_KEYS, CueInputs, build_recipe, recipe_node
 from secseg.cue_making.training import NAME, open_cache, train_classifier
 from secseg.data.cues.cue_files import Cues, CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image
-from secseg.data.labels import Labels
-from secseg.data.splits import ImageSet
+from secseg.data.transforms import crf_image, evaluation_input
 from secseg.runs.loggers import build_loggers
 from secseg.runs.wandb_logger import finish_wandb
 from secseg.utils.device import pick_device
-from secseg.utils.files import sha256
+from secseg.utils.errors import UserError
+from secseg.utils.files import WRITTEN, atomic_write, read_json, remove_leftovers, sha256, write_text
 from secseg.utils.parallel import results_of
-from secseg.utils.progress import ImageMeter
+from secseg.utils.progress import ImageMeter, Stopwatch
 
-MAP_KEYS = ("scales", "mirror", "grid")
-"""Keys of ``conf/cues`` that are about the maps; the others are ``CueSettings``."""
+log = logging.getLogger(__name__)
+
+CUES = "cues.safetensors"
+RECORD = "network.json"
+FOLDERS = ("networks", "maps", "cues")
+_FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 
-@dataclass(frozen=True)
 class Pipeline:
-    """The stages for one data set.
+    """Makes the cues of one data set.
 
-    Attributes:
+    Args:
         config: ``conf/make_cues.yaml``, composed, plain and checked.
         data: opened with ``open_train``.
-        out: the work folder.
+        out: the output folder.
         run: the run folder, for the loggers.
     """
 
-    config: Mapping[str, Any]
-    data: ImageDataModule
-    out: Path
-    run: Path
+    def __init__(self, config: Mapping[str, Any], data: ImageDataModule, out: Path, run: Path) -> None:
+        self.config, self.data, self.out, self.run = config, data, out, run
+        self.images, self.labels = data.train_images, data.image_labels()
+        self.recipe = build_recipe(config["cues"])
+        self.map_settings = map_settings(config["cues"])
+        self.parts = ("foreground", "background") if "saliency" in self.recipe.needs else ("foreground",)
 
-    @cached_property
-    def settings(self) -> CueSettings:
-        return cue_settings(self.config["cues"])
-
-    @cached_property
-    def images(self) -> ImageSet:
-        return self.data.train_images
-
-    @cached_property
-    def labels(self) -> Labels:
-        return self.data.image_labels()
-
-    @cached_property
-    def image_digests(self) -> dict[str, str]:
-        return file_digests(dict(zip(self.images.names, self.images.images, strict=True)))
-
-    @cached_property
-    def work(self) -> WorkFolder:
-        return WorkFolder(self.out)
-
-    @property
-    def cue_file(self) -> Path:
-        return self.out / "cues.safetensors"
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The networks that the settings need."""
-        return ("foreground", "background") if self.settings.background == "saliency" else ("foreground",)
-
-    def check_networks(self) -> None:
-        """Build the networks without computing or storing anything.
+    def check(self) -> None:
+        """Check what can be known before anything is computed.
 
         Raises:
-            UserError: for settings that do not fit.
+            UserError: for settings of a network that do not fit; for a cue file of someone else in the output folder.
         """
-        for name in self.networks:
+        for part in self.parts:
             with torch.device("meta"):
-                self._build(name, weights=False)
+                self._build(part, weights=False)
+        cues = self.out / CUES
+        if cues.exists() and not any(filecmp.cmp(file, cues, False) for file in (self.out / "cues").glob("*")):
+            raise UserError(
+                f"{cues} was not written by make_cues into this folder, or was changed since. It would be overwritten: "
+                "move it away, or choose another folder with out=."
+            )
 
-    def _build(self, name: str, weights: bool) -> LocalizationNet:
-        node, key = self.config["localization"][name]["network"], f"localization.{name}.network"
-        return build_localization_net(node, self.images.class_names[1:], weights, key)
+    def make(self, watch: Stopwatch) -> dict[str, Any]:
+        """Make the cues, timing each part that is computed; return what ``train_classifier`` returned for each network.
 
-    def stages(self) -> list[Stage]:
-        """Return the stages that the settings ask for, in their order."""
-        stages = [
-            Stage(name, self.out / name / NAME, self._network_inputs(name), self._train(name)) for name in self.networks
-        ]
-        stages += [
-            Stage("maps", self.out / "maps", self._map_inputs, self._make_maps, self.networks),
-            Stage("cues", self.cue_file, self._cue_inputs, self._make_cues, ("maps",)),
-            Stage("audit", self.out / "audit", self._audit_inputs, self._audit, ("cues",)),
-        ]
-        if self.config["export"] is not None:
-            stages.append(Stage("export", self.out / "export", self._export_inputs, self._export, ("cues",)))
-        return stages
+        Only one process may do so at a time in the output folder.
+        """
+        for name in FOLDERS:
+            for folder in (self.out / name).glob("**/"):
+                remove_leftovers(folder, WRITTEN)
+        figures = {part: self._make_network(part, watch) for part in self.parts}
+        self._make_maps(watch)
+        self._make_cues(watch)
+        self._report_unused()
+        return figures
 
-    def _network_inputs(self, name: str) -> Any:
-        def inputs(_: Mapping[str, str]) -> dict[str, Any]:
-            node = self.config["localization"][name]
-            weights = node["network"]["trunk"].get("weights")
-            file = None if weights is None else Path(str(weights)).expanduser()
-            return {
-                "settings": node,
-                "seed": self.config["seed"],
-                "precision": self.config["precision"],
-                "first weights": sha256(file) if file is not None and file.is_file() else None,
-                "class names": list(self.images.class_names),
-                "images": self.image_digests,
-                "labels": self.labels,
-            }
-
-        return inputs
-
-    def _train(self, name: str) -> Any:
-        def work(goes_on: bool) -> dict[str, Any]:
-            node, folder = self.config["localization"][name], self.out / name
-            pl.seed_everything(self.config["seed"], workers=True, verbose=False)
-            network = self._build(name, weights=True)
-            try:
-                loggers = build_loggers(self.config["logger"], self.run / name, self.config, f"{self.run.name}_{name}")
-                figures = train_classifier(
-                    network,
-                    self.images,
-                    self.labels,
-                    node,
-                    folder,
-                    trainer=trainer_options(self.config["device"], self.config["precision"], node["steps"]),
-                    workers=self.data.workers,
-                    feature_cache=self.data.feature_cache,
-                    seed=self.config["seed"],
-                    loggers=loggers,
-                    resume=goes_on,
-                )
-            finally:
-                finish_wandb()
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # only for going on
-            return figures
-
-        return work
-
-    def _map_inputs(self, outputs: Mapping[str, str]) -> dict[str, Any]:
+    def protocol(self) -> dict[str, Any]:
+        """Return what the figures of the cues have to state."""
+        keys = ("localization", "cues", "seed", "precision", "device")
         return {
-            "settings": {key: self.config["cues"][key] for key in MAP_KEYS},
-            "foreground network": outputs["foreground"],
-            "background network": outputs.get("background"),
-            "images": self.image_digests,
-            "labels": self.labels,
-        }
-
-    def _make_maps(self, _: bool) -> dict[str, Any]:
-        device, cues = pick_device(self.config["device"]), self.config["cues"]
-        networks = [load_localization(self.out / name / NAME).to(device) for name in self.networks]
-        mirror = self.config["localization"]["foreground"]["mirror"]
-        cache = open_cache(networks[0], mirror, self.data.feature_cache)
-        if cache is not None and (mirror or not cues["mirror"]):
-            cache.prepare(self.images.images, networks[0].features)
-        else:
-            cache = None  # it has no mirror images
-        write_maps(
-            self.out / "maps",
-            self.images,
-            self.labels,
-            networks[0],
-            networks[1] if len(networks) > 1 else None,
-            cues["scales"],
-            cues["mirror"],
-            (cues["grid"], cues["grid"]),
-            self.config["workers"],
-            cache,
-        )
-        return {"images": len(self.images.names)}
-
-    def _cue_inputs(self, outputs: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            "settings": asdict(self.settings),
+            "labels": self.data.label_source(),
+            "classes": list(self.images.class_names),
+            "out": self.out,
+            "fingerprints": self.fingerprints,
+            "settings": {key: self.config[key] for key in keys},
             "crf": self.crf_node(),
-            "maps": outputs["maps"],
-            "images": self.image_digests if self.settings.refine else None,
-            "labels": self.labels,
         }
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each network, of the maps and of the cues, by name."""
+        images = file_digests(dict(zip(self.images.names, self.images.images, strict=True)))
+        data = {"classes": self.images.class_names, "images": images, "labels": self.labels}
+        prints = {part: fingerprint(self._network_inputs(part), data) for part in self.parts}
+        cues = self.config["cues"]
+        prints["maps"] = fingerprint({key: cues[key] for key in MAP_KEYS}, prints)
+        prints["cues"] = fingerprint(recipe_node(cues), self.crf_node(), prints["maps"])
+        return prints
 
     def crf_node(self) -> dict[str, Any] | None:
-        """Return the settings of the CRF that refines the maps; None where none does."""
-        if not self.settings.refine:
+        """Return the settings of the CRF that the recipe uses; None if it does not use any."""
+        if "crf" not in self.recipe.needs:
             return None
         node = {key: value for key, value in self.config["crf"]["train"].items() if key != "gradient"}
-        return {**node, "input_size": self.config["localization"]["foreground"]["network"]["input_size"]}
+        return {**node, "input_size": self._input_size}
 
-    def _make_cues(self, _: bool) -> dict[str, Any]:
-        settings, classes = self.settings, len(self.images.class_names) - 1
-        crf = build_stage_crf(self.config["crf"]["train"]) if settings.refine else None
-        input_size = self.config["localization"]["foreground"]["network"]["input_size"]
+    @property
+    def _input_size(self) -> int:
+        return self.config["localization"]["foreground"]["network"]["input_size"]
+
+    def _folder(self, name: str) -> Path:
+        return self.out / ("maps" if name == "maps" else "networks") / self.fingerprints[name]
+
+    def _place(self, path: Path) -> Path:
+        return path.relative_to(self.out)
+
+    def _network_inputs(self, part: str) -> dict[str, Any]:
+        node = self.config["localization"][part]
+        weights = node["network"]["trunk"].get("weights")
+        file = None if weights is None else Path(str(weights)).expanduser()
+        return {
+            "settings": node,
+            "seed": self.config["seed"],
+            "precision": self.config["precision"],
+            "weights": sha256(file) if file is not None and file.is_file() else None,
+        }
+
+    def _build(self, part: str, weights: bool) -> LocalizationNet:
+        node, key = self.config["localization"][part]["network"], f"localization.{part}.network"
+        return build_localization_net(node, self.images.class_names[1:], weights, key)
+
+    def _make_network(self, part: str, watch: Stopwatch) -> dict[str, Any]:
+        folder, node = self._folder(part), self.config["localization"][part]
+        record = _read(folder / RECORD)
+        if "figures" in record and (folder / NAME).is_file():
+            log.info("%s network: reused, %s", part, self._place(folder))
+        else:
+            begun = (folder / "checkpoints" / "last.ckpt").is_file()
+            log.info("%s network: %s, %s", part, "training resumes" if begun else "is trained", self._place(folder))
+            with watch(part):
+                record = {"settings": node, "figures": self._train(part, folder)}
+            write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return record["figures"]
+
+    def _train(self, part: str, folder: Path) -> dict[str, Any]:
+        pl.seed_everything(self.config["seed"], workers=True, verbose=False)
+        network = self._build(part, weights=True)
+        try:
+            return train_classifier(
+                network,
+                self.images,
+                self.labels,
+                self.config["localization"][part],
+                folder,
+                device=self.config["device"],
+                precision=self.config["precision"],
+                workers=self.data.workers,
+                feature_cache=self.data.feature_cache,
+                seed=self.config["seed"],
+                loggers=build_loggers(self.config["logger"], self.run / part, self.config, f"{self.run.name}_{part}"),
+            )
+        finally:
+            finish_wandb()
+
+    def _make_maps(self, watch: Stopwatch) -> None:
+        folder = self._folder("maps")
+        missing = sum(not map_file(folder, name).is_file() for name in self.images.names)
+        if not missing:
+            log.info("maps: reused, %s", self._place(folder))
+            return
+        log.info("maps: %d of %d are computed, %s", missing, len(self.images.names), self._place(folder))
+        with watch("maps"):
+            device = pick_device(self.config["device"])
+            networks = [load_localization(self._folder(part) / NAME).to(device) for part in self.parts]
+            mirror = self.config["localization"]["foreground"]["mirror"]
+            cache = open_cache(networks[0], mirror, self.data.feature_cache)
+            if cache is not None and self.map_settings.mirror and not mirror:
+                cache = None  # it has no mirror images
+            if cache is not None:
+                cache.prepare(self.images.images, networks[0].features)
+            workers = self.config["workers"]
+            write_maps(folder, self.images, self.labels, networks, self.map_settings, workers, cache)
+
+    def _make_cues(self, watch: Stopwatch) -> None:
+        file = self.out / "cues" / f"{self.fingerprints['cues']}.safetensors"
+        if _is_whole(file):
+            log.info("cues: reused, %s", self._place(file))
+        else:
+            log.info("cues: are made, %s", self._place(file))
+            with watch("cues"):
+                CueStore.from_dict(self._all_cues(), self._provenance()).save(file)
+        if not (self.out / CUES).is_file() or not filecmp.cmp(file, self.out / CUES, False):
+            with atomic_write(self.out / CUES) as temporary:
+                shutil.copyfile(file, temporary)
+
+    def _all_cues(self) -> dict[str, Cues]:
+        node = self.config["crf"]["train"] if "crf" in self.recipe.needs else None
+        crf = None if node is None else on_maps(build_stage_crf(node), self._input_size)
+        folder, classes = self._folder("maps"), len(self.images.class_names) - 1
 
         def one(item: tuple[str, Path]) -> np.ndarray:
             name, path = item
             labels = self.labels[name]
-            maps, scores, saliency = read_maps(self.out / "maps", name, labels, classes)
-            probs = None
-            if crf is not None and labels:
-                probs = refine(maps, labels, read_image(path), input_size, crf, settings.background_score)
-            return make_cue_map(maps, saliency, labels, settings, scores, probs)
+            maps = read_maps(folder, name, labels, classes)
+            if not labels:
+                return np.zeros(maps.highest.shape, dtype=np.uint8)
+            return self.recipe(CueInputs(labels, lambda: read_image(path), crf=crf, **maps._asdict()))
 
         items = list(zip(self.images.names, self.images.images, strict=True))
         cues = {}
@@ -227,15 +241,14 @@ class Pipeline:
             ImageMeter("cues", len(items)) as meter,
             closing(results_of(one, items, self.config["workers"])) as results,
         ):
-            for (name, _path), result in results:
-                cues[name] = Cues(self.labels[name], result)
+            for (name, _), cue_map in results:
+                cues[name] = Cues(self.labels[name], cue_map)
                 meter.update()
-        CueStore.from_dict(cues, self._provenance()).save(self.cue_file)
-        return {"images": len(cues)}
+        return cues
 
     def _provenance(self) -> dict[str, Any]:
-        """What a cue file says of how it was made."""
-        networks = {name: digest(self.out / name / NAME) for name in self.networks}
+        """Return what a cue file states of how it was made."""
+        networks = {part: sha256(self._folder(part) / NAME) for part in self.parts}
         return {
             "source": "secseg make_cues",
             "data": self.images.title,
@@ -248,43 +261,72 @@ class Pipeline:
             "secseg": secseg.__version__,
         }
 
-    def _audit_inputs(self, outputs: Mapping[str, str]) -> dict[str, Any]:
-        against = self.config["against"]
-        return {
-            "scored": self.data.scored,
-            "cues": outputs["cues"],
-            "against": None if against is None else digest(Path(against).expanduser()),
-            "images": self.image_digests,
-            "masks": file_digests(masks_of(self.images)),
-        }
-
-    def _audit(self, _: bool) -> dict[str, Any]:
-        return audit_file(self.cue_file, self.images, self.out / "audit", self.config["against"], self.data.scored)
-
-    def _export_inputs(self, outputs: Mapping[str, str]) -> dict[str, Any]:
-        return {"format": self.config["export"], "cues": outputs["cues"]}
-
-    def _export(self, _: bool) -> dict[str, Any]:
-        return export_file(self.cue_file, self.images, self.out / "export", self.config["export"])
+    def _report_unused(self) -> None:
+        """Report networks, maps and cues of other settings, which take space."""
+        used = set(self.fingerprints.values())
+        places = [place for name in FOLDERS for place in (self.out / name).glob("*")]
+        unused = [place for place in places if _FINGERPRINT.fullmatch(place.stem) and place.stem not in used]
+        size = sum(file.stat().st_size for place in unused for file in [place, *place.rglob("*")] if file.is_file())
+        if unused:
+            log.info(
+                "%d networks, maps and cues of other settings take %.2f GB in %s and may be deleted: %s",
+                *(len(unused), size / 1e9, self.out, ", ".join(str(place.relative_to(self.out)) for place in unused)),
+            )
 
 
-def cue_settings(node: Mapping[str, Any]) -> CueSettings:
-    """Return the settings of a node of ``conf/cues`` that are not about the maps.
+def fingerprint(*values: Any) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of values that JSON can hold; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the first 32 digits of the SHA-256 of each file's content.
 
     Raises:
-        UserError: for values out of range, all of them told.
+        UserError: if a file cannot be read.
     """
-    return CueSettings(**{key: value for key, value in node.items() if key not in ("name", *MAP_KEYS)})
+
+    def one(name: str) -> str:
+        try:
+            return sha256(files[name])[:32]
+        except OSError as error:
+            raise UserError(f"Cannot read {files[name]}: {error.strerror}.") from error
+
+    return dict(results_of(one, files))
 
 
-def trainer_options(device: str, precision: str, steps: int) -> dict[str, Any]:
-    """Return the options of Lightning's Trainer for so many steps on one device, named as for ``pick_device``."""
-    kind = pick_device(device)
-    devices: Any = [kind.index] if kind.index is not None else 1
-    return {
-        "accelerator": "gpu" if kind.type == "cuda" else kind.type,
-        "devices": devices,
-        "precision": precision,
-        "log_every_n_steps": min(10, steps),
-        "num_sanity_val_steps": 0,
-    }
+def map_settings(cues: Mapping[str, Any]) -> MapSettings:
+    """Return the settings of the maps of a node of ``conf/cues``."""
+    return MapSettings(cues["scales"], cues["mirror"], (cues["grid"], cues["grid"]))
+
+
+def on_maps(crf: CRF | None, input_size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the CRF as recipes call it: scores (C, h, w) and the image (H, W, 3) to probabilities (C, h, w).
+
+    The image is brought to the grid of the scores as in training, by way of the network's input of ``input_size``.
+    """
+    assert crf is not None
+
+    def probabilities(scores: np.ndarray, image: np.ndarray) -> np.ndarray:
+        size = (scores.shape[1], scores.shape[2])
+        small = crf_image(evaluation_input(image, input_size)[None], size)
+        with torch.no_grad():
+            return crf(torch.from_numpy(scores)[None], small)[0].numpy()
+
+    return probabilities
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a record of ours holds; nothing if it is missing or damaged."""
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        CueStore.load(path)
+    except UserError:
+        return False
+    return True

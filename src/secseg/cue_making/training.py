@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
 from pytorch_lightning.loggers import Logger
+from torch import Tensor
+from torchmetrics.functional.classification import binary_average_precision
 
 from secseg.cue_making.classifier import LocalizationNet
 from secseg.cue_making.classifier_file import save_localization
 from secseg.cue_making.data import LabelledDataModule, LabelledImages, positive_weights, split_holdout
-from secseg.cue_making.module import ClassificationModule
+from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
 from secseg.models import trunk_fingerprint
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training.feature_cache import FeatureCache, cache_folder
+from secseg.training.monitor import LossWatch
+from secseg.training.optimizers import build_optimizer, describe_groups
 from secseg.training.progress import Progress, SpeedMonitor
 from secseg.training.run import build_trainer
-from secseg.utils.errors import UserError
+from secseg.utils.device import pick_device
 
 NAME = "network.safetensors"
 
@@ -28,76 +35,69 @@ NAME = "network.safetensors"
 def train_classifier(
     network: LocalizationNet,
     images: ImageSet,
-    labels: Mapping[str, Sequence[int]],
-    stage: Mapping[str, Any],
+    labels: Labels,
+    node: Mapping[str, Any],
     folder: Path,
     *,
-    trainer: Mapping[str, Any],
+    device: str = "auto",
+    precision: str = "32-true",
     workers: int = 2,
     feature_cache: str | None = None,
     seed: int = 0,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[pl.Callback] | None = None,
-    resume: bool = False,
 ) -> dict[str, Any]:
     """Train ``network``, leave it with the best weights in evaluation mode, and write it to ``network.safetensors``.
 
-    A frozen trunk's features come from the cache that ``src/train.py`` keeps too: the same trunk, input size and
-    mirroring share its entries.
+    An interrupted training resumes from ``checkpoints/last.ckpt`` in ``folder``. A frozen trunk's features come from
+    the cache that ``src/train.py`` uses too: the same trunk, input size and mirroring share its entries.
 
     Args:
         network: of ``build_localization_net``.
         images: the training images; its classes begin with the background.
-        labels: foreground class numbers (1..K) of each of them.
-        stage: the node ``foreground`` or ``background`` of ``conf/localization``: ``network``, ``steps``,
-            ``batch_size``, ``mirror``, ``balance``, ``holdout``, ``validate_every``, ``optim``.
+        labels: foreground class numbers (1..K) of each image.
+        node: ``foreground`` or ``background`` of ``conf/localization``: ``network``, ``steps``, ``batch_size``,
+            ``mirror``, ``balance``, ``holdout``, ``validate_every``, ``optim``.
         folder: for checkpoints and the network.
-        trainer: options of Lightning's Trainer, such as ``conf/trainer/default.yaml``; steps and validations come from
-            ``stage``.
+        device: as for ``pick_device``.
+        precision: as for Lightning's Trainer.
         workers: loader processes.
         feature_cache: folder for a frozen trunk's features; None for the user's cache folder, ``off`` for no cache.
         seed: of the order of images, the mirroring and dropout.
         loggers: where the values go.
-        callbacks: None for a bar with the loss and the mean average precision.
-        resume: go on from ``checkpoints/last.ckpt`` in ``folder``, where there is one.
+        callbacks: None for a progress bar with the loss and the mean average precision.
 
     Returns:
         plain values: ``map`` and ``ap`` (by class, NaN without positives) on the held-out images, None where there are
-        none; ``loss`` of the last step; ``steps``, ``kept_step`` (whose weights are the best), ``train_images``,
-        ``holdout_images``, ``seconds`` and ``feature_seconds`` of it.
+        none; ``loss`` of the last step; ``steps``, ``kept_step`` (the step of the best weights), ``train_images``,
+        ``holdout_images``, ``seconds`` in all and ``feature_seconds`` for the features.
 
     Raises:
-        UserError: for labels, settings or images that do not fit.
+        UserError: for settings or images that do not fit, or a loss that is not finite.
     """
     started = time.perf_counter()
     pl.seed_everything(seed, workers=True, verbose=False)
-    train_images, held_out = split_holdout(images, stage["holdout"])
-    cache = open_cache(network, stage["mirror"], feature_cache)
+    train_images, held_out = split_holdout(images, node["holdout"])
+    cache = open_cache(network, node["mirror"], feature_cache)
     train, held = (LabelledImages(part, labels, network.input_size, cache) for part in (train_images, held_out))
-    data = LabelledDataModule(train, held, stage["batch_size"], stage["mirror"], seed, workers)
-    module = ClassificationModule(network, stage["optim"], positive_weights(train.labels, stage["balance"]))
+    data = LabelledDataModule(train, held, node["batch_size"], node["mirror"], seed, workers)
+    module = ClassificationModule(network, node["optim"], positive_weights(train.labels, node["balance"]))
     checkpoints = Checkpoints(folder / "checkpoints", monitor="val/map")
+    shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
     runner = build_trainer(
-        {
-            **trainer,
-            "max_steps": stage["steps"],
-            "val_check_interval": min(stage["validate_every"], stage["steps"]),
-            "limit_val_batches": 1.0 if held_out.names else 0,
-        },
+        trainer_options(node, device, precision, validate=bool(held_out.names)),
         folder,
-        [RandomStates(), checkpoints, *([SpeedMonitor(), Progress()] if callbacks is None else callbacks)],
+        [RandomStates(), checkpoints, *shown],
         list(loggers),
     )
-    if runner.world_size > 1:
-        raise UserError("Localization networks train on one device: give trainer.devices=1 and trainer.num_nodes=1.")
     if cache is not None:
         cache.prepare(images.images, network.features)
     feature_seconds = time.perf_counter() - started
     last = checkpoints.folder / "last.ckpt"
-    runner.fit(module, data, ckpt_path=str(last) if resume and last.is_file() else None)
+    runner.fit(module, data, ckpt_path=str(last) if last.is_file() else None)
     loss = runner.callback_metrics.get("train/loss")
     kept = _keep_best(runner, module, data, checkpoints) if held_out.names else runner.global_step
-    save_localization(folder / NAME, network.eval(), stage["network"])
+    save_localization(folder / NAME, network.eval(), node["network"])
     return {
         "map": module.scores.get("map"),
         "ap": module.scores.get("ap"),
@@ -108,6 +108,21 @@ def train_classifier(
         "holdout_images": len(held),
         "seconds": time.perf_counter() - started,
         "feature_seconds": feature_seconds,
+    }
+
+
+def trainer_options(node: Mapping[str, Any], device: str, precision: str, validate: bool) -> dict[str, Any]:
+    """Return the options of Lightning's Trainer for one device; arguments as ``train_classifier``."""
+    picked = pick_device(device)
+    return {
+        "accelerator": "gpu" if picked.type == "cuda" else picked.type,
+        "devices": 1 if picked.index is None else [picked.index],
+        "precision": precision,
+        "max_steps": node["steps"],
+        "val_check_interval": min(node["validate_every"], node["steps"]),
+        "limit_val_batches": 1.0 if validate else 0,
+        "log_every_n_steps": min(10, node["steps"]),
+        "num_sanity_val_steps": 0,
     }
 
 
@@ -132,3 +147,91 @@ def _keep_best(
     module.load_state_dict(best["state_dict"])
     runner.validate(module, data, verbose=False)
     return int(best["global_step"])
+
+
+class ClassificationModule(pl.LightningModule):
+    """Trains ``network`` with the multi-label logistic loss, the mean over classes and images, and measures it.
+
+    Logged: ``train/loss``, ``val/loss``, ``val/map``, ``val/ap/<class>``. On one device.
+
+    Args:
+        network: images to scores.
+        optim: the ``optim`` node, plain (see ``build_optimizer``).
+        positive_weights: what the loss of each class's positives is multiplied with (K,), or None.
+
+    Attributes:
+        scores: ``map`` and ``ap`` (by class) of the last measurement; see ``average_precision``.
+        measured_at: its global step, -1 before there is one.
+    """
+
+    def __init__(
+        self, network: LocalizationNet, optim: Mapping[str, Any], positive_weights: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.network, self.optim = network, optim
+        self.register_buffer("positive_weights", positive_weights, persistent=False)
+        self.scores: dict[str, Any] = {}
+        self.measured_at = -1
+        self.loss_watch = LossWatch("The classifier's loss", "A lower learning rate (optim.optimizer.lr) may help.")
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return scores (B, K) of a batch, from its cached features where it has them."""
+        if "features" in batch:
+            return self.network.classify(batch["features"])
+        return self.network(batch["image"])
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss = self._loss(self(batch), batch["labels"])
+        self.loss_watch.watch({"loss": loss}, batch["name"], self.global_step)
+        self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
+        return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_watch.refuse()
+
+    def on_validation_epoch_start(self) -> None:
+        self.loss_watch.refuse()
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._seen.append((self(batch).float(), batch["labels"]))
+
+    def on_validation_epoch_end(self) -> None:
+        scores, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        ap = dict(zip(self.network.class_names, average_precision(scores, labels), strict=True))
+        known = [value for value in ap.values() if not math.isnan(value)]
+        self.scores = {"map": sum(known) / len(known) if known else math.nan, "ap": ap}
+        self.measured_at = self.global_step
+        self.log_dict(
+            {
+                "val/loss": self._loss(scores, labels),
+                "val/map": self.scores["map"],
+                **{f"val/ap/{name}": value for name, value in ap.items()},
+            }
+        )
+
+    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        weights: Any = self.positive_weights
+        return F.binary_cross_entropy_with_logits(scores.float(), labels, pos_weight=weights)
+
+    def configure_optimizers(self) -> Any:
+        classifier = self.network.head.classifier
+        optimizer, schedule = build_optimizer(self.network, classifier, self.optim, self.trainer.max_steps)
+        self.print(describe_groups(optimizer.param_groups))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> list[float]:
+    """Return each class's average precision: the sum over positives' ranks of precision times the rise of recall.
+
+    Args:
+        scores: (n, K), of any values; equal ones share a rank.
+        labels: (n, K), 0 or 1.
+
+    Returns:
+        K values in 0..1, NaN for a class without positives.
+    """
+    return [
+        float(binary_average_precision(torch.sigmoid(column.double()), truth.long())) if truth.any() else math.nan
+        for column, truth in zip(scores.T, labels.T, strict=True)
+    ]

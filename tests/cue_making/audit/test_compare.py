@@ -12,7 +12,7 @@ import pytest
 
 from secseg.cue_making.audit import audit_cues
 from secseg.cue_making.audit.compare import compare_cues, match
-from secseg.cue_making.audit.compare_tables import comparison_csv, comparison_table
+from secseg.cue_making.audit.tables import comparison_csv, comparison_table
 from secseg.data.cues.cue_files import Cues, CueStore, resample
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import NAMES, random_masks, random_store

@@ -1,19 +1,157 @@
-"""The audit as one page, and as one picture: figures, and the images that show best how good and bad cues are."""
+"""An audit written into a folder: figures, tables, pictures, and a page with all of them."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from secseg.cue_making.audit.examples import Section
+from secseg.cue_making.audit.compare import match, summarize_comparison
+from secseg.cue_making.audit.examples import Section, choose, read_examples
+from secseg.cue_making.audit.measure import count_cues, summarize
+from secseg.cue_making.audit.tables import (
+    OFFICIAL_QUALITY,
+    QUALITY_SOURCE,
+    audit_table,
+    classes_csv,
+    comparison_csv,
+    comparison_table,
+    images_csv,
+    is_voc,
+)
+from secseg.data.cues.cue_files import CueStore
 from secseg.data.splits import ImageSet
 from secseg.drawing.html import figure_source, mask_source, photo_source, render
 from secseg.drawing.overlays import GalleryItem, cues_over_grey, hex_colour
-from secseg.drawing.panels import panel
+from secseg.drawing.panels import panel, save_figure
+from secseg.utils.console import percent
+from secseg.utils.files import write_text
+
+log = logging.getLogger(__name__)
+
+FIGURES = "audit.json"
+"""The file that is written first."""
+COLOURS = {"precision": "C0", "recall": "C2", "coverage": "C0"}
+ROWS = 3
+"""Images of each kind in ``audit.png``."""
 
 
-def audit_page(
+def audit_file(
+    store: CueStore,
+    images: ImageSet,
+    folder: str | Path,
+    against: CueStore | None = None,
+    scored: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure the cues of a split, write all about them into ``folder``, and return the figures.
+
+    Args:
+        store: the cues; all images of the split have to be in it.
+        images: the split. Masks that exist are used.
+        folder: made if it is missing. It gets ``audit.json``, ``classes.csv``, ``images.csv``, ``classes.png`` (figures
+            by class), ``audit.png`` (a few images) and ``audit.html`` (all of it, with more images); with ``against``
+            also ``comparison.json`` and ``comparison.csv``. Each file is written whole or not at all. Files of an
+            earlier audit are overwritten.
+        against: cues to compare with.
+        scored: names of the classes that the means of precision and recall run over; all by default.
+
+    Returns:
+        What ``audit_cues`` returns, and ``against``: None or what ``compare_cues`` returns, ``store`` first.
+
+    An image that cannot be read is left out of the pictures, with a warning.
+
+    Raises:
+        UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
+    """
+    folder, masks, compared = Path(folder), masks_of(images), None
+    counts = count_cues(store, images.class_names, masks, images.names)
+    figures = summarize(counts, store.provenance.get("overlaps"), scored)
+    write_text(folder / FIGURES, _json(figures))
+    for name in ("comparison.json", "comparison.csv", "audit.png"):  # of an earlier audit, not always written again
+        (folder / name).unlink(missing_ok=True)
+    tables = [audit_table(figures)]
+    if against is not None:
+        comparison = match(store, against, images.names, images.class_names, masks)
+        compared = summarize_comparison(comparison, scored)
+        write_text(folder / "comparison.json", _json(compared))
+        write_text(folder / "comparison.csv", comparison_csv(comparison))
+        tables.append(comparison_table(compared, "cues", "against"))
+    write_text(folder / "classes.csv", classes_csv(figures))
+    write_text(folder / "images.csv", images_csv(counts))
+    bars = classes_figure(figures)
+    save_figure(bars, folder / "classes.png")
+    sections = choose(counts)
+    items = read_examples(sections, counts.names, store, images, masks)
+    write_text(folder / "audit.html", _page(f"Cues of {images.title}", tables, bars, sections, items, images))
+    few = [section for section in choose(counts, ROWS, 0) if any(row in items for row in section.rows)]
+    if few:
+        save_figure(_examples_figure(few[-2:], items, images), folder / "audit.png")
+    return {**figures, "against": compared}
+
+
+def masks_of(images: ImageSet) -> dict[str, Path]:
+    """Return the masks of a split that exist, by image id."""
+    pairs = zip(images.names, images.masks or (), strict=False)
+    return {name: path for name, path in pairs if path.is_file()}
+
+
+def classes_figure(audit: Mapping[str, Any]) -> Figure:
+    """Draw precision and recall of each class as bars or, without masks, the coverage.
+
+    Classes without cues and truth are left out. Cues of VOC's classes have the official file's values as black marks.
+
+    Args:
+        audit: what ``audit_cues`` returns.
+    """
+    keys = ("precision", "recall") if audit["masks"] else ("coverage",)
+    classes = {
+        name: values for name, values in audit["classes"].items() if any(values[key] is not None for key in keys)
+    }
+    official = OFFICIAL_QUALITY if audit["masks"] and is_voc(audit) else {}
+    figure = Figure(
+        figsize=(2 + 3.4 * len(keys), 0.24 * len(classes) + 1.4), dpi=100, layout="constrained", facecolor="white"
+    )
+    FigureCanvasAgg(figure)
+    for column, (axes, key) in enumerate(zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True)):
+        known = [official.get(name, {}).get(key) for name in classes]
+        _draw_bars(axes, key, [values[key] for values in classes.values()], known)
+        names = list(classes) if column == 0 else [""] * len(classes)
+        axes.set_yticks(range(len(classes)), names, fontsize=9, parse_math=False)
+        axes.set_ylim(len(classes) - 0.4, -0.6)
+    if official:
+        figure.supxlabel(f"black: official cues ({QUALITY_SOURCE})", fontsize=8.5)
+    return figure
+
+
+def _draw_bars(axes: Axes, key: str, values: Sequence[float | None], known: Sequence[float | None]) -> None:
+    """Draw one bar per class, and a mark where there is an official value."""
+    lengths = [100 * (value or 0) for value in values]
+    axes.barh(np.arange(len(values)), lengths, 0.7, color=COLOURS[key])
+    for place, (value, length) in enumerate(zip(values, lengths, strict=True)):
+        at = (length, place)
+        axes.annotate(percent(value), at, xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+    marks = {place: 100 * share for place, share in enumerate(known) if share is not None}
+    if marks:
+        axes.plot(list(marks.values()), list(marks), "|", color="black", markersize=11, markeredgewidth=2)
+    if key == "coverage":
+        axes.margins(x=0.15)
+    else:
+        axes.set_xlim(0, 112)
+        axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel(f"{key}, %" if key != "coverage" else "coverage in images with cues of the class, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def _page(
     title: str,
     tables: Sequence[str],
     bars: Figure,
@@ -21,16 +159,8 @@ def audit_page(
     items: Mapping[int, GalleryItem],
     images: ImageSet,
 ) -> str:
-    """Return the page as HTML; all pictures are in it, so it opens without a network.
-
-    Args:
-        title: heads the page.
-        tables: text tables.
-        bars: the figures by class.
-        sections: what to show; rows without an item are left out.
-        items: by row, photograph, cues and mask.
-        images: gives classes and colours.
-    """
+    """Return the page as HTML with all pictures in it, so it opens without a network. Rows without an item are left
+    out."""
     tiles = {row: _tiles(item, images) for row, item in items.items()}
     shown = [
         [
@@ -52,8 +182,8 @@ def audit_page(
     )
 
 
-def audit_figure(sections: Sequence[Section], items: Mapping[int, GalleryItem], images: ImageSet) -> Figure:
-    """Draw the images of some sections, one a row, with title and caption."""
+def _examples_figure(sections: Sequence[Section], items: Mapping[int, GalleryItem], images: ImageSet) -> Figure:
+    """Draw the images of some sections, one per row, with title and caption."""
     shown = [
         (items[row], f"{section.title.lower()}: {caption}")
         for section in sections
@@ -68,10 +198,14 @@ def audit_figure(sections: Sequence[Section], items: Mapping[int, GalleryItem], 
 
 
 def _tiles(item: GalleryItem, images: ImageSet) -> list[tuple[str, str]]:
-    """What each picture of an image is, and its address."""
-    tiles = [("photograph", photo_source(item.photo))]
+    """Return the title and the address of each picture of an image."""
+    tiles = [("image", photo_source(item.photo))]
     if item.cues is not None:
         tiles.append(("cues", photo_source(cues_over_grey(item.photo, item.cues, images.palette))))
     if item.mask is not None:
         tiles.append(("ground truth", mask_source(item.mask, images.palette)))
     return tiles
+
+
+def _json(figures: Mapping[str, Any]) -> str:
+    return json.dumps(figures, indent=2, allow_nan=False) + "\n"

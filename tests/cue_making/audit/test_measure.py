@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from secseg.cue_making.audit import audit_cues, count_cues, summarize
-from secseg.cue_making.audit.audit_tables import audit_table, classes_csv, images_csv
-from secseg.cue_making.audit.official import OFFICIAL, OFFICIAL_QUALITY
+from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table, classes_csv, images_csv
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.cues.cue_files import Cues, CueStore, open_cues
 from secseg.data.images import read_mask

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secseg.cue_making.audit import count_cues, summarize
+from secseg.cue_making.audit import audit_file, count_cues, summarize
 from secseg.cue_making.audit.examples import choose
-from secseg.cue_making.audit.official import OFFICIAL_QUALITY
-from secseg.cue_making.audit.plots import classes_figure
-from secseg.cue_making.audit.write import audit, masks_of
+from secseg.cue_making.audit.page import classes_figure, masks_of
+from secseg.cue_making.audit.tables import OFFICIAL_QUALITY
 from secseg.data.classes import VOC_CLASSES
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import NAMES, image_set, random_masks, random_store
@@ -52,7 +51,7 @@ class Page(HTMLParser):
 def test_an_audit_writes_figures_tables_pictures_and_the_comparison(tmp_path: Path) -> None:
     store, other = random_store(0), random_store(1)
     images = image_set(tmp_path, store, random_masks(tmp_path, store, 0))
-    figures = audit(store, images, tmp_path / "audit", against=other, scored=["cat", "dog"])
+    figures = audit_file(store, images, tmp_path / "audit", against=other, scored=["cat", "dog"])
     written = sorted(path.name for path in (tmp_path / "audit").iterdir())
     assert written == [
         *("audit.html", "audit.json", "audit.png", "classes.csv", "classes.png"),
@@ -71,7 +70,7 @@ def test_an_audit_writes_figures_tables_pictures_and_the_comparison(tmp_path: Pa
 def test_the_page_is_self_contained_and_shows_each_image_as_its_caption_says(tmp_path: Path, with_masks: bool) -> None:
     store = random_store(0)
     images = image_set(tmp_path, store, random_masks(tmp_path, store, 0) if with_masks else None)
-    audit(store, images, tmp_path)
+    audit_file(store, images, tmp_path)
     page = Page((tmp_path / "audit.html").read_text())
     assert all(source.startswith("data:image/") for source in page.sources)
     bars, *sources = page.sources
@@ -95,14 +94,14 @@ def test_a_photograph_that_cannot_be_read_costs_its_pictures_alone(
     store = random_store(0)
     images = image_set(tmp_path, store, None)
     images.images[0].write_bytes(b"damaged")
-    audit(store, images, tmp_path)
+    audit_file(store, images, tmp_path)
     page = Page((tmp_path / "audit.html").read_text())
     assert not any(caption.startswith("image 0:") for caption in page.texts["figcaption"])
     assert page.texts["figcaption"]
     assert "image 0 is not among the pictures" in caplog.text
     for path in images.images:
         path.unlink()
-    audit(store, images, tmp_path / "none")
+    audit_file(store, images, tmp_path / "none")
     assert not (tmp_path / "none" / "audit.png").exists()
     assert Page((tmp_path / "none" / "audit.html").read_text()).texts["figcaption"] == []
 
@@ -111,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     store = random_store(0)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write"):
-        audit(store, image_set(tmp_path, store, None), tmp_path / "file" / "audit")
+        audit_file(store, image_set(tmp_path, store, None), tmp_path / "file" / "audit")
 
 
 def test_the_chosen_images_are_those_of_the_lowest_and_highest_values(tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_the_chosen_images_are_those_of_the_lowest_and_highest_values(tmp_path: 
     assert list(sections["Fewest cues"].rows) == order[:2]
     assert sorted(share[list(sections["Most cues"].rows)]) == sorted(share)[-2:]
     known, right = counts.known[:, 1], counts.right[:, 1]
-    precision = {row: right[at] / known[at] for at, row in enumerate(counts.masked.tolist()) if known[at] >= 10}
+    precision = {row: right[row] / known[row] for row in range(len(counts.names)) if known[row] >= 10}
     low, high = sections["cat: lowest precision"], sections["cat: highest precision"]
     assert not set(low.rows) & set(high.rows)
     assert [precision[row] for row in low.rows] == sorted(precision.values())[: len(low.rows)]

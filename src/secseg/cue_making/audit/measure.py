@@ -1,0 +1,230 @@
+"""The figures of a cue file: what has cues, what lacks them and, where there are masks, how many cues are right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from secseg.data.classes import VOID
+from secseg.data.cues.cue_files import CueStore
+from secseg.data.images import read_mask
+from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.parallel import results_and_problems
+from secseg.utils.resizing import resize_mask
+
+
+@dataclass(frozen=True)
+class CueCounts:
+    """Counts of grid cells by image (N) and class (C, background first).
+
+    Attributes:
+        names: N image ids.
+        class_names: C names.
+        grid: height and width of the maps.
+        cued: (N, C) int64, cells with a cue of the class.
+        labelled: (N, C) bool, whether the class is among the image's labels; False for background.
+        masked: (N,) bool, whether the image has a mask. The following counts are 0 if it does not.
+        known: (N, C) int64, cells with a cue of the class where the mask is not void.
+        right: (N, C) int64, those of them whose class in the mask is the same.
+        true: (N, C) int64, cells of the class in the mask.
+    """
+
+    names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    grid: tuple[int, int]
+    cued: np.ndarray
+    labelled: np.ndarray
+    masked: np.ndarray
+    known: np.ndarray
+    right: np.ndarray
+    true: np.ndarray
+
+    @property
+    def cells(self) -> int:
+        """Grid cells of a map."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def without_cue(self) -> np.ndarray:
+        """(N, C) bool: labelled classes that do not have a cue."""
+        return self.labelled & (self.cued == 0)
+
+
+def count_cues(
+    store: CueStore,
+    class_names: Sequence[str],
+    masks: Mapping[str, Path] | None = None,
+    names: Sequence[str] | None = None,
+) -> CueCounts:
+    """Count the cues of ``names`` (all images of the store by default).
+
+    Args:
+        store: the cues.
+        class_names: names of the classes, background first.
+        masks: mask files by image id, of all images or of some. A mask is brought to the cues' grid by
+            :func:`secseg.utils.resizing.resize_mask`.
+        names: image ids.
+
+    Raises:
+        UserError: if there are no names; for names that do not have cues, cues or labels of classes that do not exist,
+            masks that cannot be read: all of them are listed.
+    """
+    names = store.names if names is None else tuple(names)
+    if not names:
+        raise UserError("There are no images whose cues could be counted: name at least one.")
+    classes = len(class_names)
+    counts = store.class_counts(names)
+    labels = store.labels[store.rows(names)]
+    labelled = np.zeros(counts.shape, dtype=bool)
+    labelled[np.arange(len(names))[:, None], labels] = True
+    labelled[:, VOID] = False
+    _check_classes(names, (counts > 0) | labelled, classes)
+    masks = masks or {}
+    masked = np.array([name in masks for name in names])
+    known, right, true = quality = np.zeros((3, len(names), classes), dtype=np.int64)
+    quality[:, masked] = _count_right(store, {name: masks[name] for name in names if name in masks}, classes)
+    return CueCounts(
+        names, tuple(class_names), store.grid, counts[:, :classes], labelled[:, :classes], masked, known, right, true
+    )
+
+
+def summarize(counts: CueCounts, overlaps: int | None = None, scored: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the figures of counted cues as plain values. Shares are in [0, 1]; None stands for no value.
+
+    Args:
+        counts: the counted cues.
+        overlaps: cells that had two classes before one was chosen, in the whole file; None if unknown.
+        scored: names of the classes that the means of precision and recall run over; all by default.
+
+    - ``images``, ``grid`` (height and width);
+    - ``overlaps``;
+    - ``images_without``: images without a cue of the ``background``, and of any ``foreground`` class;
+    - ``labels``: labelled classes over all images (``total``), and those ``without_cue`` in their image;
+    - ``background_locations`` per image: ``most``, ``median``, ``least``;
+    - ``coverage``: share of the cells with a cue of ``background``, of a ``foreground`` class, without a cue
+      (``unlabelled``), mean over images;
+    - ``images_by_classes``: images by the number of their labels;
+    - ``classes``: by name, ``labelled`` images (None for background), images ``with_cues``, ``coverage`` (share of the
+      cells, mean over the images with cues of the class);
+    - ``masks``: None without masks, else ``images`` that have one, ``scored``, and means over the scored classes that
+      have a value: ``precision`` and ``recall``, and without the background ``foreground_precision`` and
+      ``foreground_recall``.
+
+    With masks, each class also has ``precision``, the share of its cue cells that lie on the class, and ``recall``, the
+    share of its cells in the masks that have a cue of the class. Cells are pooled over all images that have a mask,
+    whatever their labels. Cells that are void in the mask count in neither.
+
+    Raises:
+        UserError: for an unknown scored class.
+    """
+    scored = list(counts.class_names if scored is None else scored)
+    for name in scored:
+        if name not in counts.class_names:
+            raise UserError(f"There is no class {name!r} to score.{nearest(name, counts.class_names)}")
+    with_cues = counts.cued > 0
+    background = counts.cued[:, 0]
+    covered, foreground = background.mean() / counts.cells, counts.cued[:, 1:].sum(axis=1).mean() / counts.cells
+    by_classes = Counter(counts.labelled.sum(axis=1).tolist())
+    classes = _class_figures(counts)
+    return {
+        "images": len(counts.names),
+        "grid": list(counts.grid),
+        "overlaps": overlaps,
+        "images_without": {
+            "background": int((~with_cues[:, 0]).sum()),
+            "foreground": int((~with_cues[:, 1:].any(axis=1)).sum()),
+        },
+        "labels": {"total": int(counts.labelled.sum()), "without_cue": int(counts.without_cue.sum())},
+        "background_locations": {
+            "most": int(background.max()),
+            "median": float(np.median(background)),
+            "least": int(background.min()),
+        },
+        "coverage": {
+            "background": float(covered),
+            "foreground": float(foreground),
+            "unlabelled": float(1 - covered - foreground),
+        },
+        "images_by_classes": {str(number): by_classes[number] for number in sorted(by_classes)},
+        "classes": classes,
+        "masks": _means(classes, counts, scored) if counts.masked.any() else None,
+    }
+
+
+def audit_cues(
+    store: CueStore,
+    class_names: Sequence[str],
+    masks: Mapping[str, Path] | None = None,
+    names: Sequence[str] | None = None,
+    scored: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure cues: arguments and errors as :func:`count_cues` and :func:`summarize`, figures as the latter."""
+    return summarize(count_cues(store, class_names, masks, names), store.provenance.get("overlaps"), scored)
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """Return ``part / whole``; None if ``whole`` is 0."""
+    return float(part / whole) if whole else None
+
+
+def _class_figures(counts: CueCounts) -> dict[str, dict[str, Any]]:
+    with_cues = (counts.cued > 0).sum(axis=0)
+    cued, known, right, true = (part.sum(axis=0) for part in (counts.cued, counts.known, counts.right, counts.true))
+    classes: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(counts.class_names):
+        classes[name] = {
+            "labelled": int(counts.labelled[:, number].sum()) if number else None,
+            "with_cues": int(with_cues[number]),
+            "coverage": ratio(cued[number], int(with_cues[number]) * counts.cells),
+        }
+        if counts.masked.any():
+            classes[name]["precision"] = ratio(right[number], known[number])
+            classes[name]["recall"] = ratio(right[number], true[number])
+    return classes
+
+
+def _means(classes: Mapping[str, Mapping[str, Any]], counts: CueCounts, scored: list[str]) -> dict[str, Any]:
+    means: dict[str, Any] = {"images": int(counts.masked.sum()), "scored": scored}
+    for prefix, left_out in (("", ()), ("foreground_", counts.class_names[:1])):
+        for key in ("precision", "recall"):
+            values = [classes[name][key] for name in scored if name not in left_out]
+            present = [value for value in values if value is not None]
+            means[prefix + key] = ratio(sum(present), len(present))
+    return means
+
+
+def _count_right(store: CueStore, masks: Mapping[str, Path], classes: int) -> np.ndarray:
+    """Return ``known``, ``right`` and ``true`` of the images in ``masks``: (3, len(masks), ``classes``) int64.
+
+    Raises:
+        UserError: with all masks that cannot be read.
+    """
+
+    def count(name: str) -> np.ndarray:
+        cues = store[name].map
+        truth = resize_mask(read_mask(masks[name], classes), cues.shape)
+        parts = (cues[truth != VOID], cues[cues == truth], truth.reshape(-1))
+        return np.stack([np.bincount(part, minlength=256)[:classes] for part in parts])
+
+    counts, broken = results_and_problems(count, masks)
+    if broken:
+        raise UserError(f"{len(broken)} of {len(masks)} masks cannot be used:\n{listing(broken)}")
+    return np.array(counts, dtype=np.int64).reshape(-1, 3, classes).swapaxes(0, 1)
+
+
+def _check_classes(names: Sequence[str], present: np.ndarray, classes: int) -> None:
+    outside = present[:, classes:VOID]
+    if outside.any():
+        rows = np.flatnonzero(outside.any(axis=1))
+        lines = [
+            f"{names[int(row)]}: class {', '.join(map(str, classes + np.flatnonzero(outside[row])))}" for row in rows
+        ]
+        raise UserError(
+            f"{len(rows)} images have cues or labels of a class outside 0..{classes - 1}; "
+            f"are they of another data set?\n{listing(lines)}"
+        )

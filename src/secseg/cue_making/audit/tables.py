@@ -1,0 +1,214 @@
+"""Audits and comparisons of cue files as text for the terminal, and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from secseg.cue_making.audit.compare import Comparison
+from secseg.cue_making.audit.measure import CueCounts, ratio
+from secseg.data.classes import VOC_CLASSES
+from secseg.utils.console import percent, table
+from secseg.utils.files import csv_text
+
+SOURCE = "measured on the official file, all 10,582 images"
+OFFICIAL: dict[str, Any] = {
+    "images": 10_582,
+    "grid": [41, 41],
+    "overlaps": 0,
+    "images_without": {"background": 0, "foreground": 0},
+    "labels": {"total": 15_471, "without_cue": 0},
+    "background_locations": {"most": 168, "median": 167, "least": 50},
+    "coverage": {"background": 0.098, "foreground": 0.142, "unlabelled": 0.760},
+    "images_by_classes": {"1": 6804, "2": 2857, "3": 758, "4": 136, "5": 27},
+}
+"""The figures of the official cue file, as ``summarize`` returns them."""
+
+QUALITY_SOURCE = "measured on the official file, 1,538 images that show animals"
+OFFICIAL_QUALITY: dict[str, dict[str, float | None]] = {
+    "background": {"precision": 0.94, "recall": None},
+    "cat": {"precision": 0.93, "recall": 0.27},
+    "cow": {"precision": 0.85, "recall": 0.31},
+    "dog": {"precision": 0.90, "recall": 0.23},
+    "horse": {"precision": 0.78, "recall": 0.35},
+    "person": {"precision": 0.68, "recall": 0.33},
+    "sheep": {"precision": 0.86, "recall": 0.41},
+}
+"""Precision and recall of the official cues, for the classes that are not rare in those images."""
+
+
+def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
+    """Return an audit as text: the figures of the whole file, then those by class, shares in percent.
+
+    Cues of VOC's classes have the official file's figures next to theirs.
+
+    Args:
+        audit: what ``audit_cues`` returns.
+        title: heads the column of the audited cues.
+    """
+    with_official = is_voc(audit)
+    columns = {title: _whole(audit), **({"official": _whole(OFFICIAL)} if with_official else {})}
+    keys = dict.fromkeys(key for column in columns.values() for key in column)
+    whole = [["", *columns], *([key, *(column.get(key, "0") for column in columns.values())] for key in keys)]
+    lines = [table(whole), "", _class_table(audit, with_official)]
+    if with_official:
+        lines += ["", f"official: {SOURCE}"]
+        lines += [f"official, by class: {QUALITY_SOURCE}"] if audit["masks"] else []
+    return "\n".join(lines)
+
+
+def comparison_table(figures: Mapping[str, Any], first: str = "first", second: str = "second") -> str:
+    """Return a comparison as text: where the files agree, then the figures of both by class, shares in percent.
+
+    Args:
+        figures: what ``compare_cues`` returns.
+        first, second: titles of the two files.
+    """
+    images, sides = figures["images"], (figures["first"], figures["second"])
+    whole = [
+        ["images in both", str(images["shared"])],
+        [f"images only in {first}", str(images["only_first"])],
+        [f"images only in {second}", str(images["only_second"])],
+        ["images with equal maps", str(figures["identical"])],
+        ["images whose labels differ", str(len(figures["labels_differ"]))],
+        ["same class where both have a cue, %", percent(figures["agreement"])],
+        ["grid cells whose value differs, %", percent(figures["difference"])],
+        ["mean overlap of the classes' cues, %", percent(figures["overlap"])],
+    ]
+    for part in ("background", "foreground"):
+        for title, side in zip((first, second), sides, strict=True):
+            whole.append([f"mean coverage, {part}, %, {title}", percent(side["coverage"][part])])
+    shown = ("precision", "recall") if sides[0]["masks"] else ()
+    rows = [["class", "overlap", *(title for _ in shown for title in (first, second))]]
+    for name, values in figures["classes"].items():
+        cells = [percent(side["classes"][name][key]) for key in shown for side in sides]
+        rows.append([name, percent(values["overlap"]), *cells])
+    if shown:
+        rows.insert(0, ["", "", *(cell for key in shown for cell in (key, ""))])
+        rows.append(["mean of the scored", "", *(percent(side["masks"][key]) for key in shown for side in sides)])
+    return "\n".join([table(whole), "", table(rows)])
+
+
+def classes_csv(audit: Mapping[str, Any]) -> str:
+    """Return the figures by class as CSV. Shares are in [0, 1]; an empty cell stands for no value."""
+    columns = list(next(iter(audit["classes"].values())))
+    return _csv(["class", *columns], ([name, *values.values()] for name, values in audit["classes"].items()))
+
+
+def images_csv(counts: CueCounts) -> str:
+    """Return one row per image as CSV; an empty cell stands for no value.
+
+    Columns: labels; the share of the grid cells with a cue of the ``background``, of a ``foreground`` class and without
+    a cue (``unlabelled``); the labels ``without_cue``; if there are masks, ``precision``, the share of all cue cells
+    that lie on their class, and the same for the foreground classes alone, with ``foreground_recall``, the share of
+    their cells that have a cue of the class.
+    """
+    shares = counts.cued / counts.cells
+    header = ["image", "labels", "background", "foreground", "unlabelled", "without_cue"]
+    quality = image_quality(counts) if counts.masked.any() else {}
+    rows = []
+    for row, name in enumerate(counts.names):
+        background, foreground = float(shares[row, 0]), float(shares[row, 1:].sum())
+        labels, without = (_names(counts.class_names, part[row]) for part in (counts.labelled, counts.without_cue))
+        values = [column[row] for column in quality.values()]
+        rows.append([name, labels, background, foreground, 1 - background - foreground, without, *values])
+    return _csv([*header, *quality], rows)
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """Return one row per image as CSV, the most different image first; an empty cell stands for no value.
+
+    Columns: ``difference``, the share of the grid cells whose value differs; ``agreement``, of the cells where both
+    have a cue, the share with the same class; the share of the cells with a cue in the first and second; whether the
+    labels differ; if there are masks, each file's precision, and the second's minus the first's.
+    """
+    columns: dict[str, list[Any]] = {
+        "image": list(comparison.names),
+        "difference": comparison.difference.tolist(),
+        "agreement": [ratio(*pair) for pair in zip(comparison.same.tolist(), comparison.both.tolist(), strict=True)],
+    }
+    sides = {"first": comparison.first, "second": comparison.second}
+    for key, side in sides.items():
+        columns[f"coverage_{key}"] = (side.cued.sum(axis=1) / side.cells).tolist()
+    columns["labels_differ"] = [str(differ).lower() for differ in comparison.labels_differ.tolist()]
+    if comparison.first.masked.any():
+        first, second = (image_quality(side)["precision"] for side in sides.values())
+        columns |= {"precision_first": first, "precision_second": second}
+        columns["precision_difference"] = [
+            None if a is None or b is None else b - a for a, b in zip(first, second, strict=True)
+        ]
+    rows = list(zip(*columns.values(), strict=True))
+    return _csv(columns, (rows[row] for row in comparison.order))
+
+
+def image_quality(counts: CueCounts) -> dict[str, list[float | None]]:
+    """Return ``precision``, ``foreground_precision`` and ``foreground_recall`` of each image; None for no value."""
+    parts = {
+        "precision": (counts.right, counts.known),
+        "foreground_precision": (counts.right[:, 1:], counts.known[:, 1:]),
+        "foreground_recall": (counts.right[:, 1:], counts.true[:, 1:]),
+    }
+    return {
+        key: [ratio(*pair) for pair in zip(part.sum(axis=1), whole.sum(axis=1), strict=True)]
+        for key, (part, whole) in parts.items()
+    }
+
+
+def is_voc(audit: Mapping[str, Any]) -> bool:
+    """Return whether the audited cues are of VOC's classes, so that the official figures can be compared."""
+    return tuple(audit["classes"]) == VOC_CLASSES
+
+
+def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
+    cells, labels = audit["background_locations"], audit["labels"]
+    shown = {
+        "images": audit["images"],
+        "grid": " x ".join(map(str, audit["grid"])),
+        "grid cells with two classes": "-" if audit["overlaps"] is None else audit["overlaps"],
+        "images without a background cue": audit["images_without"]["background"],
+        "images without a foreground cue": audit["images_without"]["foreground"],
+        "labelled classes": labels["total"],
+        "labelled classes without a cue": labels["without_cue"],
+        "background cells per image, most": cells["most"],
+        "background cells per image, median": f"{cells['median']:g}",
+        "background cells per image, least": cells["least"],
+        **{f"mean coverage, {part}, %": percent(share) for part, share in audit["coverage"].items()},
+    }
+    for number, images in audit["images_by_classes"].items():
+        shown[f"images with {number} class{'' if number == '1' else 'es'}"] = images
+    return {key: str(value) for key, value in shown.items()}
+
+
+def _class_table(audit: Mapping[str, Any], with_official: bool) -> str:
+    """One row per class: precision and recall, each with the official figure to its right; and their means."""
+    means = audit["masks"]
+    shown = ("precision", "recall") if means else ()
+    official = ["official"] if with_official else []
+    rows = [["class", "labelled", "with cues", "coverage", *(c for key in shown for c in (key, *official))]]
+    for name, values in audit["classes"].items():
+        labelled = "-" if values["labelled"] is None else str(values["labelled"])
+        row = [name, labelled, str(values["with_cues"]), percent(values["coverage"])]
+        for key in shown:
+            known = OFFICIAL_QUALITY.get(name, {}).get(key)
+            row += [percent(values[key]), *("" if known is None else percent(known, 0) for _ in official)]
+        rows.append(row)
+    if not means:
+        return table(rows)
+    all_scored = len(means["scored"]) == len(audit["classes"])
+    for title, prefix in (
+        ("mean" if all_scored else f"mean of {len(means['scored'])}", ""),
+        ("foreground", "foreground_"),
+    ):
+        cells = [cell for key in shown for cell in (percent(means[prefix + key]), *("" for _ in official))]
+        rows.append([title, "", "", "", *cells])
+    return table(rows, rule=-2)
+
+
+def _csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    return csv_text([list(header), *(["" if cell is None else cell for cell in row] for row in rows)])
+
+
+def _names(class_names: Sequence[str], present: np.ndarray) -> str:
+    return " ".join(name for name, there in zip(class_names, present, strict=True) if there)

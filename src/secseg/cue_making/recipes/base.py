@@ -1,0 +1,125 @@
+"""What a cue recipe is, and the pure functions that recipes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, median_filter
+
+from secseg.data.classes import VOID
+
+NEEDS = ("saliency", "crf")
+
+
+@dataclass(frozen=True)
+class CueInputs:
+    """What a recipe can read of one image. K is the number of classes without the background, (h, w) the grid.
+
+    Attributes:
+        labels: class numbers of the image, from 1 to K, at least one.
+        read_image: returns the image, (H, W, 3) uint8 RGB. Reading takes time, so call it once, and only if needed.
+        maps: (K, h, w) float32, class activation maps in the unit of the classifier's scores. Class c has the map
+            c - 1. Maps of classes that are not in ``labels`` are 0.
+        scores: (K,) float32, the classifier's scores before the sigmoid. Those of other classes are 0.
+        highest: (h, w) float32, the highest of all K maps, those of other classes included.
+        saliency: (h, w) float32, at least 0, from the background network; None unless the recipe needs ``saliency``.
+        crf: the CRF of ``crf.train``: scores (C, h, w) and the image to probabilities (C, h, w) float32; None unless
+            the recipe needs ``crf``.
+    """
+
+    labels: tuple[int, ...]
+    read_image: Callable[[], np.ndarray]
+    maps: np.ndarray
+    scores: np.ndarray
+    highest: np.ndarray
+    saliency: np.ndarray | None = None
+    crf: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
+class CueRecipe:
+    """Turns the maps of one image into its cues.
+
+    A subclass takes its settings as constructor arguments. ``conf/cues/<option>.yaml`` names it by ``_target_``.
+
+    Attributes:
+        needs: the inputs that cost extra work and that the recipe reads: ``saliency`` (trains a background network),
+            ``crf`` (builds the CRF of ``crf.train``).
+    """
+
+    needs: Collection[str] = ()
+
+    def __call__(self, inputs: CueInputs) -> np.ndarray:
+        """Return the cue map (h, w) uint8: 0 = background, the class numbers of the image, 255 = no cue.
+
+        Several threads call it at once. It is not called for images without labels: all of such an image is background.
+        """
+        raise NotImplementedError
+
+
+def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 0.2) -> np.ndarray:
+    """Return where each class of an image has a cue: where its map is above ``threshold`` times its maximum.
+
+    A map without a value above 0 gives no cue.
+
+    Shape:
+        maps: (K, h, w), of any sign. Maps of classes that are not in ``labels`` are not read.
+        labels: class numbers from 1 to K; class c has the map c - 1.
+        returns: (K, h, w) bool.
+
+    Source: section 3.1 of the paper and its official code (0.2).
+    """
+    cues = np.zeros(maps.shape, dtype=bool)
+    for number in labels:
+        values = maps[number - 1].astype(np.float64)
+        cues[number - 1] = (values > threshold * values.max()) & (values.max() > 0)
+    return cues
+
+
+def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smooth: float = 0.0) -> np.ndarray:
+    """Return where the background has a cue: where ``values`` are lowest.
+
+    A grid cell has a cue if its value is strictly below the value at the rank of the share, which is ``sorted[168]``
+    of 41 x 41 cells. Where many values are equal, fewer cells have a cue, or none.
+
+    Args:
+        values: (h, w), saliency or activation.
+        share: of the grid cells, in [0, 1).
+        median: side of a median filter that is applied before, odd.
+        smooth: standard deviation, in cells, of a Gaussian filter that is applied before the median filter.
+
+    Returns:
+        (h, w) bool.
+
+    Both filters repeat the values at the border (SciPy's mode ``nearest``). For a median over 3 x 3, this equals
+    SciPy's default mode ``reflect``.
+
+    Source: the official code of the paper; the Gaussian filter is ours.
+    """
+    values = values.astype(np.float64)
+    if smooth > 0:
+        values = gaussian_filter(values, smooth, mode="nearest")
+    if median > 1:
+        values = median_filter(values, median, mode="nearest")
+    return values < np.sort(values, axis=None)[int(share * values.size)]
+
+
+def join_cues(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Return one class for each grid cell: (h, w) uint8, 0 = background, 255 = no cue.
+
+    Foreground wins over background. Of several classes, the one with the smaller region wins, measured before any
+    conflict is resolved; of equal regions, the one with the smaller number.
+
+    Args:
+        foreground: (K, h, w) bool, cues of the classes 1 to K.
+        background: (h, w) bool.
+
+    Source: background loses in the official cue file; a public port lets the smaller region win. The import of the
+    official file (:mod:`secseg.data.cues.official`) resolves conflicts in the same way.
+    """
+    cues = np.where(background, 0, VOID).astype(np.uint8)
+    present = np.flatnonzero(foreground.any((1, 2)))
+    for at in sorted(present.tolist(), key=lambda at: (-foreground[at].sum(), -at)):
+        cues[foreground[at]] = at + 1  # the last one wins
+    return cues

@@ -1,0 +1,52 @@
+"""Cues as in the paper: maps above a share of their maximum, and the least salient part of the image as background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from secseg.cue_making.recipes.base import CueInputs, CueRecipe, background_cue, foreground_cues, join_cues
+from secseg.utils.checks import check_choice, check_number, refuse
+
+BACKGROUNDS = ("saliency", "maps")
+
+
+class OfficialCues(CueRecipe):
+    """The recipe of the paper; the defaults are those of the official cue file.
+
+    Args:
+        threshold: a class has a cue where its map is above this share of the map's maximum; in [0, 1).
+        background: what is low where the background is: ``saliency`` of the background network, or ``maps``, the
+            highest of all class activation maps, which needs no second network.
+        share: share of the grid cells that become background; in [0, 1).
+        median: side of the median filter over saliency or maps, odd; 1 for no filter.
+
+    Raises:
+        UserError: for values out of range.
+    """
+
+    def __init__(
+        self, threshold: float = 0.2, background: str = "saliency", share: float = 0.1, median: int = 3
+    ) -> None:
+        refuse(
+            [
+                *check_number("cues.threshold", threshold, 0, below=1),
+                *check_choice("cues.background", background, BACKGROUNDS),
+                *check_number("cues.share", share, 0, below=1),
+                *_check_odd("cues.median", median),
+            ]
+        )
+        self.threshold, self.background, self.share, self.median = threshold, background, share, median
+        self.needs = ("saliency",) if background == "saliency" else ()
+
+    def __call__(self, inputs: CueInputs) -> np.ndarray:
+        values = inputs.highest if inputs.saliency is None else inputs.saliency
+        foreground = foreground_cues(inputs.maps, inputs.labels, self.threshold)
+        return join_cues(foreground, background_cue(values, self.share, self.median))
+
+
+def _check_odd(key: str, value: Any) -> Iterator[str]:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value % 2 == 0:
+        yield f"{key}={value}: give an odd whole number; 1 means no filter."
