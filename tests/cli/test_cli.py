@@ -118,14 +118,17 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("lr=1", "Did you mean 'optim.optimizer.lr'?"),
         ("decayy=paper", "Did you mean 'decay'?"),
         ("optim=sgd optim.optimizer.momentm=1", "Did you mean 'optim.optimizer.momentum'?"),
-        ("decay.xyzzy=1", "decay has bg, fraction, neg, pos."),
-        ("decay=papr", "Did you mean 'paper'? There are average, fraction, large_objects, max, paper, small_objects."),
+        ("decay.xyzzy=1", "The keys of decay are bg, fraction, neg, pooling, pos"),
+        (
+            "decay=papr",
+            "Did you mean 'paper'? The options are average, fraction, large_objects, max, paper, small_objects.",
+        ),
         ("backbone=resnet5", "Did you mean 'resnet50'?"),
         ("logger=[csv,wand]", "Did you mean 'wandb'?"),
         ("-m decay=paper,papr", "Did you mean 'paper'?"),
         ("hydra/launcher=jobli", "Did you mean 'joblib'?"),
-        ("decay=null", "choose an option"),
-        ("data={a:1}", "data cannot be set to that"),
+        ("decay=null", "Choose an option"),
+        ("data={a:1}", "data cannot be set to this value"),
         ("smoke", "Write key=value"),
         ("data.root=a=b", "is quoted twice"),
         ("data=shapes,voc12aug", "--multirun"),
@@ -252,9 +255,12 @@ class Deadly(Dataset[dict[str, Any]]):
 def test_a_loader_process_that_is_killed_is_told_with_what_to_do() -> None:
     with pytest.raises(RuntimeError) as raised:
         next(iter(loader(Deadly(), workers=1)))
-    for name, goes_on in (("train", "with resume=auto training goes on"), ("make_cues", "the same command goes on")):
+    for name, resume in (
+        ("train", "resume=auto resumes the training"),
+        ("make_cues", "the same command resumes the work"),
+    ):
         message = explain(raised.value, name, [])
         assert message is not None
         assert message.startswith(
-            "A loader process was killed, as when memory runs out: lower data.workers; " + goes_on
+            f"A loader process was killed, probably for lack of memory. Lower data.workers; {resume}."
         )

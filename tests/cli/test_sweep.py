@@ -121,7 +121,7 @@ def test_a_bad_value_ends_its_own_job_only_and_is_told_at_the_end(fake: Path, tm
     assert "runs/sec: 2 of 3 runs are finished." in result.stdout
     failed = next(tmp_path.glob("runs/sec/decay.pos=2-*"))
     reason = "decay.pos=2: give a number in [0, 1] (0 is max pooling, 1 average pooling)."
-    assert result.stderr.endswith(f"1 failed; the same command tries them again:\n  {failed.name}: {reason}\n")
+    assert result.stderr.endswith(f"1 failed. The same command runs them again:\n  {failed.name}: {reason}\n")
     assert "Traceback" not in result.stderr
     assert json.loads((failed / "failure.json").read_text()) == {"reason": reason, "traceback": None}
     assert run(fake, tmp_path, "-m", "decay.pos=0.5,0.6").returncode == 0, "an earlier failure is not this sweep's"
@@ -201,7 +201,7 @@ def test_the_slurm_launcher_asks_for_what_its_settings_say(fake: Path, tmp_path:
     ]
     result = run(fake, tmp_path, "-m", "seed=0,1,2", *words, PATH=f"{programs}:{os.environ['PATH']}")
     assert result.returncode == 1
-    assert "A job's process could not be started" in result.stderr
+    assert "The process of a job could not be started" in result.stderr
     assert "no such partition" in result.stderr
     assert "Traceback" not in result.stderr
     script = (tmp_path / "script").read_text()

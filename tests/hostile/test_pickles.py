@@ -95,7 +95,7 @@ def test_a_packed_file_that_would_unpack_to_gigabytes_is_refused(
     ):
         for name in valid.namelist():
             packed.writestr(name, valid.read(name))
-    with pytest.raises(UserError, match="holds packed parts"):
+    with pytest.raises(UserError, match="holds compressed parts"):
         read(put(tmp_path, "file.ckpt", file.getvalue()))
 
 

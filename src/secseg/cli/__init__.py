@@ -1,1 +1,1 @@
-"""The commands: Hydra at the door, everything heavy imported inside."""
+"""The commands, one file each: they read the command line with Hydra and call the package that does the work."""

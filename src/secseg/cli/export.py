@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python src/export.py ckpt=runs/sec/<time>                       the network of a run
-python src/export.py ckpt=<checkpoint> out=models/sec           of one checkpoint, to a folder of your choice
-python src/export.py caffe=SEC.caffemodel out=models/sec        the published network, out of Caffe's file
+python src/export.py ckpt=<checkpoint> out=models/sec           of one checkpoint, into a folder of your choice
+python src/export.py caffe=SEC.caffemodel out=models/sec        the published network, from Caffe's file
 """
 
 

@@ -1,4 +1,4 @@
-"""The text of --help, read from the config files' own first lines: nothing heavy is imported for it."""
+"""The text of --help. It is read from the first lines of the config files, so nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from secseg.utils.config import config_dir
 
-# Groups that a command uses beside those in its defaults list, or that are not for the command line.
+# Groups that are not for the command line.
 _HIDDEN = {"local", "hydra"}
 
 
 def help_text(name: str, examples: str) -> str:
-    """Return the help of the command ``name``: what it does, examples, its groups with their options, its keys."""
+    """Return the help of the command ``name``: its purpose, examples, its groups with their options, its keys."""
     root = config_dir() / f"{name}.yaml"
     groups = list(_groups_of(root))
     usage = f"python src/{name}.py {'[group=option ...] ' if groups else ''}[key=value ...]"
@@ -27,15 +27,16 @@ def help_text(name: str, examples: str) -> str:
     lines += ["", "Keys: key=value", *_keys_of(root)]
     if groups:
         lines += [
-            "  Those of a group, with their legal values, are in conf/<group>/<option>.yaml: <group>.<key>=value",
+            "  Keys of a group, <group>.<key>=value: with their legal values in conf/<group>/<option>.yaml, or in the",
+            "  option that this file names under defaults",
             "",
-            "-m runs every combination of values: -m <group>=a,b <key>=0,1. --cfg job prints the whole config.",
+            "-m runs all combinations of values: -m <group>=a,b <key>=0,1. --cfg job prints the complete config.",
         ]
     return "\n".join([*lines, "HYDRA_FULL_ERROR=1 shows the traceback of a failure."])
 
 
 def describe(path: Path) -> str:
-    """Return what the first comment of a config file says (a ``@package`` line is none)."""
+    """Return the first comment of a config file, apart from a ``@package`` line."""
     for line in path.read_text("utf-8").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").strip()
@@ -43,7 +44,7 @@ def describe(path: Path) -> str:
 
 
 def _groups_of(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the groups of a root config, their defaults and their comments, from its defaults list."""
+    """Yield each group in the defaults list of a root config, with its default option and its comment."""
     for line in root.read_text("utf-8").splitlines():
         entry, _, purpose = line.partition("#")
         group, colon, default = entry.strip().removeprefix("- ").removeprefix("optional ").partition(": ")
@@ -53,7 +54,7 @@ def _groups_of(root: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _keys_of(root: Path) -> Iterator[str]:
-    """Yield the root config's own keys with their values and comments, as they stand in the file."""
+    """Yield the lines of a root config that set its own keys, with their comments."""
     skip = False
     for line in root.read_text("utf-8").splitlines():
         if line and not line.startswith((" ", "#")):

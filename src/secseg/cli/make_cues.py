@@ -15,7 +15,7 @@ EXAMPLES = """
 python src/make_cues.py data=folder data.root=<folder>                       your own images and labels.csv
 python src/make_cues.py data=voc12aug data.root=<VOC2012> data.labels=masks  VOC, labels from its masks
 python src/make_cues.py localization=paper cues=official data=voc12aug       the paper's two networks, on a GPU
-python src/make_cues.py data=folder data.root=<folder> cues.threshold=0.3    again: what is there is reused
+python src/make_cues.py data=folder data.root=<folder> cues.threshold=0.3    again: up-to-date results are reused
 python src/make_cues.py stage=audit cue_file=<any cue file> '~data'          a cue file alone, without its images
 python src/make_cues.py stage=audit cue_file=<any cue file> data=voc12aug    how good cues are, ours or anyone's
 """
@@ -25,7 +25,7 @@ def task(cfg: DictConfig) -> Path:
     from secseg.utils.config import to_plain
 
     config = to_plain(cfg)
-    from secseg.cue_making.make_cues import make_cues  # torch only now: errors in the command line answer at once
+    from secseg.cue_making.make_cues import make_cues  # imports torch: after the checks of the command line
     from secseg.utils.device import keep_freed_memory
 
     keep_freed_memory()

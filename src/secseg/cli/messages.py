@@ -1,4 +1,4 @@
-"""What went wrong, in one message for people: unknown keys and options with the nearest valid ones."""
+"""One message for each failure that a user can fix, with the nearest valid keys and options."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 from secseg.utils.errors import UserError, nearest
 
-# Launchers that come with an extra.
+# The extra that installs each launcher.
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 
 
 def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None:
-    """Return the message for an error that the user of the command ``name`` can mend; None for any other.
+    """Return the message for an error that the user can fix; None for any other error.
 
     Args:
-        error: what was raised.
-        name: the command's.
+        error: the exception.
+        name: the name of the command.
         words: its command line.
     """
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    if (mendable := _user_error(error)) is not None:
-        return _without_worker(str(mendable))
+    if (user_error := _user_error(error)) is not None:
+        return _without_worker(str(user_error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_option(error)
     if isinstance(error, OverrideParseException):
@@ -33,7 +33,7 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
         problem = "" if problem.startswith("Error parsing override") else f" ({problem})"
         return (
             f"Cannot read '{error.override}' on the command line{problem}. Write key=value or group=option; "
-            "a value with '=', ',' or brackets of its own is quoted twice: 'key=\"a=b\"'."
+            "a value that holds '=', ',' or brackets is quoted twice: 'key=\"a=b\"'."
         )
     if isinstance(error, ConfigCompositionException):
         unknown = re.search(r"Could not override '([^']+)'", str(error))
@@ -44,28 +44,28 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
     if isinstance(error, OmegaConfBaseException):
         return str(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's, for group=null
-        return "A group was set to something that is no name: choose an option (group=<option>), --help lists them."
+        return "A group was set to a value that is not a name. Choose an option (group=<option>); --help lists them."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No space is left on the disk of {error.filename or 'the run folder'}: free some, or choose another."
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not have been imported
-        return f"The device's memory is full: lower data.batch_size or backbone.input_size.\n{error}"
+        return f"No space is left on the disk of {error.filename or 'the run folder'}. Free some space."
+    if type(error).__name__ == "OutOfMemoryError":  # torch's: by its name, since torch may not be imported
+        return f"The memory of the device is full. Lower data.batch_size or backbone.input_size.\n{error}"
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # torch's
-        goes_on = "with resume=auto training goes on" if name == "train" else "the same command goes on"
-        return f"A loader process was killed, as when memory runs out: lower data.workers; {goes_on}.\n{error}"
+        resume = "resume=auto resumes the training" if name == "train" else "the same command resumes the work"
+        return f"A loader process was killed, probably for lack of memory. Lower data.workers; {resume}.\n{error}"
     if type(error).__name__ in ("TerminatedWorkerError", "FailedJobError", "UncompletedJobError"):  # of launchers
-        return f"A job's process could not be started, or was killed; the same command goes on.\n{error}"
+        return f"The process of a job could not be started, or was killed. The same command resumes the sweep.\n{error}"
     return None
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
-    """The UserError that ``error`` is, or was raised from, by Hydra or a sweep's launcher."""
+    """Return the UserError that ``error`` is or was raised from, by Hydra or by the launcher of a sweep."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error
 
 
 def _without_worker(message: str) -> str:
-    """Leave out the traceback that torch writes into the message of an error from a loader process."""
+    """Return the message without the traceback that torch adds if the error comes from a loader process."""
     if "Original Traceback" not in message:
         return message
     return message.rpartition("UserError: ")[2].strip()
@@ -81,7 +81,7 @@ def _unknown_option(error: Any) -> str:
         return f"hydra/launcher={option} needs a package that is missing: pip install 'secseg[{LAUNCHERS[option]}]'"
     if not group or not options:
         return str(error).partition("\n")[0]
-    return f"{group}={option}: there is no such option.{nearest(option, options)} There are {', '.join(options)}."
+    return f"{group}={option}: unknown option.{nearest(option, options)} The options are {', '.join(options)}."
 
 
 def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
@@ -89,15 +89,15 @@ def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
     parent, _, last = key.rpartition(".")
     namesakes = [k for k in known if k.rpartition(".")[2] == last]
     if key in known:
-        return f"{key} cannot be set to that: choose an option ({key}=<option>), or set its keys one by one."
+        return f"{key} cannot be set to this value. Choose an option ({key}=<option>), or set its keys one by one."
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
     hint = nearest(key, namesakes)
     if not hint and 0 < len(namesakes) <= 3:
         hint = f" Did you mean {' or '.join(repr(k) for k in namesakes)}?"
     hint = hint or nearest(key, _close(last, siblings)) or nearest(key, _close(last, known))
     if not hint and siblings and parent:
-        hint = f" {parent} has {', '.join(k.rpartition('.')[2] for k in siblings)}."
-    return f"{key}: there is no such key.{hint or f' python src/{name}.py --help lists them.'}"
+        hint = f" The keys of {parent} are {', '.join(k.rpartition('.')[2] for k in siblings)}."
+    return f"{key}: unknown key.{hint or f' python src/{name}.py --help lists the keys.'}"
 
 
 def _close(last: str, keys: Sequence[str]) -> list[str]:
@@ -105,19 +105,16 @@ def _close(last: str, keys: Sequence[str]) -> list[str]:
 
 
 def _keys(name: str, words: Sequence[str]) -> Iterator[str]:
-    """Dotted keys of the config with the groups that the command line chooses."""
-    from hydra import compose, initialize_config_dir
+    """Yield the dotted keys of the config, with the options that the command line chooses."""
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    from secseg.utils.config import config_dir
+    from secseg.utils.config import compose
 
-    groups = list(_groups())
-    chosen = [word for word in words if re.fullmatch(rf"({'|'.join(groups)})=(\w+|\[[\w,]*\])", word)]
+    groups = [*_groups(), "hydra.searchpath"]
+    chosen = [word for word in words if re.fullmatch(rf"({'|'.join(groups)})=(\w+|\[[^=]*\])", word)]
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose(name, chosen)
-    yield from _walk(OmegaConf.to_container(cfg, resolve=False), "")
+    yield from _walk(OmegaConf.to_container(compose(name, *chosen), resolve=False), "")
 
 
 def _walk(node: Any, prefix: str) -> Iterator[str]:

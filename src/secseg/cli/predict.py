@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python src/predict.py ckpt=<run folder> images=photos out=masks                   a folder, with its subfolders
-python src/predict.py ckpt=<run folder> images=photos out=masks overlays=true     and pictures to look at
+python src/predict.py ckpt=<run folder> images=photos out=masks overlays=true     with overlays to look at
 python src/predict.py ckpt=<run folder> 'images="photos/*.jpg"' crf=off           without CRF
 python src/predict.py ckpt=<run folder> images=train_aug root=<VOC2012> labels=localization_cues.pickle
 python src/predict.py ckpt=<run folder> images=test root=<VOC2012> server=true    results.tar for the VOC server
@@ -30,7 +30,7 @@ def task(cfg: DictConfig) -> Path:
     problem = predict(config)
     run = Path(config["run_dir"])
     if problem is not None:
-        print(f"run: {run}", flush=True)  # there is a run, and it failed in part
+        print(f"run: {run}", flush=True)  # the run exists, although some images failed
         raise problem
     return run
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python src/prepare_voc.py                                       download, extract and check, in data/voc
-python src/prepare_voc.py root=/data/voc archives=~/Downloads   from archives that are there already
+python src/prepare_voc.py root=/data/voc archives=~/Downloads   from downloaded archives
 python src/prepare_voc.py cues=localization_cues.pickle         with the official cues
 """
 
@@ -30,7 +30,7 @@ def task(cfg: DictConfig) -> Path:
     folder = prepare(config["root"], config["archives"], config["cues"])
     images = {split: len(open_split(folder, split, require_masks=True).names) for split in ("train_aug", "val")}
     write_results(run, {"data": folder, "images": images, "cues": config["cues"]})
-    print(f"{folder} is whole. Train on it with: python src/train.py data=voc12aug data.root={config['root']}")
+    print(f"{folder} is complete. Train on it with: python src/train.py data=voc12aug data.root={config['root']}")
     return run
 
 

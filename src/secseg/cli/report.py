@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python src/report.py runs=runs/ablation_loss                              a study, compared with its best setting
-python src/report.py runs=runs/ablation_loss 'baseline="loss=sec"'        ... with that one
+python src/report.py runs=runs/ablation_loss 'baseline="loss=sec"'        ... with this one
 python src/report.py runs=[runs/ablation_loss,runs/ablation_crf]          several studies
-python src/report.py 'runs=runs/*/*seed=0*' out=my_report                 a glob, and where the report goes
+python src/report.py 'runs=runs/*/*seed=0*' out=my_report                 a glob, and the folder of the report
 """
 
 
@@ -28,7 +28,7 @@ def task(cfg: DictConfig) -> Path:
     check(config)
     folder = report(config, command_line("report"))
     with suppress(OSError):
-        Path(config["run_dir"]).rmdir()  # Hydra made it; with out= nothing is in it
+        Path(config["run_dir"]).rmdir()  # Hydra made it; with out= it is empty
     return folder
 
 

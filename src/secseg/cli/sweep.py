@@ -1,5 +1,5 @@
-"""The jobs of a sweep (-m): each has a folder that its settings name, so that a sweep that was broken off, or has got
-another value, computes what is missing and nothing else. Works with every launcher: all that is known lies in folders.
+"""The jobs of a sweep (-m). The folder of a job is named after its settings, so that a sweep that was interrupted, or
+that has a further value, runs only the missing jobs. It works with every launcher, since its state is in the folders.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ OmegaConf.register_new_resolver("commas", lambda values: ",".join(map(str, value
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return eight hexadecimal digits that tell resolved settings from others that give other results."""
-    told = json.dumps(result_settings(config), sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    """Return eight hexadecimal digits of a hash over the settings that determine a run's results."""
+    text = json.dumps(result_settings(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def run_job(cfg: DictConfig, run: Callable[[DictConfig], Path]) -> Path | None:
-    """Run one job of a sweep in its own folder, unless it is finished there or in another study beside it.
+    """Run one job of a sweep in its own folder, unless it is finished there or in another study next to this one.
 
-    A job that was broken off goes on from its checkpoint. One that fails leaves ``failure.json`` and ends nothing else.
+    A job that was interrupted resumes from its checkpoint. A job that fails leaves ``failure.json``; the other jobs
+    continue.
 
     Returns:
-        The run folder; None where the job failed, or another process runs it.
+        The run folder; None if the job failed, or if another process runs it.
     """
     swept = _swept(HydraConfig.get())
     folder = _place(cfg, swept)
@@ -54,26 +55,28 @@ def run_job(cfg: DictConfig, run: Callable[[DictConfig], Path]) -> Path | None:
     try:
         with locked(folder, LOCK):
             return folder if (folder / RESULTS).is_file() or _run_in(folder, cfg, run, swept) else None
-    except UserError as error:  # the lock's
+    except UserError as error:  # from the lock
         print(error, file=sys.stderr, flush=True)
         return None
 
 
 def _swept(hydra: Any) -> list[str]:
-    """Return the settings of a job that vary in its sweep: ``loss=seed``, ``seed=1``."""
+    """Return the settings of a job that vary within its sweep: ``loss=seed``, ``seed=1``."""
     fixed = hydra.job.config.override_dirname.exclude_keys  # see Summary
-    words = {word.lstrip("+~").partition("=")[0]: word for word in hydra.overrides.task}  # a key's last word holds
+    words = {
+        word.lstrip("+~").partition("=")[0]: word for word in hydra.overrides.task
+    }  # the last word of a key counts
     return [word.lstrip("+") for key, word in words.items() if key not in fixed]
 
 
 def _place(cfg: DictConfig, swept: Sequence[str]) -> Path:
-    """Return ``<sweep>/<settings>-<fingerprint>``; a link to the same job of another sweep where it is done."""
+    """Return ``<sweep>/<settings>-<fingerprint>``; a link if another sweep has finished this job."""
     sweep = Path(HydraConfig.get().sweep.dir).absolute()
     suffix = f"-{fingerprint(to_plain(cfg))}"
     if there := sorted(path for path in sweep.glob(f"*{suffix}") if path.is_dir()):
         return there[0]
     folder = sweep / f"{_label(swept)}{suffix}"
-    folder.unlink(missing_ok=True)  # a link to what has been removed
+    folder.unlink(missing_ok=True)  # a link whose target was removed
     levels = Path(cfg.name).parts
     if sweep.parts[-len(levels) :] == levels:
         studies = sweep.parents[len(levels) - 1]
@@ -86,17 +89,17 @@ def _place(cfg: DictConfig, swept: Sequence[str]) -> Path:
 
 
 def _label(swept: Sequence[str]) -> str:
-    """Return settings as a part of a path: ``loss=seed,seed=1``."""
+    """Return settings as part of a path: ``loss=seed,seed=1``."""
     return re.sub(r"[^\w.=,+-]+", "_", ",".join(swept))[:150] or "job"
 
 
 def _run_in(folder: Path, cfg: DictConfig, run: Callable[[DictConfig], Path], swept: Sequence[str]) -> bool:
-    """Run a job in ``folder``: from its checkpoint where there is one, else without what an earlier try left."""
-    going_on = any(folder.glob("checkpoints/*.ckpt"))
+    """Run a job in ``folder``: from its checkpoint, or anew without the files of an earlier try."""
+    resumes = any(folder.glob("checkpoints/*.ckpt"))
     for path in folder.iterdir():
-        if path.name == FAILURE or not (going_on or path.name == LOCK):
+        if path.name == FAILURE or not (resumes or path.name == LOCK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    cfg.run_dir, cfg.resume = str(folder), "auto" if going_on else "never"
+    cfg.run_dir, cfg.resume = str(folder), "auto" if resumes else "never"
     if wandb := cfg.logger.get("wandb"):
         wandb.group = wandb.group or cfg.name
         wandb.name = wandb.name or _label(swept)
@@ -108,22 +111,22 @@ def _run_in(folder: Path, cfg: DictConfig, run: Callable[[DictConfig], Path], sw
         reason = explain(error, "train", [])
         trace = None if reason else "".join(traceback.format_exception(error))
         first = _first(error)
-        told = {"reason": reason or f"{type(first).__name__}: {first}", "traceback": trace}
-        write_text(folder / FAILURE, json.dumps(told, indent=2) + "\n")
+        failure = {"reason": reason or f"{type(first).__name__}: {first}", "traceback": trace}
+        write_text(folder / FAILURE, json.dumps(failure, indent=2) + "\n")
         print(trace or reason, file=sys.stderr, flush=True)
         return False
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the error while whose handling the others came, as in Lightning's teardown."""
+    """Return the first error of a chain: Lightning's teardown raises others while it handles that one."""
     while error.__context__ is not None and not error.__suppress_context__:
         error = error.__context__
     return error
 
 
 class Summary(Callback):
-    """Refuses what a sweep cannot be told, tells its jobs which of their settings vary, and says at its end what became
-    of the jobs in its folder, with exit code 1 where one of them failed.
+    """Refuses settings that a sweep cannot have, passes the varying settings on to the jobs, and prints at the end how
+    many jobs are finished, with exit code 1 if one of them failed.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -132,13 +135,13 @@ class Summary(Callback):
         settings = OverridesParser.create().parse_overrides(words)
         if refused := [str(each.input_line) for each in settings if each.key_or_group in ("run_dir", "ckpt_path")]:
             error = UserError(
-                f"A sweep (-m) gives each job a folder of its own, and goes on from that job's checkpoint: leave out "
-                f"{' and '.join(refused)}. The sweep's own folder is hydra.sweep.dir=<folder>."
+                f"A sweep (-m) gives each job its own folder, and resumes a job from the checkpoint in it: leave out "
+                f"{' and '.join(refused)}. The folder of the sweep is hydra.sweep.dir=<folder>."
             )
-            raise SystemExit(1) from error  # of callbacks' errors, Hydra makes warnings
+            raise SystemExit(1) from error  # Hydra only warns of other exceptions
         swept = {each.key_or_group for each in settings if each.is_sweep_override()}
         fixed = sorted({repr(each.key_or_group) for each in settings} - {repr(key) for key in swept})
-        # Jobs, wherever they run, are composed from these and their own settings.
+        # Each job is composed from these and from its own settings, in whichever process it runs.
         words = [*config.hydra.overrides.hydra, f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"]
         with open_dict(config):
             config.hydra.overrides.hydra = words
@@ -150,8 +153,8 @@ class Summary(Callback):
         done = [path for path in folders if (path / RESULTS).is_file()]
         print(f"{sweep}: {len(done)} of {len(folders)} runs are finished.", flush=True)
         if failed := sorted(self._failures(config) - self.earlier):
-            told = [f"{path.parent.name}: {json.loads(path.read_text())['reason']}" for path, _ in failed]
-            print(f"{len(failed)} failed; the same command tries them again:\n{listing(told)}", file=sys.stderr)
+            reasons = [f"{path.parent.name}: {json.loads(path.read_text())['reason']}" for path, _ in failed]
+            print(f"{len(failed)} failed. The same command runs them again:\n{listing(reasons)}", file=sys.stderr)
             raise SystemExit(1)
         print(f"run: {sweep.absolute()}", flush=True)
 

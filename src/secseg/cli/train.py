@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EXAMPLES = """
-python src/train.py                                             the built-in data, on whatever machine this is
-python src/train.py decay.pos=0.996 trainer.devices=1           the same, with two settings spelt out
+python src/train.py                                             the built-in data, on any machine
+python src/train.py decay.pos=0.996 trainer.devices=1           the same, with two settings given
 python src/train.py experiment=voc_animals data.root=<VOC2012>  a slice of VOC on a CPU
 python src/train.py experiment=paper data.root=<VOC2012>        the paper's recipe
-python src/train.py -m loss=seed,sec seed=0,1,2                 six runs; those that are finished are not run again
+python src/train.py -m loss=seed,sec seed=0,1,2                 six runs; finished ones are not run again
 python src/train.py experiment=ablation_loss seeds=[0,1]        a study, as a sweep
 python src/train.py resume=auto                                 continue the newest run
 """
@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> Path:
     from secseg.training.settings import check_settings
 
     check_settings(cfg)
-    from secseg.training.run import train  # torch and Lightning only now: errors in the command line answer at once
+    from secseg.training.run import train  # imports torch: after the checks
     from secseg.utils.device import keep_freed_memory
 
     keep_freed_memory()

@@ -1,1 +1,1 @@
-"""Helpers without a room of their own: config, errors, files, parallel work, resizing."""
+"""Helpers that several packages use: config, checks, errors, files, console, progress, parallel work, resizing."""

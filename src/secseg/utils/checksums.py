@@ -1,4 +1,4 @@
-"""A checksum in safetensors files, which have none of their own: a flipped bit is told, not used."""
+"""A checksum for safetensors files, whose format has none: a flipped bit is reported instead of read as a value."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _METADATA = "__metadata__"
 
 
 def with_checksum(content: bytes) -> bytes:
-    """Return a safetensors file with the CRC-32 of its tensors, their description and its metadata in the metadata.
+    """Return a safetensors file with a CRC-32 in its metadata, of the tensors, their description and other metadata.
 
     Args:
-        content: what ``safetensors.numpy.save`` or ``safetensors.torch.save`` made.
+        content: the bytes that ``safetensors.numpy.save`` or ``safetensors.torch.save`` returned.
     """
     header, start = _header(content)
     metadata = header.setdefault(_METADATA, {})
@@ -30,22 +30,22 @@ def with_checksum(content: bytes) -> bytes:
 
 
 def verify(path: Path) -> None:
-    """Compare a safetensors file with its checksum. One without is taken as it is: another program made it.
+    """Compare a safetensors file with its checksum. A file without one is accepted: another program wrote it.
 
     Raises:
-        SafetensorError: where they differ, or the head is damaged.
-        OSError: where it cannot be read.
+        SafetensorError: if they differ, or the header is damaged.
+        OSError: if the file cannot be read.
     """
     if not path.stat().st_size:
         raise SafetensorError("it is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
             header, start = _header(content)
-            told = header.get(_METADATA, {}).pop(KEY, None)
+            expected = header.get(_METADATA, {}).pop(KEY, None)
         except (ValueError, AttributeError, RecursionError) as error:
-            raise SafetensorError(f"its head is damaged: {error}") from error
+            raise SafetensorError(f"its header is damaged: {error}") from error
         with memoryview(content) as whole, whole[start:] as data:
-            differs = told is not None and told != _checksum(header, data)
+            differs = expected is not None and expected != _checksum(header, data)
     if differs:
         raise SafetensorError("its content does not match its checksum")
 
@@ -53,7 +53,7 @@ def verify(path: Path) -> None:
 def _header(content: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
     start = 8 + int.from_bytes(content[:8], "little")
     if start > len(content):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     header = json.loads(content[8:start])
     if not isinstance(header, dict):
         raise ValueError("it describes no tensors")
@@ -63,5 +63,5 @@ def _header(content: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
 def _checksum(header: Mapping[str, Any], data: memoryview) -> str:
     described = {key: value for key, value in header.items() if key != _METADATA}
     metadata = {key: value for key, value in header.get(_METADATA, {}).items() if key != KEY}
-    told = json.dumps([described, metadata], sort_keys=True).encode()
-    return f"{zlib.crc32(data, zlib.crc32(told)):08x}"
+    text = json.dumps([described, metadata], sort_keys=True).encode()
+    return f"{zlib.crc32(data, zlib.crc32(text)):08x}"

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; locks of folders; CSV; the user's cache folder; hashes."""
+"""Files that are written completely or not at all, locks of folders, JSON and CSV, the cache folder, hashes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 #: Files of a run folder: results, settings, why a job of a sweep failed, the command, the options of the groups.
 RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
 OPTIONS = "options.yaml"
-#: Held by the command that writes into a folder; what commands write there.
+#: The lock of a command that writes into a folder, and the suffixes of what commands write there.
 WORKING = ".working"
 WRITTEN = frozenset({".ckpt", ".csv", ".html", ".json", ".md", ".npz", ".png", ".safetensors", ".txt", ".yaml", ".zip"})
-#: How the name of a sweep's job ends: the fingerprint of its settings.
+#: The end of the folder name of a sweep's job: the fingerprint of its settings.
 JOB = re.compile(r"-[0-9a-f]{8}$")
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``, else removed.
+    """Yield a temporary path in the folder of ``path``. On success it is synced and renamed to ``path``, else removed.
 
     Raises:
         UserError: if the folder cannot be written or the disk is full.
@@ -43,7 +43,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}. Choose a folder that can be written.") from error
+        raise UserError(f"Cannot write {path}: {error.strerror}. Choose a writable folder.") from error
     temporary = Path(name)
     try:
         yield temporary
@@ -60,7 +60,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all. Bytes of file names that are no UTF-8 become ``\\udc..``.
+    """Write a text in UTF-8, completely or not at all. Bytes of file names that are not UTF-8 become ``\\udc..``.
 
     Raises:
         UserError: as ``atomic_write``.
@@ -71,13 +71,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[bool]:
-    """Make ``folder`` and hold its lock, a file ``name`` in it; the system releases it however the process ends.
+    """Make ``folder`` and hold its lock, a file ``name`` in it. The system releases the lock when the process ends.
 
     Yields:
-        Whether it is held. Some file systems of clusters know no locks: that is warned of.
+        Whether the lock is held. Some file systems of clusters do not support locks: this is logged as a warning.
 
     Raises:
-        UserError: if another process holds it, or the folder cannot be written.
+        UserError: if another process holds the lock, or the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,11 +90,11 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
         except BlockingIOError as error:
             file.seek(0)
             raise UserError(
-                f"Another process ({file.read().strip() or 'unknown'}) writes into {folder}. Wait until it is "
-                "through, or choose another folder."
+                f"Another process ({file.read().strip() or 'unknown'}) writes into {folder}. Wait until it "
+                "ends, or choose another folder."
             ) from error
         except OSError as error:
-            log.warning("%s cannot be locked (%s): see that no other process writes there.", folder, error.strerror)
+            log.warning("%s cannot be locked (%s). Make sure no other process writes there.", folder, error.strerror)
             yield False
             return
         file.truncate(0)
@@ -105,7 +105,7 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Hold a folder that a command writes into, and remove what a killed one left half written in it and below it.
+    """Lock a folder that a command writes into, and remove unfinished files that a killed command left there.
 
     Raises:
         UserError: as ``locked``.
@@ -123,13 +123,13 @@ def _umask() -> int:
     return mask
 
 
-_UMASK = _umask()  # asked once: it is the whole process's, and two threads that ask at once would leave it at 0
+_UMASK = _umask()  # read once: it belongs to the whole process, and two threads that read it would leave it at 0
 
 
 def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
-    """Remove what killed ``atomic_write``s of files with these suffixes left in ``folder``.
+    """Remove the temporary files of killed ``atomic_write``s, with these suffixes, from ``folder``.
 
-    Only while no other process writes there: its unfinished files look the same.
+    Call it only while no other process writes there: the unfinished files of that process look the same.
     """
     for path in folder.glob(".*"):
         if path.suffix in suffixes and re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.stem):
@@ -137,11 +137,11 @@ def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
-        OSError, ValueError: where it cannot be read, or is no JSON; what is nested without end, or holds halves of
-            characters that no text file can hold (``\\ud800``), among them.
+        OSError, ValueError: if the file cannot be read or is not JSON, if it is nested too deeply, or if it holds half
+            a character (``\\ud800``), which no text file can hold.
     """
     try:
         value = json.loads(path.read_text("utf-8"))
@@ -159,7 +159,7 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def user_cache() -> Path:
-    """Return the folder for things that can be made again: ``$SECSEG_CACHE``, else ``secseg`` in the XDG cache."""
+    """Return the folder for files that can be computed again: ``$SECSEG_CACHE``, else ``secseg`` in the XDG cache."""
     if "SECSEG_CACHE" in os.environ:
         return Path(os.environ["SECSEG_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "secseg"

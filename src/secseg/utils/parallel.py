@@ -1,5 +1,5 @@
-"""Work on many images at once: on threads, since networks, CRF, and reading and writing of images run without the
-interpreter's lock."""
+"""Work on several images at once, in threads: networks, the CRF and the reading of images release the interpreter's
+lock."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def side_by_side(
     """Yield each item with the result of ``work``, or with the exception that it raised, in the order of ``items``.
 
     Args:
-        work: runs in one of the threads, with its share of the processor's cores for torch.
-        items: read as they are needed: at most twice as many as workers are under way or wait to be taken.
-        workers: threads; None for one a core.
+        work: runs in one of the threads; torch uses an equal share of the cores in each.
+        items: read when they are needed: at most twice as many as there are workers are computed or wait for the
+            caller.
+        workers: number of threads; None for one per core.
     """
     cores = torch.get_num_threads()
     workers = workers or os.cpu_count() or 1
@@ -53,7 +54,7 @@ def side_by_side(
 def results_of(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Yield each item with the result of ``work``, as ``side_by_side`` does; what it raises is raised."""
+    """Yield each item with the result of ``work``, as ``side_by_side`` does, but raise the first exception."""
     with closing(side_by_side(work, items, workers)) as results:
         for item, result in results:
             if isinstance(result, Exception):
@@ -64,8 +65,8 @@ def results_of(
 def results_and_problems(
     work: Callable[[Item], Result], items: Iterable[Item]
 ) -> tuple[list[Result | None], list[UserError]]:
-    """Return the result of ``work`` for each item, None where it raised a UserError, and these errors; others are
-    raised."""
+    """Return the result of ``work`` for each item, None where it raised a UserError, and these errors. Other
+    exceptions are raised."""
     results: list[Result | None] = []
     problems = []
     with closing(side_by_side(work, items)) as found:

@@ -1,4 +1,4 @@
-"""Resizing, named by its sampling grid: the two grids of the official code differ, and so do their results."""
+"""Resizing, named by its sampling grid: the official code uses two grids, which give different results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 def resize_aligned(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize ``x`` (B, C, H, W), floating point, linearly with aligned corners and no antialiasing.
 
-    This is SciPy's ``zoom(order=1)``, which the official code uses for the CRF's image, for test images and for
-    enlarging probabilities: 321 to 41 takes exactly every eighth pixel.
+    This is SciPy's ``zoom(order=1)``. The official code uses it for the CRF's image, for test images and to enlarge
+    probabilities. From 321 to 41 pixels it takes exactly every eighth pixel.
     """
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
@@ -20,7 +20,7 @@ def resize_aligned(x: Tensor, size: tuple[int, int]) -> Tensor:
 def resize_half_pixel(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize ``x`` (B, C, H, W), floating point, linearly on the half-pixel grid with no antialiasing.
 
-    This is OpenCV's ``resize``, with which Caffe's data layer makes the training input.
+    This is OpenCV's ``resize``. Caffe's data layer uses it for the training input.
     """
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
@@ -38,7 +38,7 @@ def reduce_photo(photo: np.ndarray, side: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Bring a mask (h, w) uint8 to ``size`` (H, W) by the nearest pixel, which makes no new classes."""
+    """Resize a mask (h, w) uint8 to ``size`` (H, W). It takes the nearest pixel, so that no new class appears."""
     if mask.shape == size:
         return mask
     return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

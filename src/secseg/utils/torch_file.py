@@ -1,4 +1,4 @@
-"""Reading what ``torch.save`` wrote, without Lightning, whose import takes seconds."""
+"""Read files that ``torch.save`` wrote, without Lightning, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ END, END_SIZE = b"PK\x05\x06", 22  # of a zip archive without a comment, as torc
 
 
 def load_saved(path: Path, map_location: Any = "cpu", mmap: bool = False) -> Any:
-    """Return what ``torch.save`` wrote; no code from the file is run.
+    """Return the content of a file that ``torch.save`` wrote. No code from the file is run.
 
-    torch stores tensors as they are. A file with packed parts is refused: few bytes of it would unpack to gigabytes.
-    Parts are compared with their checksums, which torch does not do; a file from before torch 1.6 has none.
+    torch does not compress tensors. A file with compressed parts is refused, since a few bytes could unpack to
+    gigabytes. The checksum of each part is verified, which torch does not do. Files from before torch 1.6 have none.
 
     Raises:
-        Exception: torch raises whatever damaged bytes lead to.
+        Exception: of any type, if the file is damaged.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                raise ValueError("it holds packed parts, which torch does not write")
+                raise ValueError("it holds compressed parts, which torch does not write")
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"its part {damaged} does not match its checksum")
         with path.open("rb") as file:
@@ -37,27 +37,27 @@ def load_saved(path: Path, map_location: Any = "cpu", mmap: bool = False) -> Any
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint of a training, or None where it is whole."""
+    """Return what is wrong with a checkpoint of a training, or None if it is complete."""
     try:
         state = load_saved(checkpoint, mmap=True)
         missing = [key for key in ("state_dict", "optimizer_states", "loops") if key not in state]
-    except Exception as error:  # torch raises whatever damaged bytes lead to
+    except Exception as error:  # of any type, if the file is damaged
         return str(error).partition("\n")[0] or type(error).__name__
     return f"it lacks {', '.join(missing)}" if missing else None
 
 
 def read_saved(path: Path, map_location: Any = "cpu") -> Any:
-    """Return what a checkpoint holds; no code from the file is run.
+    """Return the content of a checkpoint. No code from the file is run.
 
     Raises:
-        UserError: where there is none, or it cannot be read.
+        UserError: if the file does not exist or cannot be read.
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}. Check ckpt_path.")
     try:
         return load_saved(path, map_location)
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
+    except Exception as error:  # of any type, if the file is damaged
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"The checkpoint {path} cannot be read: {reason}. It is damaged, or not a checkpoint; take another one."
+            f"The checkpoint {path} cannot be read: {reason}. It is damaged, or not a checkpoint. Give another one."
         ) from error
