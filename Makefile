@@ -1,5 +1,5 @@
 PYTHON ?= python3
-# Another Python beside the usual one: make PYTHON=python3.12 VENV=.venv-3.12 test
+# Another Python in addition to the usual one: make PYTHON=python3.12 VENV=.venv-3.12 test
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -7,18 +7,18 @@ TOOLS := $(VENV)/.tools
 
 .PHONY: help install demo test test-oldest faults fuzz
 
-# What make faults tries: kills=200 damages=1000 disks=50 minutes=600 is the full campaign.
+# Arguments of make faults; the full campaign is kills=200 damages=1000 disks=50 minutes=600.
 TRIES ?= minutes=30
-# For each reader, of make fuzz.
+# Time of make fuzz for each reader.
 SECONDS ?= 60
 
 help:
-	@echo 'make install       the project in .venv, or in VENV=<folder>'
-	@echo 'make demo          from image-level labels to cues to masks, on the built-in data: minutes on two cores'
-	@echo 'make test          lint, types, tests; builds pydensecrf, which needs a C++ compiler'
-	@echo 'make test-oldest   tests in .venv-oldest, with the oldest releases that pyproject.toml allows'
-	@echo 'make faults        kills, damaged files and full disks in every command, half an hour of them'
-	@echo 'make fuzz          damaged files for each reader, SECONDS=60 each; on Linux alone'
+	@echo 'make install       install the project in .venv, or in VENV=<folder>'
+	@echo 'make demo          from image-level labels to cues and masks, on the built-in data: minutes on two cores'
+	@echo 'make test          lint, check types, run the tests; builds pydensecrf, which needs a C++ compiler'
+	@echo 'make test-oldest   run the tests in .venv-oldest, with the oldest releases that pyproject.toml allows'
+	@echo 'make faults        kill commands, damage their files and fill their disks, for half an hour'
+	@echo 'make fuzz          give each reader damaged files, for SECONDS=60 each; on Linux only'
 
 install: $(INSTALLED)
 
@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
-# Tests compare the CRF with pydensecrf, which pip builds with a C++ compiler.
+# The tests compare the CRF with pydensecrf, which pip builds with a C++ compiler.
 $(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python src/train.py experiment=demo data.cues=cues/shapes_efficientnet_lite0_fast/cues.safetensors
 	@folder=$$(ls -dt runs/demo/*/ | head -n 1); \
 	echo "Cues made from the labels:      cues/shapes_efficientnet_lite0_fast/audit/audit.html"; \
-	echo "Photographs, cues, predictions: $${folder}pictures"; \
+	echo "Images, cues, predictions:      $${folder}pictures"; \
 	echo "Losses and scores over time:    $${folder}curves.png"; \
 	echo "Figures with their protocol:    $${folder}results.json"
 
@@ -48,13 +48,13 @@ test: $(TOOLS)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-# Not part of `make test`: it downloads another torch. Old releases warn of what is gone since, which no code of ours can
-# mend, so that warnings are no errors here.
+# Not part of `make test`: it downloads another torch. Old releases warn of features that were removed since. Code of ours
+# cannot fix this, so warnings are not errors here.
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -q -n auto --dist worksteal -W default
 
 .venv-oldest/.installed: pyproject.toml tests/oldest.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The oldest releases install on Python 3.11 alone: make PYTHON=python3.11 test-oldest")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The oldest releases need Python 3.11: make PYTHON=python3.11 test-oldest")'
 	$(PYTHON) -m venv .venv-oldest
 	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --constraint .venv-oldest/constraints.txt --editable '.[dev]'
