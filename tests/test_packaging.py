@@ -136,9 +136,9 @@ def test_the_wheel_holds_the_modules_the_id_lists_the_licence_and_nothing_else(w
     modules = tracked_like(REPOSITORY / "src" / "secseg", {".py", ".txt", ".u2", ".typed", ".html", ".css", ".js"})
     assert {
         "data/lists/train_aug.txt",
-        "drawing/html/report.html",
-        "drawing/html/report.js",
-        "drawing/html/style.css",
+        "drawing/templates/report.html",
+        "drawing/templates/report.js",
+        "drawing/templates/style.css",
     } <= modules
     assert {f"secseg/{name}" for name in modules} <= names
     metadata = f"secseg-{secseg.__version__}.dist-info"

@@ -1,4 +1,4 @@
-"""Pages of one HTML file each, pictures and all: they open without a network. The templates lie beside this file."""
+"""Pages of one HTML file each, pictures and all: they open without a network. Their templates are in the folder templates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from secseg.data.images import palette_image
 from secseg.drawing.overlays import VOID_COLOUR
 
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
