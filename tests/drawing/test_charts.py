@@ -1,4 +1,4 @@
-"""Figures show the values that they claim, and can be read, whatever the number of classes."""
+"""Charts show their values and can be read with any number of classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def results(names: tuple[str, ...] = NAMES, **settings: Any) -> dict[str, dict[s
 
 
 def result(**figures: Any) -> dict[str, Any]:
-    """Made-up figures of two classes."""
+    """Return results of two classes with given values."""
     boundary = {"widths": [1, 10], "miou": [0.25, 0.5], "share": [0.1, 0.4]}
     made = {"scored": ["background", "cat"], "miou": 0.5, "iou": {"background": 0.75, "cat": 0.25}}
     return {**made, "size_bias": {"background": 1.0, "cat": 1.0}, "boundary": boundary, **figures}
@@ -39,7 +39,7 @@ def bars(figure: Figure) -> list[float]:
     return [bar.get_width() for bar in figure.axes[0].patches]
 
 
-def test_a_confusion_matrix_shows_of_each_true_class_the_percentage_that_went_where() -> None:
+def test_a_confusion_matrix_shows_the_percentage_of_each_prediction_for_a_true_class() -> None:
     figure = confusion_figure(COUNTS, NAMES)
     shown = figure.axes[0].images[0].get_array().filled(np.nan)
     np.testing.assert_allclose(shown[[0, 1, 3]], [[90, 10, 0, 0], [30, 60, 5, 5], [25] * 4])
@@ -48,7 +48,7 @@ def test_a_confusion_matrix_shows_of_each_true_class_the_percentage_that_went_wh
     assert len(written(figure)) == 12
 
 
-def test_classes_that_are_not_scored_are_one_row_and_column() -> None:
+def test_classes_that_are_not_scored_share_one_row_and_column() -> None:
     figure = confusion_figure(COUNTS, NAMES, scored=["bird", "background"], variant="with_crf")
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["background", "bird", "other"]
@@ -57,14 +57,14 @@ def test_classes_that_are_not_scored_are_one_row_and_column() -> None:
 
 
 @pytest.mark.parametrize("size", [21, 40])
-def test_of_many_classes_only_the_numbers_that_can_be_read_are_written(size: int) -> None:
+def test_with_many_classes_only_readable_numbers_are_written(size: int) -> None:
     counts = np.full((size, size), 1)
     np.fill_diagonal(counts, 1000)
     texts = written(confusion_figure(counts, [str(number) for number in range(size)]))
     assert texts == (["98"] * 21 if size == 21 else [])
 
 
-def test_the_boundary_figure_has_a_line_a_variant_with_values_at_its_ends() -> None:
+def test_the_boundary_figure_has_a_line_for_each_variant_with_values_at_its_ends() -> None:
     better = result(boundary={"widths": [1, 10], "miou": [0.3, 0.8], "share": [0.1, 0.4]})
     figure = boundary_figure({"without_crf": result(), "with_crf": better})
     axes = figure.axes[0]
@@ -74,7 +74,7 @@ def test_the_boundary_figure_has_a_line_a_variant_with_values_at_its_ends() -> N
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n10 %", "10\n40 %"]
 
 
-def test_the_iou_figure_has_a_bar_a_scored_class_and_variant_and_the_means() -> None:
+def test_the_iou_figure_has_a_bar_for_each_scored_class_and_variant_and_the_means() -> None:
     better = result(iou={"background": 1.0, "cat": math.nan, "dog": 0.5}, miou=1.0)
     figure = iou_figure({"without_crf": result(), "with_crf": better})
     assert bars(figure) == [75, 25, 100, 0]
@@ -92,7 +92,7 @@ def test_the_size_bias_is_drawn_on_a_log2_axis_around_one() -> None:
     assert ticks == ["1/4", "1/2", "1", "2", "4"]
 
 
-def test_a_class_that_is_never_predicted_has_the_longest_bar_and_its_value_beside_it() -> None:
+def test_a_class_that_is_never_predicted_has_the_longest_bar_with_its_value() -> None:
     figure = size_bias_figure({"without_crf": result(size_bias={"background": 100.0, "cat": 0.0})})
     assert bars(figure) == [4, -4]
     assert written(figure) == ["100.00", "0.00"]
@@ -102,7 +102,7 @@ def test_a_class_that_is_never_predicted_has_the_longest_bar_and_its_value_besid
 
 @pytest.mark.parametrize("classes", [2, 7, 21])
 @pytest.mark.parametrize("kind", ["confusion", "boundary", "iou", "size_bias"])
-def test_no_text_is_cut_off_and_no_label_lies_on_another(kind: str, classes: int) -> None:
+def test_no_text_is_cut_off_and_no_labels_overlap(kind: str, classes: int) -> None:
     names = VOC_CLASSES[:classes]
     check_legible(draw(kind, names))
 
@@ -137,7 +137,7 @@ def check_legible(figure: Figure) -> None:
         assert not any(first.overlaps(second) for first, second in pairwise(boxes))
 
 
-def test_nothing_scored_gives_empty_figures_not_an_error() -> None:
+def test_results_without_scored_classes_give_empty_figures() -> None:
     evaluation = Evaluation(NAMES)
     evaluation.update("void", np.zeros((1, 1), int), np.full((1, 1), 255))
     empty = {"without_crf": evaluation.compute()}
@@ -148,7 +148,7 @@ def test_nothing_scored_gives_empty_figures_not_an_error() -> None:
         check_legible(draw_empty(empty))
 
 
-def test_names_are_shown_as_they_are_written() -> None:
+def test_names_are_shown_literally() -> None:
     names = ("background", r"costs $\frac$ more", "ça_va^2")
     for kind in ("confusion", "iou", "size_bias"):
         figure = draw(kind, names)

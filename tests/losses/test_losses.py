@@ -1,4 +1,4 @@
-"""Claims about a single formula; ``test_terms.py`` has those that hold for each."""
+"""Claims about single formulas. Claims about every term are in ``test_terms.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rank pooling and its decays."""
+"""Pooling of scores, and the decays of ranked pooling."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_a_decay_outside_0_to_1_is_refused(decay: float) -> None:
         global_weighted_rank_pooling(torch.rand(3), decay)
 
 
-def test_pooling_no_location_is_refused() -> None:
-    with pytest.raises(UserError, match="no location"):
+def test_scores_without_pixels_are_refused() -> None:
+    with pytest.raises(UserError, match="without pixels"):
         global_weighted_rank_pooling(torch.rand(3, 0), 0.5)
 
 
@@ -65,7 +65,7 @@ def test_the_papers_decays_come_from_the_rule_at_41_by_41() -> None:
     assert decay_from_fraction(0.3, 1681) == pytest.approx(0.999, abs=2e-4)
 
 
-def test_null_decays_are_solved_from_their_fractions_and_given_ones_kept() -> None:
+def test_only_decays_that_are_null_are_solved_from_their_fractions() -> None:
     fraction = {"pos": 0.1, "bg": 0.3, "share": 0.5}
     decay = resolve_decay(None, 0.0, 0.999, fraction, 841)
     assert decay == (decay_from_fraction(0.1, 841), 0.0, 0.999)
@@ -74,7 +74,7 @@ def test_null_decays_are_solved_from_their_fractions_and_given_ones_kept() -> No
 @pytest.mark.parametrize(
     ("fraction", "n", "share"), [(0, 10, 0.5), (1.5, 10, 0.5), (0.1, 0, 0.5), (0.1, 9, 1), (0.6, 9, 0.5)]
 )
-def test_a_fraction_that_has_no_decay_is_refused(fraction: float, n: int, share: float) -> None:
+def test_a_fraction_without_a_decay_is_refused(fraction: float, n: int, share: float) -> None:
     with pytest.raises(UserError):
         decay_from_fraction(fraction, n, share)
 
@@ -96,8 +96,8 @@ def test_log_mean_exp_pooling_lies_between_average_and_maximum() -> None:
     assert log_mean_exp_pooling(torch.full((1, 9), 300.0)).item() == pytest.approx(300)
 
 
-def test_log_mean_exp_pooling_refuses_what_it_cannot_pool() -> None:
+def test_log_mean_exp_pooling_refuses_a_sharpness_of_0_and_scores_without_pixels() -> None:
     with pytest.raises(UserError, match="sharpness=0"):
         log_mean_exp_pooling(torch.rand(3), 0)
-    with pytest.raises(UserError, match="no locations"):
+    with pytest.raises(UserError, match="without pixels"):
         log_mean_exp_pooling(torch.rand(3, 0))

@@ -1,4 +1,4 @@
-"""The claims that hold for every term of the table, and for a term of a researcher's own package."""
+"""Claims about every term of the table, and about a term from another package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFERENCE: dict[str, Callable[..., float]] = {
     "constrain": lambda f, batch: reference.constrain(f, batch["q"]),
     "supervised": lambda f, batch: reference.supervised(f, batch["mask"]),
 }
-"""The plain NumPy version of each term: probabilities (B, C, H, W) and the batch to the loss."""
+"""The plain NumPy version of each term. Arguments: probabilities (B, C, H, W) and the batch."""
 
 
 def example(seed: int = 0, size: tuple[int, int, int, int] = (3, 6, 7, 5)) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def test_a_term_is_the_mean_over_the_images_of_the_batch(term: tuple[str, Term])
 def test_degenerate_images_and_extreme_scores_give_a_finite_term_and_gradient(
     term: tuple[str, Term], case: str, dtype: torch.dtype, scale: float
 ) -> None:
-    """No cue, no label, no known pixel; no foreground; every class present: the official formulas divide by zero."""
+    """For such images the official formulas divide by zero."""
     batch = example(size=(2, 5, 4, 4))
     known = torch.full_like(batch["cues"], case == "every class")
     known[:, 0, 0, 0] |= case == "background alone"
@@ -115,7 +115,7 @@ def test_each_term_has_its_own_colour_and_needs_what_training_can_give() -> None
 
 
 class SizeTerm(Term):
-    """A researcher's own term."""
+    """A term as another package would define it."""
 
     needs = ("labels",)
     color = "tab:pink"

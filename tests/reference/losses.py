@@ -1,4 +1,4 @@
-"""The losses of Kolesnikov and Lampert (2016), image by image and location by location."""
+"""The losses of Kolesnikov and Lampert (2016), image by image and pixel by pixel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FLOOR = 1e-4
 
 
 def probabilities(scores: np.ndarray, floor: float = FLOOR) -> np.ndarray:
-    """(B, C, H, W) scores to f: softmax over the classes, the floor added, made to sum to one."""
+    """Return f for scores (B, C, H, W): softmax over the classes, plus the floor, divided by the sum."""
     f = np.empty(scores.shape)
     for b, y, x in np.ndindex(scores.shape[0], *scores.shape[2:]):
         z = scores[b, :, y, x]
@@ -21,7 +21,7 @@ def probabilities(scores: np.ndarray, floor: float = FLOOR) -> np.ndarray:
 
 
 def gwrp(scores: np.ndarray, decay: float) -> float:
-    """G(x; d) for one class of one image: weights d^(j-1) for the j-th highest score, Z their sum."""
+    """Return G(x; d) for one class of one image: the j-th highest score has the weight d^(j-1); Z is their sum."""
     descending = sorted(scores.ravel().tolist(), reverse=True)
     weights = [decay ** (j - 1) for j in range(1, len(descending) + 1)]  # Python has 0**0 = 1
     return sum(w * s for w, s in zip(weights, descending, strict=True)) / sum(weights)
@@ -51,11 +51,11 @@ def expand(f: np.ndarray, labels: np.ndarray, pos: float, neg: float, bg: float)
 
 def constrain(f: np.ndarray, q: np.ndarray, floor: float = FLOOR) -> float:
     total = 0.0
-    locations = f.shape[2] * f.shape[3]
+    pixels = f.shape[2] * f.shape[3]
     for b, y, x in np.ndindex(f.shape[0], *f.shape[2:]):
         floored = np.maximum(q[b, :, y, x], floor)
         floored = floored / floored.sum()
-        total += sum(p * math.log(p / g) for p, g in zip(floored, f[b, :, y, x], strict=True)) / locations
+        total += sum(p * math.log(p / g) for p, g in zip(floored, f[b, :, y, x], strict=True)) / pixels
     return total / len(f)
 
 

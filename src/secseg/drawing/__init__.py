@@ -1,1 +1,1 @@
-"""Everything that draws: overlays, panels, charts, HTML pages."""
+"""Drawing: overlays, panels, charts, HTML pages, and what W&B shows."""

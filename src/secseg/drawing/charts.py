@@ -1,4 +1,4 @@
-"""The figures of an evaluation as pictures: confusion, IoU and size bias by class, mean IoU near boundaries."""
+"""Charts of an evaluation: confusion matrix, IoU and size bias of each class, mean IoU near boundaries."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LABELS = {"without_crf": "without CRF", "with_crf": "with CRF"}
 COLOURS = {"without_crf": "C0", "with_crf": "C1"}
 MARKERS = {"without_crf": "o", "with_crf": "s"}
 MOST_NUMBERED = 30
-"""Most classes whose values are written into the picture."""
+"""Values are written into the chart only if it has at most so many classes."""
 LONGEST = 4
-"""Where bars of the size bias end, in powers of 2."""
+"""Longest bar of the size bias, in powers of 2."""
 
 
 def confusion_figure(
     confusion: np.ndarray, class_names: Sequence[str], scored: Sequence[str] | None = None, variant: str = "without_crf"
 ) -> Figure:
-    """Draw a confusion matrix (C, C) of pixel counts: of each true class (row), what percentage went where (column).
+    """Draw a confusion matrix: for each true class (row), the percentage of its pixels with each prediction (column).
+
+    The colour scale is the square root of the percentage, so that rare confusions are visible. Rows of classes without
+    pixels are grey. Up to 12 classes, each cell has its number; up to 30, the cells of at least 1 %.
 
     Args:
-        confusion: counts by (truth, prediction).
+        confusion: (C, C), pixels by (truth, prediction).
         class_names: names of the C classes.
-        scored: names of the classes that have a row and a column; all others are one more, "other".
+        scored: classes that have a row and a column. All other classes share one, "other".
         variant: ``without_crf`` or ``with_crf``, for the title.
-
-    The colour grows with the square root, so that rare confusions are seen. Rows of classes without truth are grey.
-    Numbers are in the cells up to 30 classes; above 12, only those of at least 1 %.
     """
     counts, names = _with_other(confusion, class_names, scored)
     truth = counts.sum(1, keepdims=True)
@@ -66,7 +66,7 @@ def confusion_figure(
 
 
 def boundary_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the mean IoU against the width of the band around boundaries: one line a variant.
+    """Draw the mean IoU against the width of the band around boundaries, with a line for each variant.
 
     Args:
         results: what :meth:`secseg.evaluation.Evaluation.compute` returns, by variant.
@@ -115,7 +115,7 @@ def boundary_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def iou_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the IoU of each scored class as bars, one a variant, and their means as lines.
+    """Draw the IoU of each scored class with a bar for each variant, and the mean of each variant as a line.
 
     Args:
         results: what :meth:`secseg.evaluation.Evaluation.compute` returns, by variant.
@@ -135,9 +135,9 @@ def iou_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def size_bias_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the predicted over the true area of each scored class as bars on a log2 axis around 1, one a variant.
+    """Draw predicted area / true area of each scored class on a log2 axis, with a bar for each variant.
 
-    Bars end at 1/16 and 16, whatever their labels say. A class without truth has none.
+    Bars end at 1/16 and 16; their labels have the true value. A class without true pixels has no bar.
 
     Args:
         results: what :meth:`secseg.evaluation.Evaluation.compute` returns, by variant.
@@ -157,7 +157,8 @@ def size_bias_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def label_ratios(axes: Axes, reach: int) -> None:
-    """Label an x axis of log2 of predicted over true area from ``-reach`` to ``reach``, where values may be cut off."""
+    """Label an x axis that shows log2(predicted area / true area) from ``-reach`` to ``reach``. Values beyond
+    ``LONGEST`` are clipped."""
     ticks = range(-reach, reach + 1)
     ratios = [f"1/{2**-tick}" if tick < 0 else f"{2**tick}" for tick in ticks]
     if reach == LONGEST:
@@ -167,7 +168,7 @@ def label_ratios(axes: Axes, reach: int) -> None:
 
 
 def name_ticks(axis: Axis, names: Sequence[str], font: float) -> None:
-    """Write names beside the ticks 0, 1, ... of an axis, cut where they are long."""
+    """Label the ticks 0, 1, ... of an axis with names; long names are cut."""
     axis.set_ticks(range(len(names)), [_short(name) for name in names], fontsize=font, parse_math=False)
 
 
@@ -183,7 +184,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _bars(
     names: Sequence[str], values: Mapping[str, Sequence[float]], texts: Mapping[str, Sequence[str]]
 ) -> tuple[Figure, Axes]:
-    """Horizontal bars from 0, a group a class, the first class on top; up to 30 classes with their texts."""
+    """Draw horizontal bars, in a group for each class, the first class at the top. Up to 30 classes have texts."""
     few = len(names) <= MOST_NUMBERED
     height = (0.17 if few else 0.075) * len(values) + 0.1
     figure, axes = _figure(7.5, height * len(names) + 1.5)
@@ -221,7 +222,7 @@ def _finish(figure: Figure, axes: Axes, title: str) -> None:
 def _with_other(
     confusion: np.ndarray, class_names: Sequence[str], scored: Sequence[str] | None
 ) -> tuple[np.ndarray, list[str]]:
-    """The counts of the scored classes, in their own order, and of all others as the last."""
+    """Return counts and names of the scored classes, in the order of ``class_names``, and "other" as the last one."""
     names = [name for name in class_names if scored is None or name in scored]
     group = [names.index(name) if name in names else len(names) for name in class_names]
     if len(names) < len(class_names):

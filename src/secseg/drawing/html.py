@@ -1,4 +1,4 @@
-"""Pages of one HTML file each, pictures and all: they open without a network. Their templates are in the folder templates."""
+"""HTML pages from ``templates/``. A page is one file with all its images, so it opens without a network."""
 
 from __future__ import annotations
 
@@ -29,44 +29,47 @@ _SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "secseg", "font.family": "s
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page that a template makes of ``values``; all text in them is escaped."""
+    """Return the page of a template with ``values``, whose text is escaped."""
     return _TEMPLATES.get_template(template).render(**values)
 
 
 def source(data: bytes, kind: str) -> str:
-    """Return a file's content as the address of an image; ``kind`` is ``png``, ``jpeg`` or ``svg+xml``."""
+    """Return the content of an image file as a data URL; ``kind`` is ``png``, ``jpeg`` or ``svg+xml``."""
     return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
-def photo_source(photo: np.ndarray) -> str:
-    """Return a picture (H, W, 3) uint8 as the address of a JPEG."""
+def image_source(image: np.ndarray) -> str:
+    """Return an image (H, W, 3) uint8 as the data URL of a JPEG."""
     data = io.BytesIO()
-    Image.fromarray(photo).save(data, format="JPEG", quality=80, optimize=True)
+    Image.fromarray(image).save(data, format="JPEG", quality=80, optimize=True)
     return source(data.getvalue(), "jpeg")
 
 
 def mask_source(mask: np.ndarray, palette: np.ndarray) -> str:
-    """Return a mask (H, W) uint8, 255 = void, as the address of a palette PNG that has no colour that it does not need.
+    """Return a mask as the data URL of a palette PNG, whose palette has only the colours of this mask.
 
     Args:
+        mask: (H, W) uint8, 255 = void.
         palette: (256, 3) uint8, RGB.
     """
-    values, places = np.unique(mask, return_inverse=True)
+    values, indices = np.unique(mask, return_inverse=True)
     colours = np.where((values == VOID)[:, None], np.array(VOID_COLOUR, np.uint8), palette[values])
     data = io.BytesIO()
-    image = palette_image(places.reshape(mask.shape).astype(np.uint8), colours.astype(np.uint8))
+    image = palette_image(indices.reshape(mask.shape).astype(np.uint8), colours.astype(np.uint8))
     image.save(data, format="PNG", optimize=True)
     return source(data.getvalue(), "png")
 
 
 def figure_source(figure: Figure) -> str:
-    """Return a figure as the address of an SVG."""
+    """Return a figure as the data URL of an SVG."""
     return source(svg(figure), "svg+xml")
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as an SVG whose text is text; the same figure makes the same bytes. Of control characters, which
-    would spoil the file, it makes question marks."""
+    """Return a figure as an SVG in which text stays text. Equal figures give equal bytes.
+
+    Control characters, which are not allowed in XML, are replaced by question marks.
+    """
     data = io.BytesIO()
     with matplotlib.rc_context(_SVG):
         figure.savefig(data, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Pictures for people, pixel by pixel: masks in colours, and over photographs."""
+"""Masks in colours, and as overlays on images."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from secseg.data.classes import VOID
 from secseg.utils.resizing import resize_mask
 
 VOID_COLOUR = (224, 224, 192)
-"""VOC's colour of void."""
+"""The colour of void in VOC's masks."""
 
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One image with what was predicted for it.
+    """One image with its cues, predictions and ground truth, as far as they exist.
 
     Attributes:
         name: image id.
-        photo: (H, W, 3) uint8.
-        cues: (h, w) uint8 on any grid, 255 = no cue; None where there are none.
-        prediction: (H, W) uint8, class numbers; None where nothing was predicted.
-        prediction_crf: (H, W) uint8; None where no CRF was run.
-        mask: (H, W) uint8, 255 = void; None where there is no ground truth.
+        image: (H, W, 3) uint8.
+        cues: (h, w) uint8 on any grid, 255 = no cue, or None.
+        prediction: (H, W) uint8, class numbers, or None.
+        prediction_crf: (H, W) uint8, the prediction after the CRF, or None.
+        mask: (H, W) uint8, the ground truth, 255 = void, or None.
     """
 
     name: str
-    photo: np.ndarray
+    image: np.ndarray
     cues: np.ndarray | None
     prediction: np.ndarray | None
     prediction_crf: np.ndarray | None
@@ -37,31 +37,39 @@ class GalleryItem:
 
 
 def colorize(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Return the colours (H, W, 3) uint8 of a mask (H, W) uint8; 255 has VOC's colour of void."""
+    """Return the colours (H, W, 3) uint8 of a mask (H, W) uint8. Void (255) has ``VOID_COLOUR``."""
     colours = palette.copy()
     colours[VOID] = VOID_COLOUR
     return colours[mask]
 
 
-def overlay(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """Lay a mask (any size, uint8) over a photograph (H, W, 3) uint8; where it is 255, the photograph stays.
+def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, alpha: float = 0.6) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with a mask (any size, uint8) on it. Pixels that are 255 in the mask are kept.
 
     Args:
-        alpha: how much of the mask's colour is seen, 0 to 1.
+        image: (H, W, 3) uint8.
+        mask: (h, w) uint8.
+        palette: (256, 3) uint8, RGB.
+        alpha: opacity of the mask, 0 to 1.
     """
-    mask = resize_mask(mask, photo.shape[:2])
-    mixed = (1 - alpha) * photo + alpha * palette[mask]
-    return np.where((mask == VOID)[..., None], photo, mixed.round().astype(np.uint8))
+    mask = resize_mask(mask, image.shape[:2])
+    mixed = (1 - alpha) * image + alpha * palette[mask]
+    return np.where((mask == VOID)[..., None], image, mixed.round().astype(np.uint8))
 
 
-def cues_over_grey(photo: np.ndarray, cues: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Lay cues (any size, uint8, 255 = no cue) over a photograph (H, W, 3) uint8 in pale grey."""
-    return over_grey(photo, cues, palette, 0.7, 0.85)
+def cues_over_grey(image: np.ndarray, cues: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 in pale grey with cues (any size, uint8, 255 = no cue) on it."""
+    return over_grey(image, cues, palette, 0.7, 0.85)
 
 
-def over_grey(photo: np.ndarray, mask: np.ndarray, palette: np.ndarray, paleness: float, alpha: float) -> np.ndarray:
-    """Lay a mask over the photograph in light grey: over its own colours those of the classes could not be told."""
-    grey = np.asarray(Image.fromarray(photo).convert("L"))[..., None].repeat(3, axis=2)
+def over_grey(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, paleness: float, alpha: float) -> np.ndarray:
+    """Return an image in light grey with a mask on it. On grey, the colours of all classes can be distinguished.
+
+    Args:
+        image, mask, palette, alpha: as for ``overlay``.
+        paleness: share of white in the grey, 0 to 1.
+    """
+    grey = np.asarray(Image.fromarray(image).convert("L"))[..., None].repeat(3, axis=2)
     return overlay((255 * paleness + (1 - paleness) * grey).astype(np.uint8), mask, palette, alpha)
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people, drawn: panels of predictions beside cues and truth, curves."""
+"""Panels of images with their cues, predictions and ground truth; curves of a run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from secseg.utils.files import atomic_write
 
 
 def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.ndarray) -> Figure:
-    """Draw one row an image: photograph, cues, prediction, prediction after the CRF, ground truth; and a legend.
+    """Draw a row for each image: image, cues, prediction, prediction after the CRF, ground truth; and a legend.
 
-    Columns that no image has are left out, as are classes that no mask shows.
+    Columns without content are left out. The legend has only the classes that occur in the masks.
     """
     columns: dict[str, list[np.ndarray | None]] = {
-        "photograph": [item.photo for item in items],
-        "cues": [None if item.cues is None else cues_over_grey(item.photo, item.cues, palette) for item in items],
-        "prediction": [_predicted(item.photo, item.prediction, palette) for item in items],
-        "prediction + CRF": [_predicted(item.photo, item.prediction_crf, palette) for item in items],
+        "image": [item.image for item in items],
+        "cues": [None if item.cues is None else cues_over_grey(item.image, item.cues, palette) for item in items],
+        "prediction": [_predicted(item.image, item.prediction, palette) for item in items],
+        "prediction + CRF": [_predicted(item.image, item.prediction_crf, palette) for item in items],
         "ground truth": [None if item.mask is None else colorize(item.mask, palette) for item in items],
     }
     columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
-    heights = [2.1 * item.photo.shape[0] / item.photo.shape[1] for item in items]
+    heights = [2.1 * item.image.shape[0] / item.image.shape[1] for item in items]
     heights = [min(max(height, 1.2), 2.6) for height in heights]
     classes = _classes_shown(items, len(class_names))
     legend = 0.18 * -(-len(classes) // 6) + 0.3
@@ -55,7 +55,7 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
                 axes.set_title(title, fontsize=9, pad=4)
             if cell is not None:
                 axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
-    labels = [class_names[c].replace("$", r"\$") for c in classes]  # else what stands between two is set as mathematics
+    labels = [class_names[c].replace("$", r"\$") for c in classes]  # two of them would start mathematics
     patches = [
         Patch(facecolor=hex_colour(palette[c]), edgecolor="#888888", label=label)
         for c, label in zip(classes, labels, strict=True)
@@ -70,8 +70,8 @@ def curves(metrics_csv: Path, colors: Mapping[str, str]) -> Figure:
     """Draw the loss, its terms and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``.
 
     Args:
-        metrics_csv: of the run.
-        colors: each term of the loss with the colour of its curve.
+        metrics_csv: the file.
+        colors: the terms of the loss, each with the colour of its curve.
     """
     rows = read_metrics(metrics_csv)
     figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
@@ -104,13 +104,13 @@ def curves(metrics_csv: Path, colors: Mapping[str, str]) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+    """Write a figure as a PNG. An interrupted write leaves no partial file."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _predicted(photo: np.ndarray, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:
-    return None if mask is None else over_grey(photo, mask, palette, 0.28, 0.65)
+def _predicted(image: np.ndarray, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:
+    return None if mask is None else over_grey(image, mask, palette, 0.28, 0.65)
 
 
 def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:
@@ -129,7 +129,7 @@ def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.nd
 
 
 def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Return a running mean over about ``share`` of the run, narrower at the ends: it neither lags nor bends there."""
+    """Return the running mean over about ``share`` of the run. Its window is symmetric, and so narrower at the ends."""
     half = int(share * len(values) / 2)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     at = np.arange(len(values))

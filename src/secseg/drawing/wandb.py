@@ -1,4 +1,4 @@
-"""What W&B shows: tables and images of a run, and the dashboard of a project, a saved view that its name identifies."""
+"""What W&B shows: tables and images of a run, and the dashboard of a project."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 CRF_SUFFIX = {"without_crf": "", "with_crf": " with CRF"}
-STEP = "trainer/global_step"  # W&B's own step counts calls of log, not steps of the optimiser
-MOST_LINES = 50  # in one plot; W&B's default is 10, fewer than a study has
+STEP = "trainer/global_step"  # optimiser steps; W&B's own step counts calls of log
+MOST_LINES = 50  # in one plot; a study has more than W&B's default of 10
 
 
 def iou_table(ious: Mapping[str, Mapping[str, float]]) -> Any:
-    """Return a ``wandb.Table`` of the IoU by class, a column a variant (``without_crf``, ``with_crf``)."""
+    """Return a ``wandb.Table`` with a row for each class and a column for each variant (without and with CRF)."""
     import wandb
 
     names = next(iter(ious.values()))
@@ -32,13 +32,18 @@ def iou_table(ious: Mapping[str, Mapping[str, float]]) -> Any:
 
 
 def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Any:
-    """Return a ``wandb.Table`` of the confusion matrices of ``counts``, (C, C) by (truth, prediction) of each variant.
+    """Return a ``wandb.Table`` of confusion matrices.
 
-    A row is a true class that has pixels, a predicted class, and what share in [0, 1] of the first went to the second.
+    A row has a true class, a predicted class, and the share in [0, 1] of the true class's pixels with this prediction.
+    Classes without pixels are left out.
+
+    Args:
+        counts: for each variant, pixels (C, C) by (truth, prediction).
+        class_names: names of the C classes.
     """
     import wandb
 
-    pixels = next(iter(counts.values())).sum(1)  # the truth is that of every variant
+    pixels = next(iter(counts.values())).sum(1)  # all variants have the same truth
     rows = [
         [class_names[truth], name, *(float(of[truth, predicted] / pixels[truth]) for of in counts.values())]
         for truth in np.flatnonzero(pixels).tolist()
@@ -49,7 +54,7 @@ def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]
 
 
 def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
-    """Return a ``wandb.Image`` of the photograph with each of its masks as an overlay, with class names."""
+    """Return a ``wandb.Image`` with each mask of ``item`` as an overlay, with class names."""
     import wandb
 
     masks = {
@@ -60,22 +65,22 @@ def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
     }
     labels = {**dict(enumerate(class_names)), 255: "none"}
     overlays = {
-        name: {"mask_data": resize_mask(mask, item.photo.shape[:2]), "class_labels": labels}
+        name: {"mask_data": resize_mask(mask, item.image.shape[:2]), "class_labels": labels}
         for name, mask in masks.items()
         if mask is not None
     }
-    return wandb.Image(item.photo, caption=item.name, masks=overlays)
+    return wandb.Image(item.image, caption=item.name, masks=overlays)
 
 
 def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: Sequence[str]) -> Workspace:
-    """Return the dashboard's definition, whose keys are those of ``docs/wandb.md``.
+    """Return the definition of the dashboard. It shows the keys of ``docs/wandb.md``.
 
     Args:
-        project: on W&B.
-        entity: the project's owner.
-        group_by: what the runs of one line have in common: ``Group``, ``Name``, ``Tags`` or another of W&B's columns,
-            else a setting (``decay.pos``).
-        terms: names of your own terms of the loss, in addition to ``TERMS``.
+        project: name of the W&B project.
+        entity: owner of the project.
+        group_by: the runs with equal values of these are one line, their mean: a column of W&B, such as ``Group``,
+            ``Name`` or ``Tags``, or a setting (``decay.pos``).
+        terms: names of terms of the loss from other packages, in addition to ``TERMS``.
     """
     from wandb_workspaces import expr
     from wandb_workspaces.reports import v2 as panels
@@ -85,9 +90,9 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: S
         return [panels.LinePlot(title=key, x=STEP, y=[key]) for key in keys]
 
     def best(key: str) -> Any:
-        return panels.BarPlot(title=f"{key}, the best", metrics=[f"{key}.max"], max_bars_to_show=MOST_LINES)
+        return panels.BarPlot(title=f"{key}, best", metrics=[f"{key}.max"], max_bars_to_show=MOST_LINES)
 
-    classes = panels.LinePlot(title="val/iou", x=STEP, metric_regex="val/iou/.+")  # the classes are the data set's
+    classes = panels.LinePlot(title="val/iou", x=STEP, metric_regex="val/iou/.+")
     tables = [panels.WeavePanelSummaryTable(table_name=f"tables/{name}") for name in ("iou", "confusion")]
     pictures = panels.MediaBrowser(title="pictures/val", media_keys=["pictures/val"], num_columns=2)
     return Workspace(
@@ -114,19 +119,21 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: S
 
 
 def save_dashboard(project: str, entity: str | None, group_by: Sequence[str], terms: Sequence[str]) -> str:
-    """Make the dashboard of ``project`` on W&B, or update the one that an earlier call made, and print its address.
+    """Create the dashboard of ``project`` on W&B, or update the existing one, and print its address.
+
+    The dashboard is a saved view.
 
     Args:
-        project: on W&B.
-        entity: the project's owner; ``None``: whom the key belongs to.
+        project: name of the W&B project.
+        entity: owner of the project; None for the owner of the key.
         group_by, terms: see :func:`build_dashboard`.
 
     Returns:
-        What was sent, as JSON.
+        the definition that was sent, as JSON.
 
     Raises:
-        UserError: where the package or the key is missing, ``group_by`` or ``terms`` is not a list of names, the
-            project does not exist, or W&B cannot be reached.
+        UserError: if the package or the key is missing, ``group_by`` or ``terms`` is not a list of names, the project
+            does not exist, or W&B cannot be reached.
     """
     require_package("The dashboard", "wandb_workspaces", install="'secseg[dashboard]'")
     for key, names, example in (("group_by", group_by, "[Group,Name]"), ("terms", terms, "[size]")):
@@ -142,25 +149,25 @@ def save_dashboard(project: str, entity: str | None, group_by: Sequence[str], te
     try:
         owner = entity or wandb.Api().default_entity
         if owner is None:
-            raise UserError("W&B does not say whom the key belongs to: name the project's owner with entity=<team>.")
+            raise UserError("W&B reports no owner for this key: name the owner of the project with entity=<team>.")
         view = build_dashboard(project, owner, group_by, terms)._to_model()
         view.name, view.id = _saved_view(project, owner)
         internal.upsert_view2(view)
     except (wandb.Error, WandbApiFailedError, SpecVersionError) as error:
         raise UserError(
             f"The dashboard of {entity or 'your'}/{project} could not be saved: {error} "
-            "Check the network, the key (`wandb login`) and your rights in the project."
+            "Check the network, the key (`wandb login`) and your permissions in the project."
         ) from error
-    # Workspace.save() would draw a name, and print an address without the path of W&B's own host.
+    # Workspace.save() would choose a random name and print an incomplete address.
     word = internal._internal_name_to_url_query_str(view.name)
     print(f"{wandb.setup().settings.app_url}/{owner}/{project}?nw={word}")
     return view.spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
 
 
 def _saved_view(project: str, entity: str) -> tuple[str, str]:
-    """Return the view's name and its id, which is empty where no call has made it yet.
+    """Return the name of the view and its id, which is empty if the view does not exist yet.
 
-    The name, ``nw-<word>-v``, follows from the project, so that the next call finds the view.
+    The name, ``nw-<word>-v``, depends only on the project, so the next call finds the same view.
     """
     from wandb_workspaces.workspaces import internal
 
@@ -172,6 +179,6 @@ def _saved_view(project: str, entity: str) -> tuple[str, str]:
         if "not found in project" in str(error):
             return name, ""
         raise UserError(
-            f"W&B has no project {entity}/{project}: {error} Send a run there first (logger=wandb "
-            f"logger.wandb.project={project}), or name another one with project= and entity=."
+            f"W&B has no project {entity}/{project}: {error} Send a run to it first (logger=wandb "
+            f"logger.wandb.project={project}), or choose another one with project= and entity=."
         ) from error

@@ -16,16 +16,16 @@ from secseg.utils.errors import UserError
 
 
 class SECLoss(nn.Module):
-    """Compute ``sum_k w_k L_k`` over the terms.
+    """Compute ``sum_k w_k L_k`` over the terms ``L_k`` with weights ``w_k``.
 
     Args:
-        terms: the terms by name, each with its weight, as ``build_terms`` returns them.
+        terms: the terms by name, as ``build_terms`` returns them.
         decay: decays of the expansion loss.
-        crf: ``(logits, images) -> probs``, for the terms that need it.
+        crf: ``(logits, images) -> probs``, for the terms that need a CRF.
         pooling: pools the scores of one class into one score in the expansion loss.
 
     Raises:
-        UserError: for a term that needs a CRF where there is none.
+        UserError: if a term needs a CRF and ``crf`` is None.
 
     Source: equation 1 of the paper (seed, expand and constrain, weights 1, 1, 1).
     """
@@ -50,8 +50,8 @@ class SECLoss(nn.Module):
 
         Args:
             logits: (B, C, H, W), the network's scores; half precision is computed in float32.
-            batch: ``crf_image``, ``cues``, ``labels``, ``mask``, as ``LossInputs`` describes them. What no term needs
-                may be missing.
+            batch: ``crf_image`` (the images), ``cues``, ``labels`` and ``mask``, as in ``LossInputs``. An entry that no
+                term needs may be missing.
         """
         targets: Any = {**dict.fromkeys(("crf_image", "cues", "labels", "mask")), **batch}
         with torch.autocast(logits.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Constrain: the mask agrees with what a fully-connected CRF makes of it."""
+"""Constrain: the mask agrees with the output of a fully-connected CRF on it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def constrain_loss(probs: Tensor, crf_probs: Tensor) -> Tensor:
     """Mean over images of ``(1/n) sum_u sum_c Q_{u,c} log(Q_{u,c} / f_{u,c})``, the KL divergence from ``Q`` to ``f``.
 
     Args:
-        probs: (B, C, H, W), ``f`` in (0, 1], as ``floor_softmax`` gives them; half precision is computed in float32.
-        crf_probs: (B, C, H, W), the CRF's output in [0, 1], floored here at 1e-4 and renormalised. Whether the gradient
-            passes through it is the CRF's choice (``build_crf(..., gradient=)``).
+        probs: (B, C, H, W), ``f`` in (0, 1], as ``floor_softmax`` returns them; half precision is computed in float32.
+        crf_probs: (B, C, H, W), ``Q``, the CRF's output in [0, 1]. This function floors it at 1e-4 and renormalises.
+            The CRF decides whether it passes a gradient (``build_crf(..., gradient=)``).
 
     Returns:
         scalar, at least 0 up to rounding.

@@ -22,7 +22,7 @@ def expand_loss(
     ``- (1/|T|) sum_{c in T} log G_c(f; pos) - (1/|C'\\T|) sum_{c in C'\\T} log(1 - G_c(f; neg)) - log G_bg(f; bg)``
 
     Args:
-        probs: (B, C, H, W), in (0, 1), as ``floor_softmax`` gives them; half precision is computed in float32.
+        probs: (B, C, H, W), in (0, 1), as ``floor_softmax`` returns them; half precision is computed in float32.
         labels: (B, C), 1 for classes in the image, else 0. Column 0 is the background and is not read.
         pos: decay for classes in the image, in [0, 1].
         neg: decay for absent classes, in [0, 1].
@@ -30,10 +30,11 @@ def expand_loss(
         pooling: ``(scores (..., n), decay) -> (...)``, pools the scores of one class into one score in [0, 1].
 
     Returns:
-        scalar, at least 0. An image without a foreground label has no first sum, one with every label no second.
+        scalar, at least 0. The first sum is 0 for an image without a foreground label, the second for an image with
+        all of them.
 
     Raises:
-        UserError: for a decay outside [0, 1].
+        UserError: if a decay is outside [0, 1].
 
     Source: equation 4 of the paper; the official code's expansion loss.
     """
@@ -60,7 +61,7 @@ def _pool_chosen(scores: Tensor, chosen: Tensor, decay: float, pooling: PoolingF
 
 
 def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of (B, K) ``values`` over the ``chosen`` of each image; 0 for an image with none."""
+    """Return the mean of (B, K) ``values`` over the classes that are ``chosen`` in each image; 0 if none is."""
     return (values * chosen).sum(1) / chosen.sum(1).clamp(min=1)
 
 

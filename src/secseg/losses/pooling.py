@@ -1,4 +1,4 @@
-"""Global weighted rank pooling (GWRP) and its decay; log-mean-exp pooling.
+"""Global weighted rank pooling (GWRP) with its decay, and log-mean-exp pooling.
 
 Source: Kolesnikov and Lampert, ECCV 2016, section 3.2; Pinheiro and Collobert, CVPR 2015.
 """
@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from secseg.utils.checks import check_number, refuse
+from secseg.losses.probabilities import at_least_float32
+from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError
 
 PoolingFunction: TypeAlias = Callable[[Tensor, float], Tensor]
@@ -20,8 +21,10 @@ PoolingFunction: TypeAlias = Callable[[Tensor, float], Tensor]
 
 
 class Pooling:
-    """Base class of a pooling of your own, which the config names: ``decay.pooling={_target_: my_package.MyPooling}``.
-    The expansion loss pools with an object of it in place of ``global_weighted_rank_pooling``."""
+    """Base class of a pooling from your own package: ``decay.pooling={_target_: my_package.MyPooling}``.
+
+    The expansion loss uses it instead of ``global_weighted_rank_pooling``.
+    """
 
     def __call__(self, scores: Tensor, decay: float) -> Tensor:
         """Pool probabilities (..., n) of one class into one score (...) in [0, 1]."""
@@ -29,7 +32,7 @@ class Pooling:
 
 
 class Decay(NamedTuple):
-    """Decays of the expansion loss, each in [0, 1]: classes in the image, absent classes, background."""
+    """Decays of the expansion loss, each in [0, 1]: for classes in the image, absent classes and background."""
 
     pos: float
     neg: float
@@ -39,7 +42,7 @@ class Decay(NamedTuple):
 def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
     """Pool the scores of one class into one score: ``G = (1/Z) sum_j d^(j-1) s_(j)``, scores in descending order.
 
-    ``decay = 0`` is max pooling (0^0 = 1), ``decay = 1`` average pooling.
+    ``decay = 0`` is max pooling (0^0 = 1). ``decay = 1`` is average pooling.
 
     Args:
         scores: (..., n), any real values; half precision is computed in float32.
@@ -49,7 +52,7 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
         (...), float32 or float64.
 
     Raises:
-        UserError: for a decay outside [0, 1] or no location to pool.
+        UserError: if the decay is outside [0, 1] or ``n`` is 0.
 
     Source: section 3.2 of the paper; ``Z = sum_j d^(j-1)``.
     """
@@ -61,15 +64,15 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
         return scores.mean(-1)
     ranks = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
     weights = torch.pow(decay, ranks)
-    # A product and a sum, not a matrix product: autocast would make that one half precision.
+    # Not a matrix product, which autocast would compute in half precision.
     return (scores.sort(-1, descending=True).values * (weights / weights.sum())).sum(-1)
 
 
 def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:
     """Pool the scores of one class into one score: ``log(mean(exp(r s))) / r``, a smooth maximum.
 
-    Locations weigh by ``softmax(r s)`` in the gradient, so that those that already speak for a class are asked first;
-    small ``r`` comes near average pooling, large ``r`` near max pooling.
+    The gradient of a pixel is weighted by ``softmax(r s)``, so pixels with high scores learn most. A small ``r`` is
+    close to average pooling, a large ``r`` to max pooling.
 
     Args:
         scores: (..., n), any real values; half precision is computed in float32.
@@ -79,7 +82,7 @@ def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:
         (...), float32 or float64.
 
     Raises:
-        UserError: for a sharpness that is not above 0 or no location to pool.
+        UserError: if the sharpness is not above 0 or ``n`` is 0.
 
     Source: Pinheiro and Collobert, From Image-level to Pixel-level Labeling with Convolutional Networks, CVPR 2015.
     """
@@ -89,35 +92,36 @@ def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:
 
 
 def _poolable(scores: Tensor) -> Tensor:
-    """Return scores in a precision to pool in; there must be some."""
     if scores.shape[-1] == 0:
-        raise UserError("Cannot pool a mask of no locations: the last dimension of the scores is 0.")
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+        raise UserError("Cannot pool a mask without pixels: the last dimension of the scores is 0.")
+    return at_least_float32(scores)
 
 
 def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
     """Solve ``(1 - d^(fraction n)) / (1 - d^n) = share`` for ``d``, the decay.
 
-    The top ``fraction`` of ``n`` scores then has ``share`` of the weight. The paper's 0.996 and 0.999 come from this
-    rule with fractions 0.1 and 0.3 at about 41 x 41 locations.
+    With this decay, the top ``fraction`` of ``n`` scores has ``share`` of the weight. The paper's 0.996 and 0.999
+    follow from this rule with fractions 0.1 and 0.3 for a mask of about 41 x 41 pixels.
 
     Args:
-        fraction: share of the locations that an object covers, in (0, 1].
-        n: number of mask locations, at least 1.
-        share: share of the weight, in (0, 1). A decay below 1 always favours the top, so a share below the fraction
-            cannot be met and an equal one is average pooling (``d = 1``).
+        fraction: share of the pixels that an object covers, in (0, 1].
+        n: number of pixels of the mask, at least 1.
+        share: share of the weight, in (0, 1), at least ``fraction``: a decay below 1 always favours the top. A share
+            equal to the fraction gives average pooling (``d = 1``).
 
     Returns:
-        the decay in [0, 1]. When the top ``fraction n`` is not even one location, 0 (max pooling).
+        the decay in [0, 1]; 0 (max pooling) if ``fraction n`` is less than one pixel.
 
     Raises:
-        UserError: for values outside these ranges.
+        UserError: if a value is outside these ranges.
     """
-    if not 0 < fraction <= 1 or not 0 < share < 1 or n < 1:
-        raise UserError(
-            f"No decay for fraction={fraction}, n={n}, share={share}: "
-            "give a fraction in (0, 1], a share in (0, 1), n >= 1."
-        )
+    refuse(
+        [
+            *check_number("fraction", fraction, above=0, most=1),
+            *check_whole("n", n, 1),
+            *check_number("share", share, above=0, below=1),
+        ]
+    )
     if share < fraction:
         raise UserError(
             f"No decay gives the top {fraction:g} of the scores only {share:g} of the weight: "
@@ -132,7 +136,7 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
     def surplus(log_decay: float) -> float:
         return math.expm1(top * log_decay) / math.expm1(n * log_decay) - share
 
-    # The share falls from 1 to the fraction as d runs from 0 to 1: bisect on log d, where d near 1 has room.
+    # The share decreases from 1 to the fraction as d increases from 0 to 1. Bisection on log d resolves d near 1.
     low, high = -745.0, -1e-15
     for _ in range(200):
         middle = -math.sqrt(low * high)
@@ -143,7 +147,7 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
 def resolve_decay(
     pos: float | None, neg: float | None, bg: float | None, fraction: Mapping[str, float] | None, n: int
 ) -> Decay:
-    """Replace each decay that is None by the solution for the fraction of the same name, for a mask of ``n`` pixels."""
+    """Return the decays for a mask of ``n`` pixels. A decay that is None is solved from the fraction of its name."""
     fractions = {"share": 0.5, **(fraction or {})}
     values = {"pos": pos, "neg": neg, "bg": bg}
     return Decay(
@@ -155,5 +159,5 @@ def resolve_decay(
 
 
 def check_decay(name: str, value: float) -> None:
-    """Raise UserError unless ``value`` is a number in [0, 1]."""
+    """Raise a UserError unless ``value`` is a number in [0, 1]."""
     refuse(check_number(name, value, 0, most=1, note="0 is max pooling, 1 average pooling"))

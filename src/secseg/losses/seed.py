@@ -1,4 +1,4 @@
-"""Seed: match the weak localization cues."""
+"""Seed: the mask matches the weak localization cues."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def seed_loss(probs: Tensor, cues: Tensor) -> Tensor:
     """Mean over images of ``- (1 / sum_c |S_c|) sum_c sum_{u in S_c} log f_{u,c}``, background included.
 
     Args:
-        probs: (B, C, H, W), in (0, 1], as ``floor_softmax`` gives them; half precision is computed in float32.
-        cues: (B, C, H, W), 1 or True where location ``u`` is a cue of class ``c``.
+        probs: (B, C, H, W), in (0, 1], as ``floor_softmax`` returns them; half precision is computed in float32.
+        cues: (B, C, H, W), 1 or True where pixel ``u`` is a cue of class ``c``.
 
     Returns:
-        scalar, at least 0. An image without a cue contributes 0.
+        scalar, at least 0. It is 0 for an image without a cue.
 
     Source: equation 2 of the paper; the official code's seed loss layer.
     """

@@ -1,4 +1,4 @@
-"""Cross-entropy with masks: the upper bound, and retraining on predicted masks. No part of SEC."""
+"""Cross-entropy with masks, for the upper bound and for retraining on predicted masks. It is not part of SEC."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from secseg.losses.terms import LossInputs, Term
 
 
 def supervised_loss(probs: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
-    """Mean over images of the mean cross-entropy over the locations that are not void.
+    """Mean over images of the mean cross-entropy over the pixels that are not void.
 
     Args:
-        probs: (B, C, H, W), in (0, 1], as ``floor_softmax`` gives them; half precision is computed in float32.
+        probs: (B, C, H, W), in (0, 1], as ``floor_softmax`` returns them; half precision is computed in float32.
         mask: (B, H, W), class numbers 0..C-1 on the grid of ``probs``, or ``ignore_index``.
 
     Returns:
-        scalar, at least 0. An image that is all void contributes 0.
+        scalar, at least 0. It is 0 for an image that is void everywhere.
     """
     known = mask != ignore_index
     target = torch.where(known, mask, 0).long()

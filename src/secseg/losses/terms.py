@@ -1,7 +1,7 @@
-"""The one table of the terms of the loss, the base class of a term, and what a term may read.
+"""The terms of the loss: their table, their base class, and their inputs.
 
-A new term of this package is one file and one line of ``TERMS``. A term of your own is a subclass of ``Term`` that the
-config names: ``+loss.size='{_target_: my_package.SizeTerm, weight: 0.1}'``.
+A new term of this package is one file and one line of ``TERMS``. A term from your own package is a subclass of ``Term``
+and a node in the config: ``+loss.size='{_target_: my_package.SizeTerm, weight: 0.1}'``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ TERMS = {
     "constrain": "secseg.losses.constrain.ConstrainTerm",
     "supervised": "secseg.losses.supervised.SupervisedTerm",
 }
-"""The class of each term, by its name in ``conf/loss``."""
+"""The class of each term by its name in ``conf/loss``."""
 
 NEEDS = ("cues", "labels", "mask", "crf")
-"""What a term can need: training opens cues and masks, and builds a CRF, for the terms that need them."""
+"""Inputs that training provides only if a term needs them: it opens the cues or masks, or builds a CRF."""
 
 
 @dataclass(frozen=True, eq=False)
 class LossInputs:
-    """What a term may read of one batch. What no term needs is None.
+    """The inputs of the terms for one batch. An input that no term needs may be None.
 
     Attributes:
         logits: (B, C, H, W), the network's scores in at least float32.
@@ -63,7 +63,7 @@ class LossInputs:
 
     @cached_property
     def crf_probs(self) -> Tensor:
-        """(B, C, H, W), the CRF's output, unfloored. All terms share it: the CRF runs once a batch."""
+        """(B, C, H, W), the CRF's output without floor. The CRF runs once per batch, and all terms share the result."""
         assert self.crf is not None
         return self.crf(self.logits, self.images)
 
@@ -72,9 +72,9 @@ class Term:
     """A term of the loss: a function of ``LossInputs``.
 
     Attributes:
-        needs: which of ``NEEDS`` the term reads. ``logits``, ``probs`` and ``images`` are always there.
-        color: of its curve, as Matplotlib names colours.
-        weight: factor in the sum, above 0; ``build_terms`` sets it.
+        needs: the inputs among ``NEEDS`` that the term reads. Logits, probabilities and images are always available.
+        color: a Matplotlib color for its curve.
+        weight: its factor in the loss, above 0; ``build_terms`` sets it.
     """
 
     needs: tuple[str, ...] = ()
@@ -90,20 +90,20 @@ def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
     """Build the terms whose weight is above 0.
 
     Args:
-        loss: the ``loss`` node, plain: name of the term to its weight, or to a node of weight and options. A term of
-            your own has ``_target_`` there. Missing terms have weight 0.
+        loss: the ``loss`` node, plain. It maps the name of a term to its weight, or to a node with ``weight`` and the
+            term's options. A term from your own package has ``_target_`` in its node.
 
     Raises:
-        UserError: for an unknown term, a negative weight, an unknown need, no term at all, or as ``build``.
+        UserError: if a term is unknown, a weight is negative, a need is unknown, or no term has a weight; as ``build``.
     """
     terms: dict[str, Term] = {}
     for name, weight in loss_weights(loss).items():
         node = {"_target_": TERMS.get(name), **(loss[name] if isinstance(loss[name], Mapping) else {})}
         node.pop("weight", None)
-        if node["_target_"] is None or name == "loss":  # train/loss is the sum
+        if node["_target_"] is None or name == "loss":  # "train/loss" is logged for the sum
             raise UserError(
                 f"loss.{name} is not a term of the loss. The terms are {', '.join(TERMS)}.{nearest(name, TERMS)} "
-                f"For a term of your own give +loss.{name}='{{_target_: my_package.MyTerm, weight: 0.1}}'."
+                f"For a term from your own package give +loss.{name}='{{_target_: my_package.MyTerm, weight: 0.1}}'."
             )
         refuse(check_number(f"loss.{name}", weight, 0))
         if weight > 0:
@@ -112,10 +112,10 @@ def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
             if unknown := sorted(set(terms[name].needs) - set(NEEDS)):
                 raise UserError(f"loss.{name} needs {', '.join(unknown)}: a term can need {', '.join(NEEDS)}.")
     if not terms:
-        raise UserError("Every term of the loss has weight 0, so nothing would be trained. Choose loss=sec, say.")
+        raise UserError("Every term of the loss has weight 0, so there is nothing to train: give a term a weight.")
     return terms
 
 
 def needed(terms: Iterable[Term]) -> set[str]:
-    """Return which of ``NEEDS`` any of the terms reads."""
+    """Return the inputs among ``NEEDS`` that at least one term reads."""
     return {need for term in terms for need in term.needs}

@@ -160,7 +160,7 @@ class SECModule(pl.LightningModule):
         self.gallery.append(
             GalleryItem(
                 name=sample["name"],
-                photo=sample["photo"],
+                image=sample["photo"],
                 cues=sample["cues"],
                 prediction=plain,
                 prediction_crf=refined,

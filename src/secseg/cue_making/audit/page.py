@@ -28,7 +28,7 @@ from secseg.cue_making.audit.tables import (
 )
 from secseg.data.cues.cue_files import CueStore
 from secseg.data.splits import ImageSet
-from secseg.drawing.html import figure_source, mask_source, photo_source, render
+from secseg.drawing.html import figure_source, image_source, mask_source, render
 from secseg.drawing.overlays import GalleryItem, cues_over_grey, hex_colour
 from secseg.drawing.panels import panel, save_figure
 from secseg.utils.console import percent
@@ -199,9 +199,9 @@ def _examples_figure(sections: Sequence[Section], items: Mapping[int, GalleryIte
 
 def _tiles(item: GalleryItem, images: ImageSet) -> list[tuple[str, str]]:
     """Return the title and the address of each picture of an image."""
-    tiles = [("image", photo_source(item.photo))]
+    tiles = [("image", image_source(item.image))]
     if item.cues is not None:
-        tiles.append(("cues", photo_source(cues_over_grey(item.photo, item.cues, images.palette))))
+        tiles.append(("cues", image_source(cues_over_grey(item.image, item.cues, images.palette))))
     if item.mask is not None:
         tiles.append(("ground truth", mask_source(item.mask, images.palette)))
     return tiles

@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables: a click on a column's name sorts by it, another one turns the order. What has no value comes last.
+// Tables: a click on the name of a column sorts by it, a second click reverses the order. Empty cells come last.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.parentElement, column = head.cellIndex, body = head.closest("table").tBodies[0];
@@ -20,7 +20,7 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
-// On paper there is nothing to unfold.
+// A printed page shows all details.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
@@ -42,13 +42,13 @@ function startGallery({ settings, variants, classes, images }) {
 
   const variant = () => (variants.length > 1 && !at("crf").checked ? "without_crf" : variants[variants.length - 1]);
 
-  function badness(image) { // the largest comes first
+  function badness(image) { // images with the largest value come first
     const first = Number(at("first").value), second = Number(at("second").value);
     if (at("order").value === "differs") return image.differs[variant()][first][second] ?? -1;
     return -(image.iou[variant()][first] ?? 2);
   }
 
-  function list() { // what is chosen above the pictures decides which images are there, and in which order
+  function list() { // the controls above decide which images are listed, and their order
     const order = at("order").value, wanted = at("class").value, kept = at("image").value;
     at("first-label").hidden = order === "name";
     at("second-label").hidden = order !== "differs";

@@ -15,7 +15,7 @@ from secseg.data.classes import voc_palette
 from secseg.data.cues.cue_files import CueStore, find_cues, open_cues
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
-from secseg.drawing.html import mask_source, photo_source
+from secseg.drawing.html import image_source, mask_source
 from secseg.drawing.overlays import cues_over_grey, hex_colour
 from secseg.evaluation.metrics import mean_iou
 from secseg.evaluation.predictions import read_predicted
@@ -181,9 +181,9 @@ def _seen(name: str, files: _Files, classes: int) -> dict[str, str]:
     if name not in files.photos:
         return {}
     photo = reduce_photo(read_image(files.photos[name]), SIDE)
-    found = {"photo": photo_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
+    found = {"photo": image_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
     if files.cues is not None and name in files.cues.names:
-        found["cues"] = photo_source(cues_over_grey(photo, files.cues[name].map, files.palette))
+        found["cues"] = image_source(cues_over_grey(photo, files.cues[name].map, files.palette))
     return found
 
 
