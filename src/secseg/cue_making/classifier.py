@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from secseg.cue_making.heads import ScoreHead
-from secseg.models.trunk import Trunk, TrunkNet
+from secseg.models.network import TrunkNet
+from secseg.models.trunk import Trunk
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from secseg.losses.pooling import check_decay, global_weighted_rank_pooling, log_mean_exp_pooling
-from secseg.models.cpu.dropout import Dropout
+from secseg.models.cpu import Dropout
 from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError
 

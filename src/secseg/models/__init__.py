@@ -1,15 +1,17 @@
 """A trunk, a head, and the network that joins them."""
 
-from secseg.models.cpu.inference_copy import fast_copy
-from secseg.models.head import LargeFOVHead
+from secseg.models.cpu import fast_copy
+from secseg.models.head import Head, LargeFOVHead
+from secseg.models.network import SegmentationNet, TrunkNet, build_network, trunk_fingerprint
 from secseg.models.normalization import Normalization
-from secseg.models.segmentation import SegmentationNet, build_network
-from secseg.models.trunk import TrunkNet, trunk_fingerprint
+from secseg.models.trunk import Trunk
 
 __all__ = [
+    "Head",
     "LargeFOVHead",
     "Normalization",
     "SegmentationNet",
+    "Trunk",
     "TrunkNet",
     "build_network",
     "fast_copy",

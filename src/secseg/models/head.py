@@ -1,4 +1,4 @@
-"""DeepLab's LargeFOV head: a 3x3 convolution whose dilation sees a large field of view, then 1x1 convolutions."""
+"""What every segmentation head has, and DeepLab's LargeFOV head."""
 
 from __future__ import annotations
 
@@ -9,13 +9,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secseg.models.cpu.dropout import Dropout
+from secseg.models.cpu import Dropout
 from secseg.models.trunk import concat_levels, on_finest_grid
 from secseg.utils.checks import check_number, check_whole, refuse
 from secseg.utils.errors import UserError
 
 
-class LargeFOVHead(nn.Module):
+class Head(nn.Module):
+    """What every segmentation head has: feature levels to scores.
+
+    The constructor takes ``in_channels`` (of all levels together), ``num_classes`` (background included) and the head's
+    own options.
+
+    Attributes:
+        classifier: the last layer, which has its own learning rate (``optim.classifier_lr``).
+    """
+
+    classifier: nn.Module
+
+    def forward(self, *levels: Tensor) -> Tensor:
+        """Return scores (B, C, h, w), on the finest level's grid, of the trunk's feature levels (B, c, h, w)."""
+        raise NotImplementedError
+
+
+class LargeFOVHead(Head):
     """fc6 (3x3, dilated), ReLU, dropout, fc7 (1x1), ReLU, dropout, fc8 (1x1): feature levels (B, c, h, w) to scores
     (B, classes, h, w). Levels are brought to the finest one's grid with aligned corners and concatenated.
 

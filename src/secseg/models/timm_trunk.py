@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
-from secseg.models.cpu.depthwise import in_phases
+from secseg.models.cpu import in_phases
 from secseg.models.normalization import from_unit_range
 from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, download, read_weights

@@ -120,9 +120,9 @@ def change(*keys: str, to: Any) -> Change:
         (change("backbone", "trunk", "_target_", to="torch.nn.Identity"), "only what is in secseg"),
         (
             change("backbone", "trunk", "_target_", to="secseg.models.head.LargeFOVHead"),
-            "is no (Trunk|LargeFOV)",
+            "is no (Trunk|Head)",
         ),
-        (change("backbone", "head", "_target_", to="secseg.utils.files.os.system"), "is no (Trunk|LargeFOV)"),
+        (change("backbone", "head", "_target_", to="secseg.utils.files.os.system"), "is no (Trunk|Head)"),
         (change("backbone", "head", "_target_", to="secseg.nowhere"), "cannot be found"),
         (change("backbone", "head", "_target_", to=None), "nothing is not allowed"),
     ],

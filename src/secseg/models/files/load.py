@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from secseg.models import LargeFOVHead, SegmentationNet, TrunkNet, build_network
+from secseg.models import Head, SegmentationNet, TrunkNet, build_network
 from secseg.models.files.caffe import SUFFIX
 from secseg.models.files.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
 from secseg.models.trunk import Trunk
@@ -111,7 +111,7 @@ def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
     Raises:
         UserError: for a trunk or head that is none of ours, options that they refuse, or weights that do not fit.
     """
-    check_parts(stored.backbone, LargeFOVHead, what)
+    check_parts(stored.backbone, Head, what)
     network = build_checked(
         lambda: build_network(stored.backbone, stored.class_names, weights=False), stored.state, what
     )

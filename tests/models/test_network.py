@@ -10,9 +10,19 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from secseg.models import LargeFOVHead, Normalization, SegmentationNet, build_network, trunk_fingerprint
+import secseg
+from secseg.models import (
+    Head,
+    LargeFOVHead,
+    Normalization,
+    SegmentationNet,
+    Trunk,
+    build_network,
+    fast_copy,
+    trunk_fingerprint,
+)
 from secseg.models.timm_trunk import TimmTrunk
-from secseg.models.trunk import Trunk
+from secseg.models.trunk import concat_levels
 from secseg.utils.config import config_dir
 from secseg.utils.errors import UserError
 
@@ -183,3 +193,47 @@ def test_trunks_with_equal_tensors_but_another_padding_have_another_fingerprint(
 def test_one_class_is_refused() -> None:
     with pytest.raises(UserError, match="at least 2 classes"):
         build_network(backbone("timm"), ["background"], weights=False)
+
+
+class Linear(Head):
+    """A user's own head: a linear map of the levels on the finest grid."""
+
+    def __init__(self, in_channels: int, num_classes: int, bias: bool) -> None:
+        super().__init__()
+        self.classifier = nn.Conv2d(in_channels, num_classes, 1, bias=bias)
+
+    def forward(self, *levels: Tensor) -> Tensor:
+        return self.classifier(concat_levels(levels))
+
+
+class Anonymous(Linear):
+    """A head whose last layer has another name."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(in_channels, num_classes, True)
+        self.last = self.classifier
+        del self.classifier
+
+
+@pytest.fixture
+def own_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for head in (Linear, Anonymous):
+        monkeypatch.setattr(secseg, head.__name__, head, raising=False)
+
+
+@pytest.mark.usefixtures("own_heads")
+@pytest.mark.parametrize("name", ["timm", "vgg16_largefov"])
+def test_a_head_of_the_users_own_is_built_from_its_target(name: str) -> None:
+    node = {**backbone(name), "head": {"_target_": "secseg.Linear", "bias": False}}
+    network = build_network(node, CLASSES, weights=False).eval()
+    assert isinstance(network.head, Linear)
+    image = torch.randint(0, 256, (2, 3, 65, 65), dtype=torch.uint8)
+    assert network(image).shape == (2, 3, *network.mask_size(65))
+    with torch.no_grad():
+        torch.testing.assert_close(fast_copy(network)(image), network(image), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("own_heads")
+def test_a_head_without_a_classifier_is_refused() -> None:
+    with pytest.raises(UserError, match="Anonymous has no last layer called classifier"):
+        build_network({**backbone("timm"), "head": {"_target_": "secseg.Anonymous"}}, CLASSES, weights=False)

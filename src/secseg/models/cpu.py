@@ -1,0 +1,160 @@
+"""What makes networks faster on a CPU: dropout, dilated depthwise convolutions, and a copy for inference."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+if TYPE_CHECKING:
+    from secseg.models.network import TrunkNet
+
+Network = TypeVar("Network", bound="TrunkNet")
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` that on a CPU draws its mask from random bytes, eight at a time: torch's own draws one number
+    after the other, and in a head that is trained on cached features took a fifth of the step.
+
+    The probability is rounded to a multiple of 1/256 there, and so is what the kept elements are divided by: the
+    expectation is exact. On other devices it is ``nn.Dropout``.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        dropped = round(256 * self.p)
+        if not self.training or input.device.type != "cpu" or not 0 < dropped < 256:
+            return super().forward(input)
+        words = torch.empty(-(-input.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all of their bits
+        kept = torch.empty_like(input)  # the input's type: mixed ones are multiplied several times slower
+        kept.as_strided((kept.numel(),), (1,)).copy_(words.view(torch.uint8)[: kept.numel()].ge_(dropped))
+        return (input * kept).mul_(256 / (256 - dropped))
+
+
+class PhasedDepthwise(nn.Conv2d):
+    """A depthwise convolution of stride 1 and dilation d that is computed, on the CPU, as an undilated one of the d x d
+    phases of its input: each output sees one phase only. The same sums, without the slow path that libraries take for
+    dilated depthwise kernels.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        rows, columns = self.dilation
+        padding = [side // d for side, d in zip(self.padding, self.dilation, strict=True)]  # type: ignore[operator]
+        batch, channels, height, width = x.shape
+        x = F.pad(x, (0, -width % columns, 0, -height % rows))
+        x = x.view(batch, channels, x.shape[2] // rows, rows, x.shape[3] // columns, columns)
+        _, _, h, _, w, _ = x.shape
+        phases = x.permute(3, 5, 0, 2, 4, 1).reshape(rows * columns * batch, h, w, channels).permute(0, 3, 1, 2)
+        y = F.conv2d(phases, self.weight, self.bias, 1, padding, 1, self.groups)
+        y = y.permute(0, 2, 3, 1).reshape(rows, columns, batch, h, w, channels)
+        y = y.permute(2, 3, 0, 4, 1, 5).reshape(batch, h * rows, w * columns, channels).permute(0, 3, 1, 2)
+        return y[:, :, :height, :width]
+
+
+def in_phases(net: nn.Module) -> None:
+    """Turn each dilated depthwise convolution of ``net`` that keeps its input's size into a ``PhasedDepthwise``."""
+    for module in net.modules():
+        if (
+            type(module) is nn.Conv2d
+            and module.groups == module.in_channels == module.out_channels > 1
+            and module.stride == (1, 1)
+            and max(module.dilation) > 1
+            and module.padding_mode == "zeros"
+            and module.padding
+            == tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True))
+            and all(k % 2 for k in module.kernel_size)
+        ):
+            module.__class__ = PhasedDepthwise
+
+
+class SameConv(nn.Conv2d):
+    """A convolution with TensorFlow's SAME padding, without a padded copy where the padding is the same on both sides.
+
+    timm's own ``Conv2dSame`` copies its input on every call.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        sides = zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        rows, columns = (same_padding(*side) for side in sides)
+        padding = (rows // 2, columns // 2)
+        if rows % 2 or columns % 2:
+            x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+            padding = (0, 0)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def same_padding(side: int, kernel: int, stride: int, dilation: int) -> int:
+    """Return how many zeros TensorFlow's SAME adds along a side, so that the output has ceil(side / stride) cells."""
+    return max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+
+
+@torch.inference_mode(False)  # tensors made in inference mode do not count their changes in place
+@torch.no_grad()
+def fast_copy(network: Network) -> Network:
+    """Return a copy of ``network`` for inference, whose convolutions include the batch normalisation behind them.
+
+    Its scores differ by rounding alone. The network must be on the CPU, in evaluation mode.
+    """
+    fast = copy.deepcopy(network)
+    for conv, norm in _followed(fast):
+        if type(conv) in (nn.Conv2d, PhasedDepthwise) or _is_same_conv(conv):
+            conv.weight, conv.bias = _folded(conv, norm)
+            _replace(fast, norm, getattr(norm, "act", nn.Identity()))  # timm's normalisation contains the activation
+            if _is_same_conv(conv):
+                conv.__class__ = SameConv
+    for module in fast.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            # On one thread, torch hands a 1x1 convolution to oneDNN, which is faster, only if it is dilated. Dilation
+            # does not change a 1x1 kernel.
+            module.dilation = (2, 2)
+    return fast
+
+
+def _is_same_conv(conv: nn.Conv2d) -> bool:
+    """Return whether ``conv`` is timm's ``Conv2dSame``, without importing timm."""
+    return type(conv).__name__ == "Conv2dSame"
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
+    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
+    laid_out = weight.detach().contiguous(memory_format=torch.channels_last)
+    return nn.Parameter(laid_out, requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
+
+
+def _followed(network: TrunkNet) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return each convolution of the trunk whose output goes into a batch normalisation as it is, with that.
+
+    Found by a pass without data: in what order modules are registered does not tell what follows what.
+    """
+    shapes = copy.deepcopy(network.trunk).to("meta")
+    real = dict(network.trunk.named_modules())
+    made: list[tuple[Tensor, nn.Conv2d]] = []
+    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def watch(module: nn.Module, original: nn.Module) -> None:
+        if isinstance(original, nn.Conv2d) and original.padding_mode == "zeros":
+            module.register_forward_hook(lambda _, __, output: made.append((output, original)))
+        elif isinstance(original, nn.BatchNorm2d) and original.track_running_stats and original.affine:
+            module.register_forward_pre_hook(lambda _, given: look(given[0], original))
+
+    def look(given: Tensor, norm: nn.BatchNorm2d) -> None:
+        found.extend((conv, norm) for output, conv in made if output is given and output._version == 0)
+
+    for name, module in shapes.named_modules():
+        watch(module, real[name])
+    shapes(torch.empty(1, 3, network.input_size, network.input_size, device="meta"))
+    once = [part for pair in found for part in pair]
+    return [pair for pair in found if once.count(pair[0]) == once.count(pair[1]) == 1]
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)

@@ -1,1 +1,0 @@
-"""Layers and network copies that are faster on a CPU."""

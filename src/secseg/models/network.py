@@ -1,0 +1,142 @@
+"""A trunk with a head on it: the segmentation network, and what it shares with the localization networks."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from secseg.models.head import Head
+from secseg.models.trunk import Trunk, concat_levels, finest_level
+from secseg.utils.config import build
+from secseg.utils.errors import UserError
+
+
+class TrunkNet(nn.Module):
+    """A trunk, which may be frozen, and a head on its feature levels.
+
+    Convolutions run in the channels-last layout, which is faster on CPUs and GPUs alike.
+
+    Args:
+        trunk: images to feature levels.
+        head: their concatenation to scores.
+        class_names: names of the classes.
+        freeze: the trunk stays as it is: no gradient, and normalisation layers in evaluation mode.
+        input_size: side S of the images that it is trained on, pixels; it takes others too.
+    """
+
+    def __init__(
+        self, trunk: Trunk, head: nn.Module, class_names: Sequence[str], freeze: bool = False, input_size: int = 321
+    ) -> None:
+        super().__init__()
+        self.trunk, self.head, self.freeze = trunk, head, freeze
+        self.class_names = tuple(class_names)
+        self.input_size = input_size
+        self.to(memory_format=torch.channels_last)
+        if freeze:
+            trunk.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.freeze:
+            self.trunk.eval()
+        return self
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, S, S), RGB, 0..255, as the trunk wants them, on its device and in its precision."""
+        like = next(self.parameters())
+        return self.trunk.normalization(images.to(like.device)).to(like.dtype, memory_format=torch.channels_last)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the trunk's feature levels (B, c, h, w) of images (B, 3, S, S), RGB, 0..255."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+            return self.trunk(self.normalized(images))
+
+    def prepared(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return feature levels (B, c, h, w) in the head's precision and layout."""
+        like = next(self.head.parameters())
+        # Laid out before they are widened: cached features are in half precision.
+        return [level.contiguous(memory_format=torch.channels_last).to(like) for level in features]
+
+    def joined(self, features: Sequence[Tensor]) -> Tensor:
+        """Return feature levels concatenated on the finest one's grid, in the head's precision."""
+        return concat_levels(self.prepared(features))
+
+    def mask_size(self, input_size: int) -> tuple[int, int]:
+        """Return (h, w) of the finest level for square inputs of ``input_size`` pixels, without computing it.
+
+        Raises:
+            UserError: where the trunk cannot take that size.
+        """
+        if input_size < 1:
+            raise UserError(f"backbone.input_size={input_size}: an image has at least one pixel.")
+        shapes = copy.deepcopy(self.trunk).to("meta").eval()
+        try:
+            with torch.no_grad():
+                levels = shapes(torch.empty(1, 3, input_size, input_size, device="meta"))
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(
+                f"The trunk {self.trunk.architecture} cannot take images of {input_size} x {input_size}: {error}. "
+                f"It is made for {self.trunk.trained_size}: try backbone.input_size={self.trunk.trained_size}."
+            ) from error
+        height, width = finest_level(levels).shape[-2:]
+        return int(height), int(width)
+
+
+class SegmentationNet(TrunkNet):
+    """Images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w).
+
+    Arguments as ``TrunkNet``; the names of the C classes begin with the background.
+    """
+
+    head: Head
+
+    def classify(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the scores (B, C, h, w) of feature levels, in the head's precision."""
+        return self.head(*self.prepared(features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images))
+
+
+def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weights: bool = True) -> SegmentationNet:
+    """Build the network of a ``conf/backbone`` node, plain.
+
+    Args:
+        backbone: ``trunk`` and ``head`` (nodes with ``_target_``), ``freeze`` and ``input_size``.
+        class_names: names of the classes, background first.
+        weights: load the trunk's first weights; False where a checkpoint's are loaded afterwards.
+
+    Raises:
+        UserError: for settings or weights that do not fit.
+    """
+    trunk = build(backbone["trunk"], Trunk, load=weights)
+    head = build(backbone["head"], Head, in_channels=sum(trunk.channels), num_classes=len(class_names))
+    if not isinstance(getattr(head, "classifier", None), nn.Module):
+        raise UserError(f"The head {type(head).__name__} has no last layer called classifier, which every Head needs.")
+    if (first := trunk.head_weights()) is not None:
+        state = head.state_dict()
+        misfits = [name for name, value in first.items() if name not in state or state[name].shape != value.shape]
+        if misfits:
+            warnings.warn(
+                f"fc6 and fc7 of VGG do not fit a head of another shape ({', '.join(misfits)}): it is drawn at random.",
+                stacklevel=2,
+            )
+        else:
+            head.load_state_dict({**state, **first})
+    return SegmentationNet(trunk, head, class_names, backbone["freeze"], backbone["input_size"])
+
+
+def trunk_fingerprint(network: TrunkNet) -> str:
+    """Return a SHA-256, in hexadecimal, of what the features depend on: weights, strides and normalisation."""
+    trunk = network.trunk
+    digest = hashlib.sha256(repr((trunk.architecture, trunk.channels, trunk.strides, trunk.normalization)).encode())
+    for name, tensor in trunk.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
