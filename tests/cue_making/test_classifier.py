@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from secseg.cue_making.classifier import LocalizationNet, build_localization_net
+import secseg
+from secseg.cue_making.classifier import LocalizationNet, build_localization_net, load_localization
 from secseg.cue_making.heads import ActivationMapHead
-from secseg.models.normalization import Normalization
+from secseg.models.files.model_file import write_model
+from secseg.models.normalization import CAFFE_RGB, Normalization
 from secseg.models.trunk import Trunk
 from secseg.utils.errors import UserError
 from tests.cue_making.conftest import localization
 from tests.cue_making.toy import NETWORK
 from tests.reference.localization import activation_map, log_mean_exp, saliency
 from tests.reference.losses import gwrp
+from tests.tiny_network import BACKBONE, tiny_network, write_run
 
 CLASSES = ("cat", "dog", "horse")
 
@@ -184,3 +189,42 @@ def test_messages_about_the_trunk_name_the_keys_of_the_node() -> None:
     node = {**NETWORK, "trunk": {**NETWORK["trunk"], "output_stride": 7}}
     with pytest.raises(UserError, match=r"^localization\.foreground\.network\.trunk\.output_stride=7"):
         build_localization_net(node, CLASSES, key="localization.foreground.network")
+
+
+def test_a_network_read_from_its_file_gives_the_same_maps_and_saliency(tmp_path: Path, images: Tensor) -> None:
+    network = tiny()
+    network.trunk.normalization = CAFFE_RGB
+    node = {**NETWORK, "head": {**NETWORK["head"], "kernels": [1, 3]}}
+    write_model(tmp_path / "network.safetensors", network, node)
+    loaded = load_localization(tmp_path / "network.safetensors")
+    assert torch.equal(loaded.activation_maps(images), network.activation_maps(images))
+    assert torch.equal(loaded.saliency(images), network.saliency(images))
+    assert (loaded.class_names, loaded.input_size, loaded.training) == (CLASSES, 65, False)
+    assert loaded.trunk.normalization == CAFFE_RGB
+
+
+def test_files_of_other_content_are_refused_with_what_to_give(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    with pytest.raises(UserError, match="There is no localization network"):
+        load_localization(path)
+    write_model(path, tiny_network(), BACKBONE)
+    with pytest.raises(UserError, match=r"holds a segmentation network\. Give the file of a localization network"):
+        load_localization(path)
+    write_model(path, build_localization_net(NETWORK, CLASSES), NETWORK)
+    with pytest.raises(UserError, match=r"holds a localization network\. Give the file of a segmentation network"):
+        secseg.load(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged"):
+        load_localization(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="Give the file of a localization network"):
+        load_localization(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_localization(write_run(tmp_path / "run") / "checkpoints" / "last.ckpt")
+
+
+def test_a_file_whose_head_is_not_one_of_a_localization_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    write_model(path, build_localization_net(NETWORK, CLASSES), {**NETWORK, "head": BACKBONE["head"]})
+    with pytest.raises(UserError, match=r"is no ScoreHead.*Do not trust"):
+        load_localization(path)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from secseg.cli.make_cues import main
 from secseg.cue_making import maps
-from secseg.cue_making.classifier_file import load_localization
+from secseg.cue_making.classifier import load_localization
 from secseg.cue_making.maps import MapSettings, class_maps, saliency_map
 from secseg.cue_making.recipes.base import background_cue, foreground_cues, join_cues
 from secseg.cue_making.training import ClassificationModule

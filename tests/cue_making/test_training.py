@@ -11,8 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from secseg.cue_making.classifier import LocalizationNet, build_localization_net
-from secseg.cue_making.classifier_file import load_localization
+from secseg.cue_making.classifier import LocalizationNet, build_localization_net, load_localization
 from secseg.cue_making.data import split_holdout
 from secseg.cue_making.maps import MapSettings, class_maps
 from secseg.cue_making.training import NAME, train_classifier

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
-from secseg.cue_making.classifier import build_localization_net
-from secseg.cue_making.classifier_file import load_localization, save_localization
+from secseg.cue_making.classifier import build_localization_net, load_localization
 from secseg.cue_making.maps import read_maps
 from secseg.data.classes import VOID, voc_palette
 from secseg.evaluation.predictions import COUNTS, MASKS, ImagePredictions, read_counts, read_predicted
@@ -71,7 +70,7 @@ def valid_model(folder: Path) -> bytes:
 
 def valid_localization(folder: Path) -> bytes:
     net = build_localization_net(NETWORK, CLASSES[1:], weights=False)
-    save_localization(folder / "net.safetensors", net, NETWORK)
+    write_model(folder / "net.safetensors", net, NETWORK)
     return (folder / "net.safetensors").read_bytes()
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from secseg.cue_making.heads import ScoreHead
+from secseg.models.files.load import build_stored
+from secseg.models.files.model_file import read_model
 from secseg.models.network import TrunkNet
 from secseg.models.trunk import Trunk
 from secseg.utils.config import build
@@ -25,6 +28,7 @@ class LocalizationNet(TrunkNet):
     dropout is in them.
     """
 
+    kind = "localization"
     head: ScoreHead
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
@@ -84,6 +88,17 @@ def build_localization_net(
         trunk = build(node["trunk"], Trunk, load=weights)
         head = build(node["head"], ScoreHead, in_channels=sum(trunk.channels), num_classes=len(class_names))
         return LocalizationNet(trunk, head, class_names, node["freeze"], node["input_size"])
+
+
+def load_localization(path: str | Path) -> LocalizationNet:
+    """Return the localization network of a file of ``write_model``, in evaluation mode. No code from the file is run.
+
+    Raises:
+        UserError: if the file is missing, damaged or something else, or was written by a newer version.
+    """
+    path = Path(path).expanduser()
+    stored = read_model(path, LocalizationNet.kind)
+    return build_stored(stored, f"localization network {path}", ScoreHead, build_localization_net)
 
 
 @contextmanager

@@ -30,8 +30,7 @@ import torch
 
 import secseg
 from secseg.crf import CRF, build_stage_crf
-from secseg.cue_making.classifier import LocalizationNet, build_localization_net
-from secseg.cue_making.classifier_file import load_localization
+from secseg.cue_making.classifier import LocalizationNet, build_localization_net, load_localization
 from secseg.cue_making.maps import MapSettings, map_file, read_maps, write_maps
 from secseg.cue_making.recipes import MAP_KEYS, CueInputs, build_recipe, recipe_node
 from secseg.cue_making.training import NAME, open_cache, train_classifier

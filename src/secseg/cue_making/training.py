@@ -16,11 +16,11 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 
 from secseg.cue_making.classifier import LocalizationNet
-from secseg.cue_making.classifier_file import save_localization
 from secseg.cue_making.data import LabelledDataModule, LabelledImages, positive_weights, split_holdout
 from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
 from secseg.models import trunk_fingerprint
+from secseg.models.files.model_file import write_model
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training.feature_cache import FeatureCache, cache_folder
 from secseg.training.monitor import LossWatch
@@ -97,7 +97,7 @@ def train_classifier(
     runner.fit(module, data, ckpt_path=str(last) if last.is_file() else None)
     loss = runner.callback_metrics.get("train/loss")
     kept = _keep_best(runner, module, data, checkpoints) if held_out.names else runner.global_step
-    save_localization(folder / NAME, network.eval(), node["network"])
+    write_model(folder / NAME, network.eval(), node["network"])
     return {
         "map": module.scores.get("map"),
         "ap": module.scores.get("ap"),

@@ -28,7 +28,12 @@ class TrunkNet(nn.Module):
         class_names: names of the classes.
         freeze: the trunk stays as it is: no gradient, and normalisation layers in evaluation mode.
         input_size: side S of the images that it is trained on, pixels; it takes others too.
+
+    Attributes:
+        kind: what the network is for, as its file states it (see ``secseg.models.files.model_file``).
     """
+
+    kind: str
 
     def __init__(
         self, trunk: Trunk, head: nn.Module, class_names: Sequence[str], freeze: bool = False, input_size: int = 321
@@ -94,6 +99,7 @@ class SegmentationNet(TrunkNet):
     Arguments as ``TrunkNet``; the names of the C classes begin with the background.
     """
 
+    kind = "segmentation"
     head: Head
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:

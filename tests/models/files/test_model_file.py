@@ -69,7 +69,7 @@ def test_the_networks_own_normalization_is_kept_where_the_trunks_options_do_not_
 def test_paths_of_the_machine_are_left_out(model: Path) -> None:
     header = metadata(model)[FORMAT]
     assert "someone" not in header
-    assert json.loads(header)["backbone"]["trunk"]["weights"] is None
+    assert json.loads(header)["network"]["trunk"]["weights"] is None
     assert NODE["trunk"]["weights"], "the caller's node stays as it was"
 
 
@@ -98,33 +98,35 @@ def change(*keys: str, to: Any) -> Change:
     [
         (change("version", to=2), "has format 2"),
         (change("version", to=None), "is damaged"),
+        (change("kind", to="localization"), "holds a localization network. Give the file of a segmentation network"),
+        (change("kind", to=None), "is damaged"),
         (lambda header: "{", "is damaged"),
         (lambda header: "[1]", "is damaged"),
         (lambda header: "[" * 100_000, "is damaged"),
-        (change("backbone", to=None), "is damaged"),
-        (change("backbone", to=[1]), "damaged or incomplete"),
-        (change("backbone", "head", to=None), "damaged or incomplete"),
-        (change("backbone", "input_size", to="65"), "damaged or incomplete"),
+        (change("network", to=None), "is damaged"),
+        (change("network", to=[1]), "damaged or incomplete"),
+        (change("network", "head", to=None), "damaged or incomplete"),
+        (change("network", "input_size", to="65"), "damaged or incomplete"),
         (change("class_names", to="cats"), "damaged or incomplete"),
         (change("class_names", to=["background"]), "at least 2 classes"),
         (change("class_names", to=["background", "cat", "dog"]), r"classifier\.weight"),
         (change("normalization", "std", to=[1, 0, 1]), "normalization is not finite"),
         (change("normalization", "mean", to=[1, 2]), "three channels"),
         (change("normalization", "order", to="hsv"), "three channels"),
-        (change("backbone", "head", "width", to=9), "other shape: head.fc6.weight"),
-        (change("backbone", "head", "width", to=10**9), "other shape: head.fc6.weight"),
-        (change("backbone", "head", "width", to=10**30), "cannot be built|cannot be made"),
-        (change("backbone", "head", "width", to="wide"), "width=wide: give a whole number"),
-        (change("backbone", "head", "colour", to="red"), "colour=red"),
-        (change("backbone", "trunk", "model", to="resnet5000"), "timm has no model"),
-        (change("backbone", "trunk", "_target_", to="torch.nn.Identity"), "only what is in secseg"),
+        (change("network", "head", "width", to=9), "other shape: head.fc6.weight"),
+        (change("network", "head", "width", to=10**9), "other shape: head.fc6.weight"),
+        (change("network", "head", "width", to=10**30), "cannot be built|cannot be made"),
+        (change("network", "head", "width", to="wide"), "width=wide: give a whole number"),
+        (change("network", "head", "colour", to="red"), "colour=red"),
+        (change("network", "trunk", "model", to="resnet5000"), "timm has no model"),
+        (change("network", "trunk", "_target_", to="torch.nn.Identity"), "only what is in secseg"),
         (
-            change("backbone", "trunk", "_target_", to="secseg.models.head.LargeFOVHead"),
+            change("network", "trunk", "_target_", to="secseg.models.head.LargeFOVHead"),
             "is no (Trunk|Head)",
         ),
-        (change("backbone", "head", "_target_", to="secseg.utils.files.os.system"), "is no (Trunk|Head)"),
-        (change("backbone", "head", "_target_", to="secseg.nowhere"), "cannot be found"),
-        (change("backbone", "head", "_target_", to=None), "nothing is not allowed"),
+        (change("network", "head", "_target_", to="secseg.utils.files.os.system"), "is no (Trunk|Head)"),
+        (change("network", "head", "_target_", to="secseg.nowhere"), "cannot be found"),
+        (change("network", "head", "_target_", to=None), "nothing is not allowed"),
     ],
 )
 def test_a_description_that_is_damaged_or_hostile_is_refused(

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.models import SegmentationNet, build_network
+from secseg.models import Head, SegmentationNet, build_network
 from secseg.models.files.caffe import import_caffe, read_caffe
 from secseg.models.files.load import build_stored, find_network, read_checkpoint, stored_in_checkpoint
 from secseg.models.files.model_card import model_card
@@ -40,7 +40,7 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
         raise UserError(f"{file} is exported already. Give a run folder or a checkpoint.")
     checkpoint = read_checkpoint(file)
     stored = stored_in_checkpoint(checkpoint, file)
-    network = build_stored(stored, f"checkpoint {file}")
+    network = build_stored(stored, f"checkpoint {file}", Head, build_network)
     config, step = checkpoint["secseg"]["config"], checkpoint.get("global_step", 0)
     results = read_results(file)
     try:
@@ -54,8 +54,8 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     elif results is not None and results["figures"]["without_crf"] is None:
         unmeasured, results = "No figure was measured: no validation image had a mask.", None
     origin = f"It was trained with secseg for {step} steps."
-    card = model_card(network, stored.backbone, origin, training, results, unmeasured, versions())
-    write_folder(out, card, network, stored.backbone)
+    card = model_card(network, stored.node, origin, training, results, unmeasured, versions())
+    write_folder(out, card, network, stored.node)
     measured = {key: None if results is None else results[key] for key in ("figures", "protocol")}
     return {"out": out, "source": file, **measured}
 
@@ -88,7 +88,7 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
             f"{path} has no last layer (fc8) for VOC's {len(VOC_CLASSES)} classes: it is where a training starts from, "
             f"not a trained network. Train with: backbone=vgg16_largefov backbone.trunk.weights={path}"
         )
-    network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}")
+    network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}", Head, build_network)
     origin = f"It was made from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
     unmeasured = "No figure was measured on these weights by secseg."
     card = model_card(network, backbone, origin, {}, None, unmeasured, versions())

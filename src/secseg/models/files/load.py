@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,8 +90,9 @@ def load_network(path: str | Path) -> SegmentationNet:
     """
     file = find_network(path)
     if file.is_file() and is_safetensors(file):
-        return build_stored(read_model(file), f"model {file}")
-    return build_stored(stored_in_checkpoint(read_checkpoint(file), file), f"checkpoint {file}")
+        return build_stored(read_model(file, SegmentationNet.kind), f"model {file}", Head, build_network)
+    stored = stored_in_checkpoint(read_checkpoint(file), file)
+    return build_stored(stored, f"checkpoint {file}", Head, build_network)
 
 
 def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwork:
@@ -105,33 +106,28 @@ def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwor
     return describe(record["config"].get("backbone"), record.get("class_names"), state, path)
 
 
-def build_stored(stored: StoredNetwork, what: str) -> SegmentationNet:
-    """Build a network from its parts, in evaluation mode; the weights are compared with it before it takes memory.
+def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..., Network]) -> Network:
+    """Build a network from its parts, in evaluation mode. The weights are checked before it takes memory.
+
+    Args:
+        stored: the parts.
+        what: the file, for messages.
+        head: the class that the network's head is of.
+        make: ``build_network`` or another function of its first three parameters.
 
     Raises:
-        UserError: for a trunk or head that is none of ours, options that they refuse, or weights that do not fit.
-    """
-    check_parts(stored.backbone, Head, what)
-    network = build_checked(
-        lambda: build_network(stored.backbone, stored.class_names, weights=False), stored.state, what
-    )
-    if stored.normalization is not None:
-        network.trunk.normalization = stored.normalization
-    return network.eval()
-
-
-def check_parts(node: Mapping[str, Any], head: type, what: str) -> None:
-    """Make sure that the ``_target_``s of a network's node are a trunk and a head of ours: a file names code.
-
-    Raises:
-        UserError: where they are not.
+        UserError: if trunk or head are not of ``secseg``, refuse their options, or do not fit the weights.
     """
     for part, kind in (("trunk", Trunk), ("head", head)):
-        target = str(node[part].get("_target_", ""))
+        target = str(stored.node[part].get("_target_", ""))
         try:
             find(target, kind, ("secseg",))
         except UserError as error:
             raise UserError(f"The {what} names no {part} of ours: {error} Do not trust this file.") from error
+    network = build_checked(lambda: make(stored.node, stored.class_names, weights=False), stored.state, what)
+    if stored.normalization is not None:
+        network.trunk.normalization = stored.normalization
+    return network.eval()
 
 
 def build_checked(make: Callable[[], Network], state: dict[str, Tensor], what: str) -> Network:

@@ -58,7 +58,7 @@ def model_card(
     measured = list(_figures(results)) if results is not None else [unmeasured]
     used = {name: versions["packages"][name] for name in ("secseg", "torch", "torchvision", "timm", "safetensors")}
     sections = [
-        f"# {backbone['name']}: a network for semantic segmentation",
+        f"# {backbone.get('name', network.trunk.architecture)}: a network for semantic segmentation",
         f"Made with secseg, a framework for SEC (*Seed, Expand and Constrain*, Kolesnikov and Lampert, ECCV 2016). "
         f"{origin} `{NAME}` holds its weights and, as metadata, all that is needed to build it, but no code.",
         "## The network",
