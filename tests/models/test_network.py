@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 import secseg
@@ -23,7 +23,7 @@ from secseg.models import (
 )
 from secseg.models.timm_trunk import TimmTrunk
 from secseg.models.trunk import concat_levels
-from secseg.utils.config import config_dir
+from secseg.utils.config import config_dir, to_plain
 from secseg.utils.errors import UserError
 
 CLASSES = ("background", "cat", "dog")
@@ -31,7 +31,8 @@ BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yam
 
 
 def backbone(name: str, **trunk: Any) -> dict[str, Any]:
-    node = yaml.safe_load((config_dir() / "backbone" / f"{name}.yaml").read_text())
+    with initialize_config_dir(str(config_dir() / "backbone"), version_base="1.3"):
+        node = to_plain(compose(name))
     node["trunk"].update(trunk)
     if name == "timm":
         node["trunk"]["model"] = "resnet18"
