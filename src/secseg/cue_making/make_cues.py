@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from secseg.cue_making.audit import audit_file, audit_table, audit_without_images, comparison_table
+from secseg.cue_making.audit import audit_cues, audit_file, audit_table, compare_cues, comparison_table
 from secseg.cue_making.audit.page import FIGURES
 from secseg.cue_making.heads import ScoreHead
 from secseg.cue_making.pipeline import CUES, Pipeline
 from secseg.cue_making.recipes import build_recipe
-from secseg.data.cues.cue_files import open_cues
+from secseg.data.classes import VOC_CLASSES, VOID
+from secseg.data.cues.cue_files import CueStore, open_cues
 from secseg.data.cues.official import GRID
 from secseg.data.cues.official_export import export_official
 from secseg.data.cues.png import export_pngs
@@ -120,9 +121,17 @@ def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[s
 def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str | None) -> dict[str, Any]:
     store = open_cues(path)
     other = None if against is None else open_cues(against)
-    if data is None:
-        return audit_without_images(store, other)
-    return audit_file(store, data.train_images, folder, other, data.scored)
+    if data is not None:
+        return audit_file(store, data.train_images, folder, other, data.scored)
+    names = _class_names(store)
+    return {**audit_cues(store, names), "against": None if other is None else compare_cues(store, other, None, names)}
+
+
+def _class_names(store: CueStore) -> Sequence[str]:
+    """Return the class names that a cue file states; else VOC's, or numbers if there are more classes."""
+    most = int(store.labels[store.labels != VOID].max(initial=0))
+    known = store.provenance.get("class_names", VOC_CLASSES)
+    return known if len(known) > most else ("background", *(f"class {number}" for number in range(1, most + 1)))
 
 
 def _open_data(node: Mapping[str, Any], seed: int) -> ImageDataModule:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
@@ -11,8 +9,8 @@ import numpy as np
 import pytest
 
 from secseg.cue_making.audit import audit_cues
-from secseg.cue_making.audit.compare import compare_cues, match
-from secseg.cue_making.audit.tables import comparison_csv, comparison_table
+from secseg.cue_making.audit.compare import compare_cues
+from secseg.cue_making.audit.tables import comparison_table
 from secseg.data.cues.cue_files import Cues, CueStore, resample
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import NAMES, random_masks, random_store
@@ -76,26 +74,6 @@ def test_maps_on_another_grid_are_compared_on_the_grid_of_the_first() -> None:
     expected = compare_cues(first, CueStore.from_dict(moved, second.provenance), None, NAMES)
     assert compare_cues(first, second, None, NAMES) == expected
     assert expected["second"]["grid"] == [5, 7]
-
-
-def test_the_csv_has_one_row_an_image_the_most_different_first(tmp_path: Path) -> None:
-    first, second = random_store(0), random_store(1)
-    masks = random_masks(tmp_path, first, 0)
-    comparison = match(first, second, None, NAMES, masks)
-    rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
-    assert {row["image"] for row in rows} == set(first.names)
-    shares = [float(row["difference"]) for row in rows]
-    assert shares == sorted(shares, reverse=True)
-    (row,) = (row for row in rows if row["image"] == "image 4")
-    both, same, different = reference.agreement(first["image 4"].map, second["image 4"].map)
-    assert float(row["agreement"]) == pytest.approx(same / both)
-    assert float(row["difference"]) == pytest.approx(different / 35)
-    assert float(row["coverage_second"]) == pytest.approx((second["image 4"].map != 255).mean())
-    gain = float(row["precision_second"]) - float(row["precision_first"])
-    assert float(row["precision_difference"]) == pytest.approx(gain)
-    (row,) = (row for row in rows if row["image"] == "image 0")
-    assert (row["agreement"], row["precision_difference"]) == ("", "")  # no cue at all
-    assert "precision_first" not in comparison_csv(match(first, second, None, NAMES)).splitlines()[0]
 
 
 def test_the_table_has_both_files_side_by_side(tmp_path: Path) -> None:

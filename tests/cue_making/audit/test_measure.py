@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 from secseg.cue_making.audit import audit_cues, count_cues, summarize
-from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table, classes_csv, images_csv
+from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.cues.cue_files import Cues, CueStore, open_cues
 from secseg.data.images import read_mask
@@ -22,10 +20,6 @@ from secseg.data.voc import open_split
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import NAMES, random_masks, random_store
 from tests.reference import cue_figures as reference
-
-
-def read(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -101,7 +95,7 @@ def test_what_cannot_be_audited_is_told(tmp_path: Path) -> None:
         audit_cues(store, NAMES, masks)
 
 
-def test_tables_have_a_row_a_class_and_a_row_an_image(tmp_path: Path) -> None:
+def test_the_table_has_one_row_per_class(tmp_path: Path) -> None:
     store = random_store(1)
     counts = count_cues(store, NAMES, random_masks(tmp_path, store, 1))
     audit = summarize(counts)
@@ -110,20 +104,6 @@ def test_tables_have_a_row_a_class_and_a_row_an_image(tmp_path: Path) -> None:
     (cat,) = (line for line in text.splitlines() if line.startswith("cat "))
     shown = [f"{100 * audit['classes']['cat'][key]:.1f}" for key in ("coverage", "precision", "recall")]
     assert cat.split()[3:] == shown
-    rows = {row["class"]: row for row in read(classes_csv(audit))}
-    assert float(rows["cat"]["recall"]) == audit["classes"]["cat"]["recall"]
-    assert (rows["bird"]["precision"], rows["background"]["labelled"]) == ("", "")
-    images = {row["image"]: row for row in read(images_csv(counts))}
-    assert list(images) == list(store.names)
-    assert images["image 0"]["without_cue"] == "cat dog"
-    assert images["image 2"] | {"foreground": "1.0", "unlabelled": "0.0", "labels": NAMES[3]} == images["image 2"]
-    assert images[store.names[-1]]["precision"] == ""  # has no mask
-    name = store.names[4]
-    truth = reference.nearest_half_pixel(read_mask(tmp_path / "masks" / f"{name}.png", 5), (5, 7))
-    known = (truth != 255) & (store[name].map != 255)
-    assert float(images[name]["precision"]) == pytest.approx((store[name].map == truth)[known].mean())
-    known &= store[name].map != 0
-    assert float(images[name]["foreground_precision"]) == pytest.approx((store[name].map == truth)[known].mean())
 
 
 @pytest.fixture(scope="module")

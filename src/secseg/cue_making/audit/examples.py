@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,19 +26,11 @@ FEWEST = 10
 """Fewest cue cells of an image whose precision is shown."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """Some images under one title.
-
-    Attributes:
-        title: what they have in common.
-        rows: their rows in the counts.
-        captions: one for each.
-    """
+class Section(NamedTuple):
+    """Some images that have something in common: the row of each in the counts, and its caption."""
 
     title: str
-    rows: tuple[int, ...]
-    captions: tuple[str, ...]
+    images: list[tuple[int, str]]
 
 
 def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3, most_classes: int = 30) -> list[Section]:
@@ -57,19 +49,20 @@ def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3, most_classe
     """
     missing = counts.without_cue.sum(axis=1)
     rows = np.flatnonzero(missing)
+    without = _lowest(rows, -missing[rows], most, lambda row, _: f"without a cue: {', '.join(_missing(counts, row))}")
     sections = [
-        _section("Labelled classes without a cue", rows, -missing[rows], most, lambda row, _: _without(counts, row)),
-        *_by_coverage("", counts.cued.sum(axis=1), counts.cells, most, everywhere=True),
+        Section("Labelled classes without a cue", without),
+        *_by_coverage("", np.arange(len(counts.names)), counts.cued.sum(axis=1) / counts.cells, most),
         *_by_precision("", counts.known.sum(axis=1), counts.right.sum(axis=1), most),
     ]
     with_cues = (counts.cued > 0).sum(axis=0)
     for number in sorted(np.argsort(-with_cues, kind="stable")[:most_classes].tolist()):
-        name = counts.class_names[number]
+        name, cued = counts.class_names[number], counts.cued[:, number]
         if counts.masked.any():
             sections += _by_precision(name, counts.known[:, number], counts.right[:, number], most_by_class)
         else:
-            sections += _by_coverage(name, counts.cued[:, number], counts.cells, most_by_class)
-    return [section for section in sections if section.rows]
+            sections += _by_coverage(name, np.flatnonzero(cued), cued / counts.cells, most_by_class)
+    return [section for section in sections if section.images]
 
 
 def read_examples(
@@ -90,7 +83,7 @@ def read_examples(
         return GalleryItem(name, small, store[name].map, None, None, mask)
 
     items = {}
-    for row, item in side_by_side(read, sorted({row for section in sections for row in section.rows})):
+    for row, item in side_by_side(read, sorted({row for section in sections for row, _ in section.images})):
         if isinstance(item, Exception):
             log.warning("%s is not among the pictures: %s", names[row], item)
         else:
@@ -98,10 +91,9 @@ def read_examples(
     return items
 
 
-def _by_coverage(name: str, cued: np.ndarray, cells: int, most: int, everywhere: bool = False) -> list[Section]:
-    """The images with the fewest and the most cues (of a class), among all or those that have some."""
-    rows = np.arange(len(cued)) if everywhere else np.flatnonzero(cued)
-    return _extremes(("fewest cues", "most cues"), name, rows, cued[rows] / cells, most, f"{name} covered".lstrip())
+def _by_coverage(name: str, rows: np.ndarray, shares: np.ndarray, most: int) -> list[Section]:
+    """The images among ``rows`` with the fewest and the most cues (of a class)."""
+    return _extremes(("fewest cues", "most cues"), name, rows, shares[rows], most, f"{name} covered".lstrip())
 
 
 def _by_precision(name: str, known: np.ndarray, right: np.ndarray, most: int) -> list[Section]:
@@ -116,21 +108,19 @@ def _extremes(
     """The lowest and the highest values; no image is in both."""
     low_title, high_title = (f"{name}: {title}" if name else title.capitalize() for title in titles)
     count = min(most, (len(rows) + 1) // 2)
-    low = _section(low_title, rows, values, count, lambda _, value: f"{percent(value)} % {what}")
-    rest = ~np.isin(rows, low.rows)
-    high = _section(high_title, rows[rest], -values[rest], count, lambda _, value: f"{percent(-value)} % {what}")
-    return [low, high]
+    low = _lowest(rows, values, count, lambda _, value: f"{percent(value)} % {what}")
+    rest = ~np.isin(rows, [row for row, _ in low])
+    high = _lowest(rows[rest], -values[rest], count, lambda _, value: f"{percent(-value)} % {what}")
+    return [Section(low_title, low), Section(high_title, high)]
 
 
-def _section(
-    title: str, rows: np.ndarray, values: np.ndarray, most: int, caption: Callable[[int, float], str]
-) -> Section:
-    """The rows of the lowest values."""
+def _lowest(
+    rows: np.ndarray, values: np.ndarray, most: int, caption: Callable[[int, float], str]
+) -> list[tuple[int, str]]:
+    """The rows of the lowest values, with captions."""
     order = np.argsort(values, kind="stable")[:most]
-    chosen = [(int(rows[place]), float(values[place])) for place in order]
-    return Section(title, tuple(row for row, _ in chosen), tuple(caption(*pair) for pair in chosen))
+    return [(int(rows[place]), caption(int(rows[place]), float(values[place]))) for place in order]
 
 
-def _without(counts: CueCounts, row: int) -> str:
-    names = [name for name, present in zip(counts.class_names, counts.without_cue[row], strict=True) if present]
-    return "without a cue: " + ", ".join(names)
+def _missing(counts: CueCounts, row: int) -> list[str]:
+    return [name for name, present in zip(counts.class_names, counts.without_cue[row], strict=True) if present]

@@ -167,7 +167,7 @@ def audit_cues(
     return summarize(count_cues(store, class_names, masks, names), store.provenance.get("overlaps"), scored)
 
 
-def ratio(part: float, whole: float) -> float | None:
+def ratio(part: float | np.integer[Any], whole: float | np.integer[Any]) -> float | None:
     """Return ``part / whole``; None if ``whole`` is 0."""
     return float(part / whole) if whole else None
 

@@ -1,9 +1,8 @@
-"""An audit written into a folder: figures, tables, pictures, and a page with all of them."""
+"""An audit as one page: figures, and the images that show best how good and how bad cues are."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,34 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from secseg.cue_making.audit.compare import match, summarize_comparison
-from secseg.cue_making.audit.examples import Section, choose, read_examples
+from secseg.cue_making.audit.compare import compare_cues
+from secseg.cue_making.audit.examples import choose, read_examples
 from secseg.cue_making.audit.measure import count_cues, summarize
-from secseg.cue_making.audit.tables import (
-    OFFICIAL_QUALITY,
-    QUALITY_SOURCE,
-    audit_table,
-    classes_csv,
-    comparison_csv,
-    comparison_table,
-    images_csv,
-    is_voc,
-)
+from secseg.cue_making.audit.tables import OFFICIAL_QUALITY, QUALITY_SOURCE, audit_table, comparison_table, is_voc
 from secseg.data.cues.cue_files import CueStore
 from secseg.data.splits import ImageSet
 from secseg.drawing.html import figure_source, image_source, mask_source, render
 from secseg.drawing.overlays import GalleryItem, cues_over_grey, hex_colour
-from secseg.drawing.panels import panel, save_figure
 from secseg.utils.console import percent
 from secseg.utils.files import write_text
 
-log = logging.getLogger(__name__)
-
 FIGURES = "audit.json"
-"""The file that is written first."""
+"""The file that is written first: a folder without it holds no audit."""
 COLOURS = {"precision": "C0", "recall": "C2", "coverage": "C0"}
-ROWS = 3
-"""Images of each kind in ``audit.png``."""
 
 
 def audit_file(
@@ -50,50 +35,49 @@ def audit_file(
     against: CueStore | None = None,
     scored: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Measure the cues of a split, write all about them into ``folder``, and return the figures.
+    """Measure the cues of a split, write figures and page into ``folder``, and return the figures.
 
     Args:
         store: the cues; all images of the split have to be in it.
         images: the split. Masks that exist are used.
-        folder: made if it is missing. It gets ``audit.json``, ``classes.csv``, ``images.csv``, ``classes.png`` (figures
-            by class), ``audit.png`` (a few images) and ``audit.html`` (all of it, with more images); with ``against``
-            also ``comparison.json`` and ``comparison.csv``. Each file is written whole or not at all. Files of an
-            earlier audit are overwritten.
+        folder: made if it is missing. It gets ``audit.json`` (the figures) and ``audit.html``, each written as a whole.
         against: cues to compare with.
         scored: names of the classes that the means of precision and recall run over; all by default.
 
     Returns:
         What ``audit_cues`` returns, and ``against``: None or what ``compare_cues`` returns, ``store`` first.
 
-    An image that cannot be read is left out of the pictures, with a warning.
+    An image that cannot be read is left out of the page, with a warning.
 
     Raises:
         UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
     """
-    folder, masks, compared = Path(folder), masks_of(images), None
+    masks = masks_of(images)
     counts = count_cues(store, images.class_names, masks, images.names)
-    figures = summarize(counts, store.provenance.get("overlaps"), scored)
-    write_text(folder / FIGURES, _json(figures))
-    for name in ("comparison.json", "comparison.csv", "audit.png"):  # of an earlier audit, not always written again
-        (folder / name).unlink(missing_ok=True)
+    figures = {**summarize(counts, store.provenance.get("overlaps"), scored), "against": None}
     tables = [audit_table(figures)]
     if against is not None:
-        comparison = match(store, against, images.names, images.class_names, masks)
-        compared = summarize_comparison(comparison, scored)
-        write_text(folder / "comparison.json", _json(compared))
-        write_text(folder / "comparison.csv", comparison_csv(comparison))
-        tables.append(comparison_table(compared, "cues", "against"))
-    write_text(folder / "classes.csv", classes_csv(figures))
-    write_text(folder / "images.csv", images_csv(counts))
-    bars = classes_figure(figures)
-    save_figure(bars, folder / "classes.png")
+        figures["against"] = compare_cues(store, against, images.names, images.class_names, masks, scored)
+        tables.append(comparison_table(figures["against"], "cues", "against"))
+    write_text(Path(folder) / FIGURES, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     sections = choose(counts)
     items = read_examples(sections, counts.names, store, images, masks)
-    write_text(folder / "audit.html", _page(f"Cues of {images.title}", tables, bars, sections, items, images))
-    few = [section for section in choose(counts, ROWS, 0) if any(row in items for row in section.rows)]
-    if few:
-        save_figure(_examples_figure(few[-2:], items, images), folder / "audit.png")
-    return {**figures, "against": compared}
+    tiles = {row: _tiles(item, images) for row, item in items.items()}
+    colours = [hex_colour(images.palette[number]) for number in range(len(images.class_names))]
+    page = render(
+        "audit.html",
+        title=f"Cues of {images.title}",
+        tables=tables,
+        bars=figure_source(classes_figure(figures)),
+        with_truth=any(item.mask is not None for item in items.values()),
+        legend=list(zip(images.class_names, colours, strict=True)),
+        sections=[
+            (title, [(tiles[row], f"{counts.names[row]}: {caption}") for row, caption in shown if row in tiles])
+            for title, shown in sections
+        ],
+    )
+    write_text(Path(folder) / "audit.html", page)
+    return figures
 
 
 def masks_of(images: ImageSet) -> dict[str, Path]:
@@ -151,52 +135,6 @@ def _draw_bars(axes: Axes, key: str, values: Sequence[float | None], known: Sequ
     axes.set_axisbelow(True)
 
 
-def _page(
-    title: str,
-    tables: Sequence[str],
-    bars: Figure,
-    sections: Sequence[Section],
-    items: Mapping[int, GalleryItem],
-    images: ImageSet,
-) -> str:
-    """Return the page as HTML with all pictures in it, so it opens without a network. Rows without an item are left
-    out."""
-    tiles = {row: _tiles(item, images) for row, item in items.items()}
-    shown = [
-        [
-            (tiles[row], f"{items[row].name}: {caption}")
-            for row, caption in zip(section.rows, section.captions, strict=True)
-            if row in items
-        ]
-        for section in sections
-    ]
-    colours = [hex_colour(images.palette[number]) for number in range(len(images.class_names))]
-    return render(
-        "audit.html",
-        title=title,
-        tables=tables,
-        bars=figure_source(bars),
-        with_truth=any(item.mask is not None for item in items.values()),
-        legend=list(zip(images.class_names, colours, strict=True)),
-        sections=list(zip([section.title for section in sections], shown, strict=True)),
-    )
-
-
-def _examples_figure(sections: Sequence[Section], items: Mapping[int, GalleryItem], images: ImageSet) -> Figure:
-    """Draw the images of some sections, one per row, with title and caption."""
-    shown = [
-        (items[row], f"{section.title.lower()}: {caption}")
-        for section in sections
-        for row, caption in zip(section.rows, section.captions, strict=True)
-        if row in items
-    ]
-    figure = panel([item for item, _ in shown], images.class_names, images.palette)
-    for axes, (_, text) in zip(figure.axes, shown, strict=False):  # the first column comes first
-        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-        axes.text(3, 3, text, fontsize=6.5, va="top", bbox=box, parse_math=False)
-    return figure
-
-
 def _tiles(item: GalleryItem, images: ImageSet) -> list[tuple[str, str]]:
     """Return the title and the address of each picture of an image."""
     tiles = [("image", image_source(item.image))]
@@ -205,7 +143,3 @@ def _tiles(item: GalleryItem, images: ImageSet) -> list[tuple[str, str]]:
     if item.mask is not None:
         tiles.append(("ground truth", mask_source(item.mask, images.palette)))
     return tiles
-
-
-def _json(figures: Mapping[str, Any]) -> str:
-    return json.dumps(figures, indent=2, allow_nan=False) + "\n"

@@ -1,17 +1,12 @@
-"""Audits and comparisons of cue files as text for the terminal, and as CSV."""
+"""Audits and comparisons of cue files as text for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from secseg.cue_making.audit.compare import Comparison
-from secseg.cue_making.audit.measure import CueCounts, ratio
 from secseg.data.classes import VOC_CLASSES
 from secseg.utils.console import percent, table
-from secseg.utils.files import csv_text
 
 SOURCE = "measured on the official file, all 10,582 images"
 OFFICIAL: dict[str, Any] = {
@@ -91,71 +86,6 @@ def comparison_table(figures: Mapping[str, Any], first: str = "first", second: s
     return "\n".join([table(whole), "", table(rows)])
 
 
-def classes_csv(audit: Mapping[str, Any]) -> str:
-    """Return the figures by class as CSV. Shares are in [0, 1]; an empty cell stands for no value."""
-    columns = list(next(iter(audit["classes"].values())))
-    return _csv(["class", *columns], ([name, *values.values()] for name, values in audit["classes"].items()))
-
-
-def images_csv(counts: CueCounts) -> str:
-    """Return one row per image as CSV; an empty cell stands for no value.
-
-    Columns: labels; the share of the grid cells with a cue of the ``background``, of a ``foreground`` class and without
-    a cue (``unlabelled``); the labels ``without_cue``; if there are masks, ``precision``, the share of all cue cells
-    that lie on their class, and the same for the foreground classes alone, with ``foreground_recall``, the share of
-    their cells that have a cue of the class.
-    """
-    shares = counts.cued / counts.cells
-    header = ["image", "labels", "background", "foreground", "unlabelled", "without_cue"]
-    quality = image_quality(counts) if counts.masked.any() else {}
-    rows = []
-    for row, name in enumerate(counts.names):
-        background, foreground = float(shares[row, 0]), float(shares[row, 1:].sum())
-        labels, without = (_names(counts.class_names, part[row]) for part in (counts.labelled, counts.without_cue))
-        values = [column[row] for column in quality.values()]
-        rows.append([name, labels, background, foreground, 1 - background - foreground, without, *values])
-    return _csv([*header, *quality], rows)
-
-
-def comparison_csv(comparison: Comparison) -> str:
-    """Return one row per image as CSV, the most different image first; an empty cell stands for no value.
-
-    Columns: ``difference``, the share of the grid cells whose value differs; ``agreement``, of the cells where both
-    have a cue, the share with the same class; the share of the cells with a cue in the first and second; whether the
-    labels differ; if there are masks, each file's precision, and the second's minus the first's.
-    """
-    columns: dict[str, list[Any]] = {
-        "image": list(comparison.names),
-        "difference": comparison.difference.tolist(),
-        "agreement": [ratio(*pair) for pair in zip(comparison.same.tolist(), comparison.both.tolist(), strict=True)],
-    }
-    sides = {"first": comparison.first, "second": comparison.second}
-    for key, side in sides.items():
-        columns[f"coverage_{key}"] = (side.cued.sum(axis=1) / side.cells).tolist()
-    columns["labels_differ"] = [str(differ).lower() for differ in comparison.labels_differ.tolist()]
-    if comparison.first.masked.any():
-        first, second = (image_quality(side)["precision"] for side in sides.values())
-        columns |= {"precision_first": first, "precision_second": second}
-        columns["precision_difference"] = [
-            None if a is None or b is None else b - a for a, b in zip(first, second, strict=True)
-        ]
-    rows = list(zip(*columns.values(), strict=True))
-    return _csv(columns, (rows[row] for row in comparison.order))
-
-
-def image_quality(counts: CueCounts) -> dict[str, list[float | None]]:
-    """Return ``precision``, ``foreground_precision`` and ``foreground_recall`` of each image; None for no value."""
-    parts = {
-        "precision": (counts.right, counts.known),
-        "foreground_precision": (counts.right[:, 1:], counts.known[:, 1:]),
-        "foreground_recall": (counts.right[:, 1:], counts.true[:, 1:]),
-    }
-    return {
-        key: [ratio(*pair) for pair in zip(part.sum(axis=1), whole.sum(axis=1), strict=True)]
-        for key, (part, whole) in parts.items()
-    }
-
-
 def is_voc(audit: Mapping[str, Any]) -> bool:
     """Return whether the audited cues are of VOC's classes, so that the official figures can be compared."""
     return tuple(audit["classes"]) == VOC_CLASSES
@@ -204,11 +134,3 @@ def _class_table(audit: Mapping[str, Any], with_official: bool) -> str:
         cells = [cell for key in shown for cell in (percent(means[prefix + key]), *("" for _ in official))]
         rows.append([title, "", "", "", *cells])
     return table(rows, rule=-2)
-
-
-def _csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    return csv_text([list(header), *(["" if cell is None else cell for cell in row] for row in rows)])
-
-
-def _names(class_names: Sequence[str], present: np.ndarray) -> str:
-    return " ".join(name for name, there in zip(class_names, present, strict=True) if there)
