@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from secseg.data.classes import voc_palette
-from secseg.data.cues.cue_files import Cues, CueStore
+from secseg.data.cues import Cues, CueStore
 from secseg.data.images import save_mask
 from secseg.data.splits import ImageSet
 

@@ -21,7 +21,7 @@ from secseg.cue_making.maps import MapSettings, class_maps, saliency_map
 from secseg.cue_making.recipes.base import background_cue, foreground_cues, join_cues
 from secseg.cue_making.training import ClassificationModule
 from secseg.data.classes import voc_palette
-from secseg.data.cues.cue_files import CueStore, find_cues, import_official, open_cues
+from secseg.data.cues import CueStore, find_cues, import_official, open_cues
 from secseg.data.folder_module import FolderDataModule
 from secseg.data.images import read_image, save_mask
 from secseg.utils.files import sha256

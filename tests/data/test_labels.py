@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secseg.data.cues.cue_files import Cues, CueStore
+from secseg.data.cues import Cues, CueStore
 from secseg.data.labels import read_labels
 from secseg.utils.errors import UserError
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import VOID
-from secseg.data.cues.cue_files import CueStore, resample
+from secseg.data.cues import CueStore
+from secseg.data.cues.store import resample
 from secseg.data.shapes import SHAPES_CLASSES, dataset, draw_shapes
 from secseg.data.shapes.dataset import simulate_cues
 from secseg.data.shapes.scene import Scene, draw_scene

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.data.cues.cue_files import Cues, CueStore
+from secseg.data.cues import Cues, CueStore
 from secseg.data.voc import check_cues, open_split, shipped_ids
 from secseg.utils.errors import UserError
 

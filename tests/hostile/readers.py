@@ -18,9 +18,9 @@ from PIL import Image
 from safetensors.torch import save as save_tensors
 
 from secseg.data.classes import VOID
-from secseg.data.cues.cue_files import Cues, CueStore, import_official
+from secseg.data.cues import Cues, CueStore, import_official
+from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import read_id_list
-from secseg.data.cues.png import import_pngs
 from secseg.data.images import image_size, name_of, read_image, read_mask
 from secseg.data.labels import read_labels
 from secseg.data.prepare_voc import files_in

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from secseg.cue_making.audit import audit_file
-from secseg.data.cues.cue_files import CueStore
+from secseg.data.cues import CueStore
 from secseg.data.splits import ImageSet
 from secseg.evaluation.report.build import report
 from tests.cue_making import random_cues

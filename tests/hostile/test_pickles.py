@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from secseg.data.cues.cue_files import open_cues
+from secseg.data.cues import open_cues
 from secseg.models.files.load import load_network
 from secseg.models.weights import read_weights
 from secseg.runs.run_folder import open_run_folder

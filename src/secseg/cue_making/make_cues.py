@@ -15,10 +15,9 @@ from secseg.cue_making.heads import ScoreHead
 from secseg.cue_making.pipeline import CUES, Pipeline
 from secseg.cue_making.recipes import build_recipe
 from secseg.data.classes import VOC_CLASSES, VOID
-from secseg.data.cues.cue_files import CueStore, open_cues
+from secseg.data.cues import CueStore, open_cues
+from secseg.data.cues.export import export_official, export_pngs
 from secseg.data.cues.official import GRID
-from secseg.data.cues.official_export import export_official
-from secseg.data.cues.png import export_pngs
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
 from secseg.runs.run_writer import save_config, versions, write_results

@@ -34,7 +34,7 @@ from secseg.cue_making.classifier import LocalizationNet, build_localization_net
 from secseg.cue_making.maps import MapSettings, map_file, read_maps, write_maps
 from secseg.cue_making.recipes import MAP_KEYS, CueInputs, build_recipe, recipe_node
 from secseg.cue_making.training import NAME, open_cache, train_classifier
-from secseg.data.cues.cue_files import Cues, CueStore
+from secseg.data.cues import Cues, CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image
 from secseg.data.transforms import crf_image, evaluation_input

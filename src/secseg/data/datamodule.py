@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.cues.cue_files import CueStore, find_cues, open_cues
+from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.sampler import ShuffledStream
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader

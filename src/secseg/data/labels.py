@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from secseg.data.classes import VOID
-from secseg.data.cues.cue_files import open_cues
+from secseg.data.cues import open_cues
 from secseg.data.images import read_mask
 from secseg.data.label_table import LabelTable, read_table
 from secseg.data.splits import ImageSet

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.cues.cue_files import open_cues
+from secseg.data.cues import open_cues
 from secseg.data.images import image_size, read_mask, save_mask
 from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
 from secseg.utils.errors import UserError, listing

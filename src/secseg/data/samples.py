@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from secseg.data.cues.cue_files import CueStore, resample
+from secseg.data.cues import CueStore
+from secseg.data.cues.store import resample
 from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input

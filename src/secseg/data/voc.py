@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.cues.cue_files import CueStore
+from secseg.data.cues import CueStore
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 

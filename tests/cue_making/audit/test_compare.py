@@ -11,7 +11,8 @@ import pytest
 from secseg.cue_making.audit import audit_cues
 from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.tables import comparison_table
-from secseg.data.cues.cue_files import Cues, CueStore, resample
+from secseg.data.cues import Cues, CueStore
+from secseg.data.cues.store import resample
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import NAMES, random_masks, random_store
 from tests.reference import cue_figures as reference

@@ -14,7 +14,7 @@ import pytest
 from secseg.cue_making.audit import audit_cues, count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table
 from secseg.data.classes import VOC_CLASSES
-from secseg.data.cues.cue_files import Cues, CueStore, open_cues
+from secseg.data.cues import Cues, CueStore, open_cues
 from secseg.data.images import read_mask
 from secseg.data.voc import open_split
 from secseg.utils.errors import UserError

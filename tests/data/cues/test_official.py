@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secseg.data.cues.cue_files import import_official, open_cues
+from secseg.data.cues import import_official, open_cues
 from secseg.data.cues.official import official_ids, read_id_list, read_official
 from secseg.data.images import read_mask
 from secseg.data.voc import open_split, shipped_ids
@@ -48,7 +48,7 @@ def test_overlaps_are_resolved_by_region_size_and_said(tmp_path: Path) -> None:
     places = [(20, 5, 6), (20, 5, 7), (3, 5, 6), (3, 9, 9), (3, 9, 8), (0, 9, 9), (0, 9, 8)]
     entries["1_cues"] = np.array(places).T
     path = write(tmp_path, entries)
-    with pytest.warns(UserWarning, match="3 locations have more than one class"):
+    with pytest.warns(UserWarning, match="3 grid cells have more than one class"):
         store = import_official(path, tmp_path / "input_list.txt")
     cue_map = store["2007_000039"].map
     assert cue_map[5, 6] == 20  # the smaller region wins

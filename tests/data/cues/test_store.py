@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 from scipy.ndimage import zoom
 
-from secseg.data.cues import cue_files as cue_store
-from secseg.data.cues.cue_files import Cues, CueStore, find_cues, open_cues, resample
+from secseg.data.cues import Cues, CueStore, find_cues, open_cues
+from secseg.data.cues import files as cue_files
+from secseg.data.cues.store import resample
 from secseg.utils.errors import UserError
 from secseg.utils.files import user_cache
 from tests.data.cues.official_pickle import content, write
@@ -146,7 +147,7 @@ def test_an_imported_pickle_is_kept_in_the_users_cache(tmp_path: Path, monkeypat
     before = sorted(p.name for p in root.iterdir())
     first = open_cues(path)
     assert sorted(p.name for p in root.iterdir()) == before
-    monkeypatch.setattr(cue_store, "import_official", None)  # a second import would fail
+    monkeypatch.setattr(cue_files, "import_official", None)  # a second import would fail
     again = open_cues(path)
     assert again.names == first.names
     np.testing.assert_array_equal(again.maps, first.maps)

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import secseg
-from secseg.data.cues.cue_files import Cues, CueStore
+from secseg.data.cues import Cues, CueStore
 from secseg.models import SegmentationNet
 from secseg.models.files.export import export_checkpoint
 from secseg.utils.errors import UserError

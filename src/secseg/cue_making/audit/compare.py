@@ -10,7 +10,8 @@ import numpy as np
 
 from secseg.cue_making.audit.measure import CueCounts, count_cues, ratio, summarize
 from secseg.data.classes import VOID
-from secseg.data.cues.cue_files import CueStore, resample
+from secseg.data.cues import CueStore
+from secseg.data.cues.store import resample
 from secseg.utils.errors import UserError
 
 MOST_DIFFERENT = 10

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from secseg.cue_making.audit.measure import CueCounts
-from secseg.data.cues.cue_files import CueStore
+from secseg.data.cues import CueStore
 from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.drawing.overlays import GalleryItem

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from secseg.data.classes import VOID
-from secseg.data.cues.cue_files import CueStore
+from secseg.data.cues import CueStore
 from secseg.data.images import read_mask
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems

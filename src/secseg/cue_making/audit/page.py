@@ -16,7 +16,7 @@ from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.examples import choose, read_examples
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL_QUALITY, QUALITY_SOURCE, audit_table, comparison_table, is_voc
-from secseg.data.cues.cue_files import CueStore
+from secseg.data.cues import CueStore
 from secseg.data.splits import ImageSet
 from secseg.drawing.html import figure_source, image_source, mask_source, render
 from secseg.drawing.overlays import GalleryItem, cues_over_grey, hex_colour

@@ -1,8 +1,8 @@
-"""Reading the official cue pickle without running anything that it asks for.
+"""The official cue file: a pickle, read without running anything that it asks for.
 
-A pickle can name any function of any module and call it. Here three names of NumPy are known, each an exact
-(module, name) pair, and even these stand for small stand-ins that take integer arrays and nothing else: no NumPy
-function is called with what the file says.
+A pickle can name any function of any module and call it. Here three names of NumPy are allowed, each as an exact
+(module, name) pair. They are replaced by small classes that accept integer arrays only, so no NumPy function is called
+with arguments from the file.
 """
 
 from __future__ import annotations
@@ -11,40 +11,89 @@ import gzip
 import io
 import pickle
 import re
+import warnings
 import zlib
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from secseg.data.classes import VOID
+from secseg.data.cues.store import CueStore, pad_labels
 from secseg.utils.errors import UserError, listing
+from secseg.utils.files import sha256
 
 GRID = (41, 41)
 ID_LIST = "input_list.txt"
-"""The file beside the pickle that says which image has which number."""
+"""The file next to the pickle that states the number of each image."""
 _NUMBER = re.compile(r"\d{1,9}")
 LIMIT = 2 * 1024**3
-"""Most bytes that the file may unpack to; the official one has 104 MB."""
+"""Most bytes that the file may unpack to; the official file unpacks to 104 MB."""
+_RULE = "objects beat background, the smaller region wins"
 
 
-@dataclass(frozen=True)
-class OfficialCues:
-    """What the official file holds, sorted by image number.
+class OfficialCues(NamedTuple):
+    """The content of the official file, sorted by image number.
 
     Attributes:
         numbers: image numbers.
-        maps: (N, 41, 41) uint8, the class of each location, 255 = no cue.
+        maps: (N, 41, 41) uint8, the class of each grid cell, 255 = no cue.
         labels: the foreground classes of each image.
-        overlaps: locations that had more than one class.
+        overlaps: number of grid cells that had more than one class.
     """
 
     numbers: list[int]
     maps: np.ndarray
     labels: list[list[int]]
     overlaps: int
+
+
+def import_official(pickle_path: str | Path, id_list_path: str | Path | None = None) -> CueStore:
+    """Read the official cue file (``localization_cues.pickle``, gzipped or not) into a store keyed by image id.
+
+    Args:
+        pickle_path: the file, with ``<number>_labels`` and ``<number>_cues`` on a 41 x 41 grid.
+        id_list_path: the official list, lines of ``<id>.jpg <number>``. If None, the order that ships with the
+            package, which is that of the 10,582 images of the official file.
+
+    Of a grid cell with several classes, one class is kept: objects beat the background, and of two objects the one with
+    the smaller region wins. The provenance states the number of such cells (none in the official file).
+
+    Raises:
+        UserError: if the file is damaged, asks for anything but NumPy's integer arrays, or holds numbers, classes
+            or positions that are not valid; if the id list does not fit.
+    """
+    official = read_official(pickle_path)
+    ids = official_ids() if id_list_path is None else read_id_list(id_list_path)
+    unknown = [number for number in official.numbers if number not in ids]
+    if unknown or (id_list_path is None and len(official.numbers) != len(ids)):
+        where = id_list_path or "the official list of 10,582 ids that ships with the package"
+        raise UserError(
+            f"{pickle_path} holds {len(official.numbers)} images, which do not fit {where}"
+            f"{': no id for image ' + ', '.join(map(str, unknown[:10])) if unknown else ''}. "
+            f"Put the {ID_LIST} that belongs to it next to it."
+        )
+    provenance = {
+        "source": "official SEC cue file",
+        "file": Path(pickle_path).name,
+        "sha256": sha256(pickle_path),
+        "overlaps": official.overlaps,
+        "overlap_rule": _RULE,
+    }
+    store = CueStore(
+        [ids[number] for number in official.numbers], official.maps, pad_labels(official.labels), provenance
+    )
+    try:
+        store.check_labels()
+    except UserError as error:
+        raise UserError(f"{pickle_path}: {error}") from error
+    if official.overlaps:
+        warnings.warn(
+            f"{pickle_path}: {official.overlaps} grid cells have more than one class; one is kept ({_RULE}).",
+            stacklevel=2,
+        )
+    return store
 
 
 def read_official(path: str | Path, limit: int = LIMIT) -> OfficialCues:

@@ -14,7 +14,8 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.cues.cue_files import Cues, CueStore, resample
+from secseg.data.cues import Cues, CueStore
+from secseg.data.cues.store import resample
 from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.painting import noise
 from secseg.data.shapes.scene import Scene, draw_scene

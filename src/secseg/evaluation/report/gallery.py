@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from secseg.data.classes import voc_palette
-from secseg.data.cues.cue_files import CueStore, find_cues, open_cues
+from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image, read_mask
 from secseg.drawing.html import image_source, mask_source

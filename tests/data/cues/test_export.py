@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import voc_palette
-from secseg.data.cues.cue_files import Cues, CueStore, import_official, open_cues, resample
+from secseg.data.cues import Cues, CueStore, import_official, open_cues
+from secseg.data.cues.export import export_official, export_pngs
+from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import official_ids
-from secseg.data.cues.official_export import export_official
-from secseg.data.cues.png import export_pngs, import_pngs
+from secseg.data.cues.store import resample
 from secseg.data.images import save_mask
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import random_store

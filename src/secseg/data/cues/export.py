@@ -1,4 +1,4 @@
-"""Writing the official cue pickle, for other ports of SEC to read."""
+"""Cues in forms that other programs read: the official pickle, for other ports of SEC, and palette PNGs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import gzip
 import pickle
 import struct
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from secseg.data.classes import VOID
 from secseg.data.cues.official import GRID, ID_LIST, official_ids, read_id_list
 from secseg.data.cues.store import CueStore, resample
+from secseg.data.images import save_mask
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write
 
@@ -32,7 +33,7 @@ def export_official(store: CueStore, path: str | Path, resize: bool = False) -> 
     Args:
         store: the cues.
         path: the pickle.
-        resize: bring cues of another grid to 41 x 41 (:func:`secseg.data.cues.cue_files.resample`: small regions may be
+        resize: bring cues of another grid to 41 x 41 (:func:`secseg.data.cues.store.resample`: small regions may be
             lost); if not, they are refused.
 
     Raises:
@@ -55,6 +56,26 @@ def export_official(store: CueStore, path: str | Path, resize: bool = False) -> 
                 packed.writelines(_pickled(store, numbers))
         else:
             file.writelines(_pickled(store, numbers))
+
+
+def export_pngs(store: CueStore, folder: str | Path, palette: np.ndarray) -> None:
+    """Write the cues of each image as ``<id>.png`` on their own grid: class numbers, 255 = no cue.
+
+    Args:
+        store: the cues.
+        folder: made where it is missing; an id with ``/`` lies in a folder within.
+        palette: (256, 3) uint8, the RGB colour of each class number.
+
+    The labels are not written: a class that an image is labelled with and has no cue of is lost.
+
+    Raises:
+        UserError: if an id is no path within the folder, or the folder cannot be written.
+    """
+    outside = [name for name in store if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if outside:
+        raise UserError(f"These image ids lead out of the folder {folder}; rename the images:\n{listing(outside)}")
+    for name in store:
+        save_mask(store[name].map, Path(folder) / f"{name}.png", palette)
 
 
 def _write_list(path: Path, ids: dict[int, str]) -> None:
