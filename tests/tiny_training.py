@@ -97,8 +97,8 @@ class TinyModule(pl.LightningModule):
         mask[0] = 255
         cues = np.full((5, 5), 255, np.uint8)
         cues[2, 2] = 1
-        photo = np.full((24, 32, 3), 128, np.uint8)
-        common = {"photo": photo, "prediction": mask, "cues": cues, "mask": mask}
+        image = np.full((24, 32, 3), 128, np.uint8)
+        common = {"image": image, "prediction": mask, "cues": cues, "mask": mask}
         self.gallery = [
             SimpleNamespace(name="with", prediction_crf=mask, **common),
             SimpleNamespace(name="without", prediction_crf=None, **common),

@@ -186,7 +186,7 @@ def test_a_signal_goes_to_whom_it_was_for_once_the_run_has_stopped(tmp_path: Pat
         with pytest.raises(Stopped) as stopped:
             fit(TinyModule(on_step=_at(2, _send(signal.SIGUSR2))), tmp_path)
         assert (stopped.value.code, seen) == (128 + signal.SIGUSR2, [])
-        stopped.value.pass_on()
+        stopped.value.raise_again()
         assert seen == [signal.SIGUSR2]
     finally:
         signal.signal(signal.SIGUSR2, before)

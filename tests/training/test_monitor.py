@@ -13,10 +13,10 @@ import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import secseg.training.monitor
 from secseg import losses
-from secseg.training import monitor as step_monitor
 from secseg.training.module import SECModule
-from secseg.training.monitor import LossWatch, StepClock
+from secseg.training.monitor import LossMonitor, StepClock
 from secseg.utils.errors import UserError
 from tests.training.test_run import Run, run, shapes  # noqa: F401 (fixtures)
 
@@ -27,7 +27,7 @@ NAMES = ["a", "b"]
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the CPU as an accelerator that works in a queue."""
-    monkeypatch.setattr(step_monitor, "works_in_a_queue", lambda device: True)
+    monkeypatch.setattr(secseg.training.monitor, "is_asynchronous", lambda device: True)
 
 
 class NoWaiting(TorchDispatchMode):
@@ -127,30 +127,30 @@ def terms(seed: float, expand: float) -> dict[str, torch.Tensor]:
 
 
 def test_on_a_cpu_the_step_itself_is_refused_and_the_weights_before_it_may_be_kept() -> None:
-    watch = LossWatch("The loss", "Advice.")
-    watch.watch(terms(1, 2), NAMES, step=0)
+    monitor = LossMonitor("The loss", "Advice.")
+    monitor.check(terms(1, 2), NAMES, step=0)
     with pytest.raises(UserError, match=r"(?s)loss is not finite at step 1 \(term: expand\).*  a\n  b\nAdvice"):
-        watch.watch(terms(1, float("inf")), NAMES, step=1)
-    watch.refuse()
+        monitor.check(terms(1, float("inf")), NAMES, step=1)
+    monitor.raise_if_not_finite()
 
 
 @pytest.mark.usefixtures("queue")
 def test_on_an_accelerator_whoever_keeps_the_weights_is_refused_from_then_on() -> None:
-    watch = LossWatch("The loss", "Advice.")
-    watch.watch(terms(float("nan"), 2), NAMES, step=4)
+    monitor = LossMonitor("The loss", "Advice.")
+    monitor.check(terms(float("nan"), 2), NAMES, step=4)
     for _ in range(2):
         with pytest.raises(UserError, match=r"step 4 \(term: seed\)"):
-            watch.refuse()
+            monitor.raise_if_not_finite()
     with pytest.raises(UserError, match="step 4"):
-        watch.watch(terms(1, 2), NAMES, step=5)
+        monitor.check(terms(1, 2), NAMES, step=5)
 
 
 @pytest.mark.parametrize("own", [1.0, float("nan")])
 def test_a_loss_that_is_not_finite_in_any_process_is_refused_by_each_in_the_same_step(own: float) -> None:
-    watch = LossWatch("The loss", "Advice.")
-    watch.watch(terms(1, 2), NAMES, step=0, everywhere=torch.tensor(3.0))
+    monitor = LossMonitor("The loss", "Advice.")
+    monitor.check(terms(1, 2), NAMES, step=0, everywhere=torch.tensor(3.0))
     with pytest.raises(UserError, match="step 1 in another process" if own == 1 else r"step 1 \(term: seed\)"):
-        watch.watch(terms(own, 2), NAMES, step=1, everywhere=torch.tensor(float("nan")))
+        monitor.check(terms(own, 2), NAMES, step=1, everywhere=torch.tensor(float("nan")))
 
 
 def test_a_clock_adds_up_what_lies_between_start_and_stop() -> None:

@@ -19,7 +19,7 @@ import secseg.training.run
 from secseg import losses
 from secseg.data.shapes import draw_shapes
 from secseg.models.files.export import export_checkpoint
-from secseg.training.run import compile_in_place, train, warn_of_order
+from secseg.training.run import compile_in_place, train, warn_about_determinism
 from secseg.utils.config import config_dir
 from secseg.utils.errors import UserError
 from secseg.utils.files import working_in
@@ -120,7 +120,7 @@ def test_without_a_training_crf_the_constrain_term_is_left_out_and_the_protocol_
     protocol = run("crf=off", "trainer.max_steps=1", "trainer.val_check_interval=1")["results"]["protocol"]
     assert protocol["loss"]["constrain"] == 0
     assert protocol["training_crf"] is protocol["crf"] is None
-    assert "leaves out what needs a CRF in training (term: constrain)" in caplog.text
+    assert "the loss leaves out the terms that need a CRF: constrain." in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # more than there are cores
@@ -239,13 +239,13 @@ def test_an_accelerator_that_is_not_there_is_told_in_one_message(run: Run) -> No
         run("trainer.accelerator=gpu")
 
 
-@pytest.mark.parametrize(("setting", "then"), [(True, "ends the run"), ("warn", "is warned of")])
+@pytest.mark.parametrize(("setting", "then"), [(True, "ends the run"), ("warn", "gives a warning")])
 def test_deterministic_says_on_a_gpu_what_it_can_promise(setting: bool | str, then: str, caplog) -> None:
-    warn_of_order(setting, CUDAAccelerator())
+    warn_about_determinism(setting, CUDAAccelerator())
     assert then in caplog.text
     caplog.clear()
-    warn_of_order(setting, CPUAccelerator())
-    warn_of_order(False, CUDAAccelerator())
+    warn_about_determinism(setting, CPUAccelerator())
+    warn_about_determinism(False, CUDAAccelerator())
     assert not caplog.text
 
 

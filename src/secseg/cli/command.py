@@ -100,8 +100,8 @@ def _run(task: Task, cfg: DictConfig) -> Path | None:
         with using_plugins(cfg.plugins or ()):
             return task(cfg)
     except SystemExit as end:  # found by its attribute: its class would need torch
-        if pass_on := getattr(end, "pass_on", None):
-            pass_on()
+        if raise_again := getattr(end, "raise_again", None):
+            raise_again()
         raise
     except Exception as error:
         with suppress(OSError):

@@ -23,7 +23,7 @@ from secseg.models import trunk_fingerprint
 from secseg.models.files.model_file import write_model
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training.feature_cache import FeatureCache, cache_folder
-from secseg.training.monitor import LossWatch
+from secseg.training.monitor import LossMonitor
 from secseg.training.optimizers import build_optimizer, describe_groups
 from secseg.training.progress import Progress, SpeedMonitor
 from secseg.training.run import build_trainer
@@ -172,7 +172,7 @@ class ClassificationModule(pl.LightningModule):
         self.register_buffer("positive_weights", positive_weights, persistent=False)
         self.scores: dict[str, Any] = {}
         self.measured_at = -1
-        self.loss_watch = LossWatch("The classifier's loss", "A lower learning rate (optim.optimizer.lr) may help.")
+        self.loss_monitor = LossMonitor("The classifier's loss", "A lower learning rate (optim.optimizer.lr) may help.")
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return scores (B, K) of a batch, from its cached features where it has them."""
@@ -182,15 +182,15 @@ class ClassificationModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(self(batch), batch["labels"])
-        self.loss_watch.watch({"loss": loss}, batch["name"], self.global_step)
+        self.loss_monitor.check({"loss": loss}, batch["name"], self.global_step)
         self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.loss_watch.refuse()
+        self.loss_monitor.raise_if_not_finite()
 
     def on_validation_epoch_start(self) -> None:
-        self.loss_watch.refuse()
+        self.loss_monitor.raise_if_not_finite()
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

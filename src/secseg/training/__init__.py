@@ -1,1 +1,1 @@
-"""The training loop: run, module, optimizers, monitor, checkpoints, signals, feature cache, callbacks."""
+"""Training: the run, the module, optimizers, checkpoints, callbacks and the feature cache."""

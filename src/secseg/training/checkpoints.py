@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole, hold plain values only, and always describe a whole number of steps."""
+"""Checkpoints: complete files of plain values, each after a whole number of steps."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from secseg.utils.torch_file import find_damage, read_saved
 
 log = logging.getLogger(__name__)
 
-STEPS_BETWEEN_QUESTIONS = 10  # of a distributed run, whose processes wait for each other to agree on stopping
+STOP_CHECK_INTERVAL = 10  # steps of a distributed run, whose processes synchronise to agree on stopping
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Checkpoint files that appear whole or not at all, and are read without running code from them.
+    """Writes checkpoints atomically, and reads them without running code from them.
 
-    Lightning's own writes to the system's temporary folder and moves the file from there, which is a copy
-    where that is another disk. Pass it to the trainer: ``Trainer(plugins=[CheckpointFiles()])``.
+    Lightning's own class writes to the system's temporary folder, so that moving the file to another disk is not
+    atomic. Use: ``Trainer(plugins=[CheckpointFiles()])``.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
-            except RuntimeError as error:  # what torch makes of a full disk
+            except RuntimeError as error:  # torch raises it for a full disk
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
@@ -49,15 +49,15 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 class RandomStates(Callback):
-    """Carries the random states of Python, NumPy and torch through a checkpoint, so that a resumed run is
-    the same run.
+    """Keeps the random states of Python, NumPy and torch in the checkpoint, so that a resumed run equals an
+    uninterrupted one.
 
-    The states are those at the end of the last whole step, also in a checkpoint that is written when a step
-    is broken off. They are set again when training starts, after Lightning has made its loaders, which draw
-    random numbers, and after each validation, whose loader draws some at its first use only.
+    The states are those at the end of the last whole step, also in a checkpoint of an interrupted step. They are
+    restored when training starts, since Lightning's loaders have drawn random numbers before, and after each
+    validation, whose loader draws some at its first use only.
 
-    They are those of the first of several processes. The others begin each step with states of their own, made from
-    seed, step and process: else all would drop the same elements of their different images.
+    A distributed run keeps the states of its first process. The other processes seed each step with seed, step and
+    rank; otherwise dropout would drop the same elements in all processes.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class RandomStates(Callback):
 
 def _random_states() -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (third-party code draws from the global one)
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (other packages use the global generator)
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
@@ -114,10 +114,12 @@ def _set_random_states(states: dict[str, Any]) -> None:
 class Checkpoints(Checkpoint):
     """Writes ``best.ckpt``, ``last.ckpt`` and, after a crash, ``exception.ckpt`` into ``folder``.
 
-    After each validation: ``best.ckpt`` where ``monitor`` rose (never, where no validation image has a mask to score),
-    and ``last.ckpt``. Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2: the step is finished, ``last.ckpt`` is written, and the run
-    ends with ``Stopped`` (a second Ctrl-C breaks the step off). Any other exception: ``exception.ckpt``, unless a
-    weight is not finite; ``last.ckpt`` stays as it was, since what led to the crash may have spoilt the state already.
+    - After each validation: ``last.ckpt``, and ``best.ckpt`` if ``monitor`` increased. Without a validation image that
+      has a mask, there is no ``best.ckpt``.
+    - After Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2: the step is finished, ``last.ckpt`` is written, and the run ends with
+      ``Stopped``. A second Ctrl-C interrupts the step.
+    - After any other exception: ``exception.ckpt``, if all weights are finite. ``last.ckpt`` is kept, since the cause
+      of the exception may have damaged the state.
     """
 
     def __init__(self, folder: Path, monitor: str = "val/miou") -> None:
@@ -129,7 +131,7 @@ class Checkpoints(Checkpoint):
 
     @property
     def best_model_path(self) -> str:
-        """The path behind Lightning's ``ckpt_path="best"``; empty before there is one."""
+        """The path for Lightning's ``ckpt_path="best"``; empty if the file does not exist."""
         path = self.folder / "best.ckpt"
         return str(path) if path.is_file() else ""
 
@@ -140,17 +142,17 @@ class Checkpoints(Checkpoint):
         self._validated_at = state_dict["validated_at"]
         best = self.folder / "best.ckpt"
         if not best.is_file():
-            return  # the run goes on in another folder, or never scored
+            return  # the run continues in another folder, or had no score
         if (problem := find_damage(best)) is None:
             self.best_score = state_dict["best_score"]
         else:
-            log.warning("%s is damaged (%s): the best from now on takes its place.", best, problem)
+            log.warning("%s is damaged (%s). The best checkpoint from now on replaces it.", best, problem)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._validated_at = trainer.global_step
-        # One process knows the score, and all of them have to take part in writing a checkpoint.
+        # Only one process has the score, and all of them take part in writing a checkpoint.
         value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
         if value is not None and float(value) > self.best_score:
             self.best_score = float(value)
@@ -164,52 +166,54 @@ class Checkpoints(Checkpoint):
             if isinstance(exception, KeyboardInterrupt | Stopped):
                 self._save(trainer, "last.ckpt")
                 log.warning("Stopped after step %d. Continue with resume=auto.", trainer.global_step)
-            # Where one process of several fails, the others never come to the barrier inside save_checkpoint.
+            # If one of several processes fails, the others do not reach the barrier in save_checkpoint.
             elif trainer.world_size == 1 and _all_finite(pl_module):
                 self._save(trainer, "exception.ckpt")
-        except Exception as error:  # a full disk, a lost device; the first exception is the one to show
+        except Exception as error:  # for example a full disk; the user sees the first exception
             log.warning("No checkpoint could be written after the exception: %s", error)
         finally:
-            self._signals.give_back()
+            self._signals.restore()
 
     def _save(self, trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name, weights_only=False)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        _settle(checkpoint["loops"]["fit_loop"], trainer, validated=self._validated_at == trainer.global_step)
+        _correct_progress(checkpoint["loops"]["fit_loop"], trainer, validated=self._validated_at == trainer.global_step)
 
-    # A signal can come in the middle of an optimiser step, when some weights are new and others are not.
+    # Without handlers, a signal could interrupt an optimiser step, when only some weights are updated.
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":  # before the loaders' workers are forked, which share them
+        if stage == "fit":  # before the workers of the data loaders are forked, which inherit the handlers
             self._signals = StopSignals()
-            self._signals.take()
+            self._signals.install()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._signals.take()  # Lightning has taken SIGTERM, and where one process gets it, the others wait for ever
+        # Lightning has replaced the handler of SIGTERM: one process would end, and the others would wait for it.
+        self._signals.install()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.world_size == 1 or trainer.global_step % STEPS_BETWEEN_QUESTIONS == 0:
-            self._stop_if_asked(trainer, log_step=True)
-        # The last steps, where the run does not end with a validation.
-        if trainer.global_step == trainer.max_steps and not _due(trainer):
+        if trainer.world_size == 1 or trainer.global_step % STOP_CHECK_INTERVAL == 0:
+            self._stop_on_signal(trainer, log_step=True)
+        # After the last step, if no validation follows it.
+        if trainer.global_step == trainer.max_steps and not _validation_is_due(trainer):
             self._save(trainer, "last.ckpt")
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and trainer.world_size == 1:  # processes may have unlike numbers
-            self._stop_if_asked(trainer)
+        # In a distributed run, processes may have different numbers of batches.
+        if trainer.state.fn == TrainerFn.FITTING and trainer.world_size == 1:
+            self._stop_on_signal(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._signals.give_back()
+        self._signals.restore()
 
-    def _stop_if_asked(self, trainer: Trainer, log_step: bool = False) -> None:
-        asked = self._signals.asked
-        # Every process of a distributed run has to stop after the same step.
-        if not trainer.strategy.reduce_boolean_decision(asked is not None, all=False):
+    def _stop_on_signal(self, trainer: Trainer, log_step: bool = False) -> None:
+        received = self._signals.received
+        # All processes of a distributed run stop after the same step.
+        if not trainer.strategy.reduce_boolean_decision(received is not None, all=False):
             return
-        if log_step:  # Lightning does so after the hook that this interrupts
+        if log_step:  # Lightning would log the step after this hook, which the exception ends
             trainer._logger_connector.on_batch_end()
             trainer._logger_connector.update_train_step_metrics()
-        raise Stopped(asked or signal.SIGTERM)
+        raise Stopped(received or signal.SIGTERM)
 
 
 def _all_finite(module: torch.nn.Module) -> bool:
@@ -217,8 +221,8 @@ def _all_finite(module: torch.nn.Module) -> bool:
     return all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point())
 
 
-def _due(trainer: Trainer) -> bool:
-    """Whether a validation follows the step that was finished last."""
+def _validation_is_due(trainer: Trainer) -> bool:
+    """Return whether a validation follows the last finished step."""
     every = trainer.val_check_batch
     return trainer.enable_validation and isinstance(every, int) and _batches_done(trainer) % every == 0
 
@@ -228,23 +232,22 @@ def _batches_done(trainer: Trainer) -> int:
     return int(progress["total"]["processed"])
 
 
-def _settle(fit_loop: dict[str, Any], trainer: Trainer, validated: bool) -> None:
-    """Make the progress counters in a checkpoint say: after a whole step, before or after its validation.
+def _correct_progress(fit_loop: dict[str, Any], trainer: Trainer, validated: bool) -> None:
+    """Set the progress counters in a checkpoint to the end of a whole step, before or after its validation.
 
-    A step that was broken off stays in Lightning's totals as begun, also after a resume, and each later
-    validation would come a step too early; a validation that was broken off would go on with its second
-    half, without the scores of the first. Lightning takes a loop whose counters agree for one saved at the
-    end of a validation, if one is due at that step, and adds the one to ``_batches_that_stepped`` that is
-    still missing there. Epochs do not count: the training loader makes one pass for the whole run
-    (:class:`secseg.data.sampler.ShuffledStream`).
+    Lightning counts an interrupted step as started, also after a resume, so that each later validation would be one
+    step early. It would resume an interrupted validation in its middle, without the scores of the first images. If
+    the counters agree and a validation is due at that step, Lightning assumes a checkpoint at the end of the
+    validation, and adds the 1 to ``_batches_that_stepped`` that is missing there. There is only one epoch: the
+    training loader makes one pass for the whole run (``secseg.data.sampler``).
     """
     batches = fit_loop["epoch_loop.batch_progress"]
     for counters in (batches["total"], batches["current"]):
         done = counters["processed"]
         counters.update(ready=done, started=done, completed=done)
-    due = _due(trainer)
+    due = _validation_is_due(trainer)
     fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] = trainer.global_step - int(due)
     validation = fit_loop["epoch_loop.val_loop.batch_progress"]
-    begun = int(due and not validated)  # one batch begun, none finished: the whole validation is made anew
+    started = int(due and not validated)  # one batch started, none finished: the whole validation is repeated
     for counters in (validation["total"], validation["current"]):
-        counters.update(ready=begun, started=begun, processed=0, completed=0)
+        counters.update(ready=started, started=started, processed=0, completed=0)

@@ -1,4 +1,4 @@
-"""The frozen trunk's features on disk: computed once, read by every later run."""
+"""The features of a frozen trunk on disk: computed once, and read by each later run."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"train": training_inpu
 
 
 def cache_folder(setting: str | None) -> Path | None:
-    """Return the folder that ``data.feature_cache`` means: None is the user's cache folder, ``off`` no cache (None)."""
+    """Return the folder for ``data.feature_cache``: for None the user's cache folder, for ``off`` None."""
     return None if setting == "off" else Path(setting or user_cache() / "features").expanduser()
 
 
 def attach_features(datamodule: ImageDataModule, network: SegmentationNet, input_size: int) -> None:
     """Build the samples of an opened data module for ``network``.
 
-    Where the trunk is frozen and the cache is on, compute the features that the cache lacks, and serve them in place of
-    the images.
+    If the trunk is frozen and the cache is on, compute the features that the cache does not have. The samples then
+    have features instead of images.
 
     Raises:
         UserError: as ``FeatureCache.prepare``.
@@ -59,18 +59,17 @@ def attach_features(datamodule: ImageDataModule, network: SegmentationNet, input
 
 
 class FeatureCache:
-    """One file an image: its resized bytes and the trunk's features, both mirror images where mirroring is on.
+    """A file for each image, with the resized image and its features in float16.
 
-    The folder is named by the trunk (weights and settings), the input size and the grid of the resizing; the file by
-    the content of the image. A changed image or trunk so never meets an old entry, and equal images share one.
-    Features are kept in float16.
+    The name of the folder identifies the trunk (weights and settings), the input size and the resizing. The name of the
+    file identifies the content of the image. So a changed image or trunk gets new files, and equal images share one.
 
     Args:
-        folder: where caches are kept.
+        folder: the folder of all caches.
         fingerprint: of the trunk's weights and settings.
         input_size: side of the network's square input, pixels.
-        resize: which of the two resizings the input has, ``train`` or ``eval``.
-        mirror: whether the mirror images are kept too.
+        resize: the resizing of the input, ``train`` or ``eval``.
+        mirror: whether the file has the features of the mirrored image, too.
     """
 
     def __init__(
@@ -83,15 +82,15 @@ class FeatureCache:
         self._verified: set[Path] = set()
 
     def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 1) -> None:
-        """Compute what is missing. What was computed stays when this is broken off.
+        """Compute the features that are missing. After an interruption, the next call continues.
 
         Args:
-            images: photographs.
-            features: frozen trunk: (B, 3, S, S) uint8 to a list of (B, c, h, w).
-            batch_size: images at once; on a CPU one at a time is the fastest, since its activations fit the cache.
+            images: image files.
+            features: the frozen trunk: (B, 3, S, S) uint8 to a list of (B, c, h, w).
+            batch_size: images at once. On a CPU, 1 is the fastest: the activations of one image fit into its cache.
 
         Raises:
-            UserError: where the folder cannot be written, the disk has no room for it, or an image cannot be read.
+            UserError: if the folder cannot be written, the disk is too small, or an image cannot be read.
         """
         missing = [path for path in images if not self._entry(path).is_file()]
         if not missing:
@@ -119,7 +118,7 @@ class FeatureCache:
                 job.result()
 
     def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
-        """Return the features, a list of (c, h, w) float16."""
+        """Return the features of an image: a list of (c, h, w) float16."""
         with self._open(image) as file:
             names = sorted(key for key in file.keys() if key.startswith("level"))  # noqa: SIM118 (no mapping)
             levels = [file.get_slice(key)[int(mirrored)] for key in names]
@@ -128,7 +127,7 @@ class FeatureCache:
             return levels
 
     def read_input(self, image: Path) -> Tensor:
-        """Return the resized image (3, S, S) uint8, never mirrored. It is mapped: what is not used is not read."""
+        """Return the resized image (3, S, S) uint8, not mirrored. It is memory-mapped: only used parts are read."""
         with self._open(image) as file:
             resized = file.get_tensor("image")
             if resized.dtype != torch.uint8 or resized.shape != (3, self.input_size, self.input_size):
@@ -146,7 +145,7 @@ class FeatureCache:
                 yield file
         except (OSError, SafetensorError, ValueError, IndexError) as error:
             raise UserError(
-                f"The cached features of {image} cannot be read: {error}. Delete {path} and start again."
+                f"The cached features of {image} cannot be read: {error}. Delete {path} and start the command again."
             ) from error
 
     def _entry(self, image: Path) -> Path:
@@ -162,7 +161,7 @@ class FeatureCache:
         return torch.stack([RESIZE[self.resize](read_image(path), self.input_size) for path in group])
 
     def _compute(self, inputs: Tensor, features: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
-        """Return the levels as (B, M, c, h, w) float16, M = 2 with mirror images, else 1."""
+        """Return the levels as (B, M, c, h, w) float16; M is 2 with mirrored images, else 1."""
         both = [features(mirror(inputs, mirrored)) for mirrored in ([False, True] if self.mirror else [False])]
         return [torch.stack([x.half().contiguous().cpu() for x in level], 1) for level in zip(*both, strict=True)]
 
@@ -179,9 +178,9 @@ class FeatureCache:
                 pass
         except OSError as error:
             raise UserError(
-                f"The features cannot be kept in {self.folder}: {error.strerror}. Name another folder with "
-                "data.feature_cache=, or one for all that is kept between runs by the variable SECSEG_CACHE, or "
-                "compute them anew in each step: data.feature_cache=off."
+                f"The features cannot be written to {self.folder}: {error.strerror}. Choose another folder with "
+                "data.feature_cache=<folder>, or for all caches with the environment variable SECSEG_CACHE, or "
+                "compute the features in each step: data.feature_cache=off."
             ) from error
 
     def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
@@ -192,7 +191,7 @@ class FeatureCache:
         text = f"The features of {len(missing)} images take {needed / 1e9:.2f} GB in {self.folder}"
         if needed > 0.95 * free:
             raise UserError(
-                f"{text}, where {free / 1e9:.2f} GB are free. Name another folder with data.feature_cache=, "
-                "free some space, or train without the cache: data.feature_cache=off."
+                f"{text}, which has {free / 1e9:.2f} GB of free space. Choose another folder with "
+                "data.feature_cache=<folder>, free some space, or train without the cache: data.feature_cache=off."
             )
-        log.info("%s (%.0f GB are free).", text, free / 1e9)
+        log.info("%s (%.0f GB of free space).", text, free / 1e9)

@@ -1,4 +1,4 @@
-"""The LightningModule: wiring of network, loss, optimiser and scores. No formula lives here."""
+"""The LightningModule: connects network, loss, optimizer and scores. Formulas are in other modules."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from secseg.evaluation import SegmentationScore
 from secseg.inference.full_size import predict_masks
 from secseg.losses import SECLoss
 from secseg.models import SegmentationNet
-from secseg.training.monitor import LossWatch, StepClock
+from secseg.training.monitor import LossMonitor, StepClock
 from secseg.training.optimizers import build_optimizer, describe_groups
 
 
 class SECModule(pl.LightningModule):
-    """Trains ``network`` with ``loss`` and scores it at the photographs' own size.
+    """Trains ``network`` with ``loss`` and evaluates it at the full size of the images.
 
     Args:
-        network: images to scores on the mask's grid.
-        loss: scores and targets to the terms and their sum.
+        network: maps images to scores on the grid of the mask.
+        loss: maps scores and a batch to the loss and its terms.
         optim: the ``optim`` node, plain (see ``build_optimizer``).
-        palette: (256, 3) uint8, colours for the pictures.
-        scored: names of the classes that the mean IoU runs over; None for all.
-        test_crf: CRF at full resolution, or None.
-        crf_when: at which validations the test-time CRF runs: ``final`` (at the last step), ``always``, ``never``.
+        palette: (256, 3) uint8, colours for pictures.
+        scored: names of the classes in the mean IoU; None for all.
+        test_crf: the CRF at full resolution, or None.
+        crf_when: the validations with the test-time CRF: ``final`` (after the last step), ``always`` or ``never``.
         pictures: number of validation images in ``gallery``.
-        gallery_samples: training samples to show beside them, in the form of ``EvaluationImages``.
-        record: plain description of the run (its config), kept in checkpoints.
+        gallery_samples: training samples for ``gallery``, as ``EvaluationImages`` returns them.
+        record: plain description of the run (its config), for checkpoints.
 
     Attributes:
-        val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation; None where no image had a
-            mask, the second also where no CRF was run.
-        val_confusion: the counts (C, C) by (truth, prediction) behind these, under ``without_crf``, ``with_crf``.
+        val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation, without and with CRF; None
+            if no image had a mask or no CRF was run.
+        val_confusion: pixels (C, C) by (truth, prediction), under ``without_crf`` and ``with_crf``.
         gallery: ``GalleryItem`` for the pictures of the last validation.
-        scored_at: global step of the last validation, -1 before there is one.
-        crf_clock, step_clock: time spent so far in the training CRF and in steps.
+        scored_at: global step of the last validation; -1 before the first one.
+        losses: the loss and its terms in the last step, also after a resume.
+        crf_clock, step_clock: time in the training CRF and in training steps so far.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class SECModule(pl.LightningModule):
         self.val_confusion: dict[str, np.ndarray] = {}
         self.gallery: list[GalleryItem] = []
         self.scored_at = -1
-        self.losses: dict[str, Tensor | float] = {}  # of the last step, also of one before a run went on
+        self.losses: dict[str, Tensor | float] = {}
         self.crf_clock, self.step_clock = StepClock(), StepClock()
-        self.loss_watch = LossWatch(
+        self.loss_monitor = LossMonitor(
             "The loss",
-            "The last good checkpoint stays in the run folder. A lower optim.optimizer.lr, "
+            "The last good checkpoint is in the run folder. A lower optim.optimizer.lr, "
             "trainer.gradient_clip_val=10 or trainer.precision=32-true may help.",
         )
         if loss.crf is not None:
             loss.crf = _Timed(loss.crf, self.crf_clock)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """Return scores (B, C, h, w) of a batch, from its cached features where it has them."""
+        """Return the scores (B, C, h, w) of a batch, from its cached features if it has them."""
         if "features" in batch:
             return self.network.classify(batch["features"])
         return self.network(batch["image"])
@@ -92,7 +93,7 @@ class SECModule(pl.LightningModule):
         logits = self(batch)
         terms = self.loss(logits, batch)
         means = self._over_processes({term: value.detach() for term, value in terms.items()})
-        self.loss_watch.watch(terms, batch["name"], self.global_step, everywhere=means["loss"])
+        self.loss_monitor.check(terms, batch["name"], self.global_step, everywhere=means["loss"])
         self.losses = dict(means)
         self.log_dict({f"train/{term}": mean for term, mean in means.items()}, batch_size=len(logits))
         return terms["loss"]
@@ -100,13 +101,13 @@ class SECModule(pl.LightningModule):
     def on_train_batch_end(self, *_: Any) -> None:
         self.step_clock.stop(self.device)
         trainer: Any = self.trainer
-        if self.global_step % max(trainer.log_every_n_steps, 1) == 0:  # to read clocks is to wait for an accelerator
+        if self.global_step % max(trainer.log_every_n_steps, 1) == 0:  # reading the clocks synchronises
             share = self.crf_clock.seconds / self.step_clock.seconds
             if self.loss.crf is not None:
                 self.log("train/crf_share", share)
 
     def on_validation_epoch_start(self) -> None:
-        self.loss_watch.refuse()
+        self.loss_monitor.raise_if_not_finite()
         self._score = SegmentationScore(self.class_names, scored=self.scored)
         self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
         self.gallery = []
@@ -134,7 +135,7 @@ class SECModule(pl.LightningModule):
         self.val_confusion = {variant: confusion for variant, confusion in counts.items() if confusion.any()}
         if self.val_scores is None:
             return
-        # The counts are added up above, so every process logs the same; sync_dist tells Lightning so.
+        # The scores are those of all processes already. Without sync_dist, Lightning warns.
         values = {"val/miou": self.val_scores["miou"]}
         values |= {f"val/iou/{name}": iou for name, iou in self.val_scores["iou"].items()}
         if self.val_scores_crf is not None:
@@ -142,9 +143,9 @@ class SECModule(pl.LightningModule):
         self.log_dict(values, sync_dist=True)
 
     def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the mean of each term over all processes, whose batches are of one size: that of the global batch.
+        """Return the mean of each term over all processes, which is the mean over the global batch.
 
-        One sum for all terms, queued on an accelerator; Lightning's ``sync_dist`` waits at a barrier for each.
+        All terms are reduced together and without synchronisation. Lightning's ``sync_dist`` has a barrier for each.
         """
         if not torch.distributed.is_initialized():
             return terms
@@ -169,7 +170,7 @@ class SECModule(pl.LightningModule):
         )
 
     def _computed(self, score: SegmentationScore) -> dict[str, Any] | None:
-        """Return the figures of the counts of all processes; None where nothing was counted."""
+        """Return the scores over all processes; None if no image had a mask."""
         counts = torch.from_numpy(score.confusion).to(self.device)
         score.confusion = np.asarray(self.trainer.strategy.reduce(counts, reduce_op="sum").cpu())
         return score.compute() if score.confusion.any() else None
@@ -182,7 +183,7 @@ class SECModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.loss_watch.refuse()
+        self.loss_monitor.raise_if_not_finite()
         checkpoint["secseg"] = self.record
         checkpoint["losses"] = {term: float(value) for term, value in self.losses.items()}
 
@@ -193,7 +194,7 @@ class SECModule(pl.LightningModule):
 
 
 class _Timed:
-    """Adds the time that the training CRF takes to a clock."""
+    """A CRF with a clock that measures its time."""
 
     def __init__(self, crf: CRF, clock: StepClock) -> None:
         self.crf, self.clock = crf, clock

@@ -1,7 +1,7 @@
-"""What a training step is watched for, a loss that is not finite and time, without waiting for an accelerator.
+"""Monitors of training steps that do not synchronise with a GPU: for losses that are not finite, and for time.
 
-A GPU works through a queue. To read a value from it is to wait until the queue is empty, and to leave it idle while the
-next step is prepared: so values are copied in the queue and read a step later.
+A GPU executes operations from a queue. Reading a value would wait until the queue is empty, and the GPU would be idle
+until the next step is queued. So values are copied asynchronously and read one step later.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 from secseg.utils.errors import UserError, listing
 
 
-def works_in_a_queue(device: torch.device) -> bool:
-    """Whether reading a value waits for work that was only queued."""
+def is_asynchronous(device: torch.device) -> bool:
+    """Return whether the device queues operations, so that reading a value synchronises."""
     return device.type == "cuda"
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is known of one step's loss, or will be when ``copied`` has happened: its values end with the loss of all
+class _Losses:
+    """The loss and terms of one step. ``values``, valid after the event ``copied``, ends with the mean loss of all
     processes."""
 
     step: int
@@ -34,80 +34,79 @@ class _Seen:
     copied: Any
 
 
-class LossWatch:
-    """Refuses a loss that is not finite before anything of it is kept.
+class LossMonitor:
+    """Raises an error for a loss that is not finite, before the weights are saved or shown.
 
-    On a CPU it is refused at once, before the weights change. On a GPU it is refused by the next step, or before that
-    by whoever is about to keep or to show the weights and calls ``refuse``; and again by everyone after, since the
-    weights may be spoilt.
+    On a CPU, ``check`` raises it before the weights change. On a GPU, the next ``check`` raises it, or an earlier
+    ``raise_if_not_finite``. From then on each call raises it, since the weights may not be finite.
 
     Args:
-        what: whose loss, for the message.
-        advice: what may help.
+        what: name of the loss, for the message.
+        advice: a possible remedy, for the message.
     """
 
     def __init__(self, what: str, advice: str) -> None:
         self.what, self.advice = what, advice
-        self._seen: _Seen | None = None
+        self._last: _Losses | None = None
 
-    def watch(
+    def check(
         self, terms: Mapping[str, Tensor], images: Sequence[str], step: int, everywhere: Tensor | None = None
     ) -> None:
-        """Look at the loss of one step.
+        """Check the loss of one step.
 
         Args:
-            terms: scalars; ``loss`` is the one that is looked at, the others are named where they are not finite.
+            terms: scalars. ``loss`` is checked; other terms that are not finite are listed in the message.
             images: names of the batch's images.
-            step: its number.
-            everywhere: the mean loss of all processes, so that each refuses it in the same step; None: one process.
+            step: number of the step.
+            everywhere: the mean loss of all processes, so that all raise in the same step; None for one process.
 
         Raises:
-            UserError: where the loss is not finite: this step's on a CPU, the last one's on a GPU.
+            UserError: if the loss is not finite: of this step on a CPU, of the step before on a GPU.
         """
-        self.refuse()
+        self.raise_if_not_finite()
         device = terms["loss"].device
-        later = works_in_a_queue(device)
-        seen = [*terms.values(), terms["loss"] if everywhere is None else everywhere]
-        values = torch.stack([value.detach() for value in seen]).to("cpu", non_blocking=later)
+        later = is_asynchronous(device)
+        checked = [*terms.values(), terms["loss"] if everywhere is None else everywhere]
+        values = torch.stack([value.detach() for value in checked]).to("cpu", non_blocking=later)
         copied = None
         if device.type == "cuda":
             copied = torch.cuda.Event()
             copied.record()
-        self._seen = _Seen(step, images, tuple(terms), values, copied)
+        self._last = _Losses(step, images, tuple(terms), values, copied)
         if not later:
             try:
-                self.refuse()
+                self.raise_if_not_finite()
             finally:
-                self._seen = None  # the weights are as they were before this step
+                self._last = None  # the weights are those before this step
 
-    def refuse(self) -> None:
-        """Refuse the last loss that was looked at, unless it is finite in all processes.
+    def raise_if_not_finite(self) -> None:
+        """Check the last loss again, in all processes.
 
         Raises:
-            UserError: naming step, terms and images; or that it is another process that says more.
+            UserError: if it is not finite, with step, terms and images; or with a reference to another process.
         """
-        seen = self._seen
-        if seen is None:
+        last = self._last
+        if last is None:
             return
-        if seen.copied is not None:
-            seen.copied.synchronize()
-        *own, everywhere = seen.values.isfinite().tolist()
-        finite = dict(zip(seen.terms, own, strict=True))
+        if last.copied is not None:
+            last.copied.synchronize()
+        *own, everywhere = last.values.isfinite().tolist()
+        finite = dict(zip(last.terms, own, strict=True))
         if finite["loss"] and everywhere:
-            self._seen = None
+            self._last = None
             return
         if finite["loss"]:
-            raise UserError(f"{self.what} is not finite at step {seen.step} in another process, which says more.")
-        broken = [term for term, good in finite.items() if term != "loss" and not good]
-        blamed = f" (term: {', '.join(broken) or 'their sum'})" if len(finite) > 1 else ""
+            raise UserError(f"{self.what} is not finite at step {last.step} in another process. See its message.")
+        wrong = [term for term, good in finite.items() if term != "loss" and not good]
+        cause = f" (term: {', '.join(wrong) or 'the sum'})" if len(finite) > 1 else ""
         raise UserError(
-            f"{self.what} is not finite at step {seen.step}{blamed}. The batch's images:\n"
-            f"{listing(seen.images, 30)}\n{self.advice}"
+            f"{self.what} is not finite at step {last.step}{cause}. The batch's images:\n"
+            f"{listing(last.images, 30)}\n{self.advice}"
         )
 
 
 class StepClock:
-    """Adds up how long one part of each step takes, on the device that does it: ``start``, ``stop``, ``seconds``."""
+    """Sums the time of one part of each step, measured on its device, between ``start`` and ``stop``."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -124,7 +123,7 @@ class StepClock:
 
     @property
     def seconds(self) -> float:
-        """All of it so far; on a GPU this waits for the last part."""
+        """The time so far. On a GPU, reading it synchronises with the end of the last part."""
         for start, end in self._unread:
             if isinstance(end, float):
                 self._seconds += end - start

@@ -1,4 +1,4 @@
-"""Parameter groups with their multipliers, and the schedule of the learning rate."""
+"""Optimizers: parameter groups with multipliers, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def parameter_groups(
     bias_decay: float = 0.0,
     classifier_lr: float = 10.0,
 ) -> list[dict[str, Any]]:
-    """Split the trainable parameters into groups by kind, each with its learning rate and weight decay.
+    """Return parameter groups of the trainable parameters, each with its learning rate and weight decay.
 
-    Biases have ``bias_lr`` times the rate and ``bias_decay`` times the decay; the classifier has ``classifier_lr``
-    times the rate of the others, its bias both. Scales of normalisation layers are not decayed. The classifier is
-    found by being one, whatever its number of channels.
+    Biases have ``bias_lr`` times the learning rate and ``bias_decay`` times the weight decay. Parameters of
+    ``classifier`` have ``classifier_lr`` times the learning rate of the others, its biases both multipliers. Scales of
+    normalisation layers have no weight decay.
 
-    Source of the defaults: the official prototxt's multipliers, (1, 1), (2, 0), (10, 1), (20, 0).
+    Source of the defaults: the multipliers in the official prototxt, (1, 1), (2, 0), (10, 1), (20, 0).
     """
     last = {id(parameter) for parameter in classifier.parameters()}
     groups: dict[str, dict[str, Any]] = {}
@@ -54,12 +54,12 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     if not groups:
-        raise UserError("The network has no trainable parameter: nothing would be trained.")
+        raise UserError("The network has no trainable parameter, so there is nothing to train.")
     return list(groups.values())
 
 
 def describe_groups(groups: list[dict[str, Any]]) -> str:
-    """Return a table of the groups: parameters, learning rate, weight decay and their multipliers."""
+    """Return a table of the groups: number of parameters, learning rate, weight decay and multipliers."""
     lines = [f"{'parameter group':<20}{'parameters':>12}{'rate':>10}{'decay':>10}  multipliers"]
     for group in groups:
         count = sum(parameter.numel() for parameter in group["params"])
@@ -73,18 +73,18 @@ def describe_groups(groups: list[dict[str, Any]]) -> str:
 def build_optimizer(
     network: nn.Module, classifier: nn.Module, optim: Mapping[str, Any], steps: int
 ) -> tuple[Optimizer, LambdaLR]:
-    """Return the optimizer and its schedule, which is to be stepped once a training step.
+    """Return the optimizer and its learning rate schedule, which takes a step after each training step.
 
     Args:
-        network: its trainable parameters are optimised.
+        network: the network to train.
         classifier: its last layer.
         optim: ``optimizer`` (a ``torch.optim`` node with ``lr``), ``bias_lr``, ``bias_decay``, ``classifier_lr`` and
             ``schedule`` (``kind``, ``every``, ``gamma``, ``power``, ``warmup``).
-        steps: of the whole run.
+        steps: number of steps of the run.
     """
     node = dict(optim["optimizer"])
     if node.get("fused") is None:
-        node.pop("fused", None)  # not every optimizer has it
+        node.pop("fused", None)  # some optimizers do not have it
     groups = parameter_groups(
         network,
         classifier,
@@ -108,13 +108,13 @@ def rate_factor(
     power: float = 0.9,
     warmup: int = 0,
 ) -> float:
-    """Return what the learning rate is multiplied with at ``step`` (from 0) of ``steps``.
+    """Return the factor of the learning rate at ``step`` (from 0) of ``steps``.
 
-    ``step``: ``gamma^floor(step / every)``, so the first decay is at iteration ``every``, never at 0.
-    ``poly``: ``(1 - step / steps)^power``. ``constant``: 1. The first ``warmup`` steps rise linearly.
+    ``step``: ``gamma^floor(step / every)``, so the first decay is at step ``every``, not at 0.
+    ``poly``: ``(1 - step / steps)^power``. ``constant``: 1. It increases linearly in the first ``warmup`` steps.
 
     Raises:
-        UserError: for another kind.
+        UserError: if ``kind`` is none of these.
     """
     if kind not in SCHEDULES:
         raise UserError(

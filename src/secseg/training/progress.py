@@ -1,4 +1,4 @@
-"""One bar over all steps, with the terms of the loss; plain lines where the output is no terminal."""
+"""Progress of a training: one bar over all steps in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ NOT_TERMS = ("train/images_per_second", "train/crf_share")  # all else under tra
 
 
 class SpeedMonitor(Callback):
-    """Logs ``train/images_per_second`` with the other training values, over the steps since it was logged
-    last.
-
-    Time spent in validation does not count.
-    """
+    """Logs ``train/images_per_second`` over the steps since the last log. The time of validations does not count."""
 
     def __init__(self) -> None:
         self._images = 0
@@ -46,7 +42,7 @@ class SpeedMonitor(Callback):
 
 
 class Progress(ProgressBar):
-    """A bar over ``max_steps`` with loss, its terms, learning rate, images a second and the CRF's share.
+    """Shows the step, the loss and its terms, the learning rate, images per second and the CRF's share of the time.
 
     Args:
         every_seconds: time between two lines where the output is no terminal.
@@ -68,7 +64,7 @@ class Progress(ProgressBar):
         self.is_enabled = False
 
     def print(self, *args: Any, **_: Any) -> None:
-        """Print on the first process only."""
+        """Print in the first process only."""
         if self.is_enabled:
             print(*args, flush=True)
 
@@ -78,14 +74,14 @@ class Progress(ProgressBar):
             self._bar = Bar("train", _total(trainer), "step", self._first_step, self.every_seconds)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # at the end of the step it is the next one's
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # after the step, the rate is that of the next step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is not None:
             step = trainer.global_step
-            # Reading a value waits for the accelerator, so the text is not made at each step.
+            # Reading a value synchronises, so not every step has a text.
             self._bar.update(step, lambda: _values(trainer, self._rate), now=step == self._first_step + 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -122,7 +118,7 @@ def _total(trainer: Trainer) -> int:
 
 
 def _values(trainer: Trainer, rate: float) -> str:
-    """``loss 2.41  seed 1.20  ...  lr 1.0e-03  mAP 81.3  23.1 images/s  CRF 31 %``; without what is not there."""
+    """Return ``loss 2.41  seed 1.20  ...  lr 1.0e-03  mAP 81.3  23.1 images/s  CRF 31 %``, as far as logged."""
     metrics = trainer.callback_metrics
     terms = [key for key in metrics if key.startswith("train/") and key not in NOT_TERMS]
     parts = [f"{key.removeprefix('train/')} {float(metrics[key]):.3f}" for key in terms]

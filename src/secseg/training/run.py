@@ -1,4 +1,4 @@
-"""A training run from its config: everything is opened and checked first, then trained, scored and recorded."""
+"""A training run: opens and checks all inputs of its config, trains, evaluates, and writes the results."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
-    """Run the training that ``cfg`` (``conf/train.yaml``, composed) describes.
+    """Run the training of ``cfg``, the composed ``conf/train.yaml``.
 
     Returns:
-        ``run`` (the folder), ``results`` (as in ``results.json``), and the objects ``module``, ``datamodule``,
-        ``trainer``.
+        ``run`` (the run folder), ``results`` (the content of ``results.json``), and the objects ``module``,
+        ``datamodule`` and ``trainer``.
 
     Raises:
-        UserError: for anything that the user can mend.
+        UserError: for every error that the user can fix.
     """
     started = time.perf_counter()
     config = to_plain(cfg)
@@ -63,7 +63,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
     needs = needed(terms.values())
     datamodule.open(cues=bool(needs & {"cues", "labels"}), masks="mask" in needs)
-    run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # refused before features are computed
+    run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # before the features: it may raise
     with working_in(run.path) if first_process() else nullcontext():
         return _train_in(run, config, datamodule, terms, started)
 
@@ -82,7 +82,7 @@ def _train_in(
         callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"])]
         loggers = build_loggers(config["logger"], run.path, config, run.path.name)
         trainer = build_trainer(config["trainer"], run.path, callbacks, loggers)
-        warn_of_order(config["trainer"]["deterministic"], trainer.accelerator)
+        warn_about_determinism(config["trainer"]["deterministic"], trainer.accelerator)
         trainer.fit(module, datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
         if module.scored_at != trainer.max_steps:
             trainer.validate(module, datamodule, verbose=False)
@@ -101,17 +101,17 @@ def build_trainer(
     """Build Lightning's Trainer for a run that counts steps, not epochs.
 
     Raises:
-        UserError: for an option that Lightning refuses, such as an accelerator that is not there.
+        UserError: if Lightning does not accept an option, for example an accelerator that does not exist.
     """
-    # What it says at this level is no news in a run of ours, and advertisement.
+    # Lightning's messages at this level are tips and advertisement.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # A frozen trunk is in evaluation mode on purpose.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-    # Validations in the middle of the one long epoch are where runs are resumed; our stream goes on at the right image.
+    # A run is resumed within its only epoch. The training sampler continues with the right image.
     warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
-    # Few steps, few lines: no news.
+    # Short runs have few log lines.
     warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller than the logging")
-    # Lightning 2.6 with torch 2.14: its matter.
+    # Lightning 2.6 uses a function that torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     try:
         return pl.Trainer(
@@ -128,26 +128,26 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
-            f"Lightning refuses these trainer settings: {error} Check trainer.* on the command line."
+            f"Lightning does not accept these trainer settings: {error} Check trainer.* on the command line."
         ) from error
 
 
-def warn_of_order(deterministic: bool | str, accelerator: Accelerator) -> None:
-    """Say what ``trainer.deterministic`` can promise where sums have no fixed order, as on a GPU."""
+def warn_about_determinism(deterministic: bool | str, accelerator: Accelerator) -> None:
+    """Log what ``trainer.deterministic`` guarantees on a GPU, where sums have no fixed order."""
     if deterministic and not isinstance(accelerator, CPUAccelerator):
         log.warning(
-            "trainer.deterministic=%s: the CRF's sums and the backward passes of pooling and enlargement take torch's "
-            "slower ways of fixed order; an operation that has none %s. Only runs on the same device, driver and "
-            "torch can be equal (docs/reliability.md).",
+            "trainer.deterministic=%s: the CRF's sums and the backward passes of pooling and resizing use torch's "
+            "slower deterministic algorithms. An operation without one %s. Runs can be equal only on the same device, "
+            "driver and torch (docs/reliability.md).",
             deterministic,
-            "is warned of" if deterministic == "warn" else "ends the run",
+            "gives a warning" if deterministic == "warn" else "ends the run",
         )
 
 
 def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
     """Build the terms of the loss.
 
-    Where training has no CRF (``crf=off``, ``crf=test_only``), terms that need one get weight 0 in ``config``, with a
+    If training has no CRF (``crf=off``, ``crf=test_only``), terms that need one get weight 0 in ``config``, with a
     warning.
 
     Raises:
@@ -157,15 +157,13 @@ def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
     unused = [name for name, term in terms.items() if "crf" in term.needs]
     if not unused or config["crf"]["train"]["backend"] != "none":
         return terms
-    log.warning(
-        "crf.train.backend is none. The loss leaves out what needs a CRF in training (term: %s).", ", ".join(unused)
-    )
+    log.warning("crf.train.backend is none, so the loss leaves out the terms that need a CRF: %s.", ", ".join(unused))
     config["loss"] = {**config["loss"], **dict.fromkeys(unused, 0.0)}
     return build_terms(config["loss"])
 
 
 def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int) -> SECLoss:
-    """Build the loss of ``terms`` for a mask of ``pixels`` pixels, with the decays, pooling and CRF of ``config``."""
+    """Build the loss with the decays, pooling and CRF of ``config``, for a mask of so many pixels."""
     decay = dict(config["decay"])
     node = decay.pop("pooling")
     pooling = global_weighted_rank_pooling if node is None else build(node, Pooling)
@@ -174,7 +172,7 @@ def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int
 
 
 def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: Mapping[str, Term]) -> SECModule:
-    """Build network, loss and module of ``config`` and connect the data to the network."""
+    """Build the network, loss and module of ``config``, and the samples of the data module for this network."""
     backbone = config["backbone"]
     network = build_network(backbone, datamodule.class_names)
     height, width = network.mask_size(backbone["input_size"])
@@ -198,22 +196,22 @@ def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: 
 
 
 def compile_in_place(network: SegmentationNet) -> None:
-    """Have trunk and head compiled when they are first called; the names of their tensors stay as they are.
+    """Compile trunk and head at their first call. The names of their tensors do not change.
 
     Raises:
-        UserError: where there is no C++ compiler, which torch's own calls.
+        UserError: if there is no C++ compiler, which ``torch.compile`` needs.
     """
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")):
-        raise UserError("compile=true needs a C++ compiler (g++ or clang++), and there is none: give compile=false.")
+        raise UserError("compile=true needs a C++ compiler: install g++ or clang++, or give compile=false.")
     network.trunk.compile()
     network.head.compile()
 
 
 def check_checkpoint(path: Path, module: SECModule) -> None:
-    """Make sure that the weights in ``path`` are those of ``module``'s network.
+    """Check that the weights in ``path`` fit the network of ``module``.
 
     Raises:
-        UserError: where it is no checkpoint of ours, or of another network, naming the tensors.
+        UserError: if it is not a checkpoint of secseg, or is one of another network, with the names of the tensors.
     """
     checkpoint = read_checkpoint(path)
     check_state_dict(checkpoint["state_dict"], module.state_dict(), f"checkpoint {path}")
@@ -222,7 +220,7 @@ def check_checkpoint(path: Path, module: SECModule) -> None:
 def summarise(
     config: Mapping[str, Any], datamodule: ImageDataModule, module: SECModule, trainer: pl.Trainer
 ) -> dict[str, Any]:
-    """Return the run's figures together with the protocol that they were measured with."""
+    """Return the figures of the run, with the protocol of their measurement."""
     test = config["crf"]["test"]
     pooling = {"pooling": node} if (node := config["decay"]["pooling"]) else {}
     step_seconds = module.step_clock.seconds

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: Ctrl-C, SIGTERM, and the warning that a cluster sends before a job's time is up."""
+"""Signals that stop a run after its current step: Ctrl-C, SIGTERM, and those of a cluster before a time limit."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(SystemExit):
-    """Ends a run that was asked to stop, once its checkpoint is written.
+    """Raised to end a run that received a stop signal, after its step is finished.
 
     Args:
-        signum: what asked.
+        signum: the signal.
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)  # as a shell tells of a process that the signal ended
+        super().__init__(128 + signum)  # the exit code of a shell for a process that the signal ended
         self.signum = signum
 
-    def pass_on(self) -> None:
-        """Give the signal to whom it was for before the run took it: a launcher, which queues its job again, or the
-        system, which ends the process.
+    def raise_again(self) -> None:
+        """Raise the signal again, for the handler that was installed before the run: that of a launcher, which queues
+        its job again, or the default handler, which ends the process.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -36,45 +36,45 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Notes a signal of ``ASKING`` instead of obeying it, so that a step can be finished first.
+    """Handlers that record a stop signal, so that the current step can be finished first.
 
     Attributes:
-        asked: the signal that came; None before.
+        received: the signal; None as long as there is none.
     """
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.received: int | None = None
         self._process = os.getpid()
-        self._taken = False
+        self._installed = False
         self._before: dict[int, Any] = {}
 
-    def take(self) -> None:
-        """Take the signals from those who have them now."""
+    def install(self) -> None:
+        """Install the handlers, except for signals that are ignored, as under nohup."""
         if threading.current_thread() is not threading.main_thread():
             return
-        self._process, self._taken = os.getpid(), True
-        for signum in ASKING:
-            if (before := signal.getsignal(signum)) not in (signal.SIG_IGN, self._note):  # nohup's ignoring is a wish
-                signal.signal(signum, self._note)
+        self._process, self._installed = os.getpid(), True
+        for signum in STOP_SIGNALS:
+            if (before := signal.getsignal(signum)) not in (signal.SIG_IGN, self._record):
+                signal.signal(signum, self._record)
                 self._before.setdefault(signum, before)
 
-    def give_back(self) -> None:
-        """Give the signals back to those who had them before the first ``take``; may be called at any time."""
-        if self._taken:
-            self._taken = False
+    def restore(self) -> None:
+        """Restore the handlers from before the first ``install``. May be called at any time."""
+        if self._installed:
+            self._installed = False
             for signum, before in self._before.items():
                 signal.signal(signum, before)
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _record(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # the loaders' workers are needed to the end of the step
-        if not self._taken:  # at its end, Lightning puts back what it found
+            return  # workers of the data loaders have to continue to the end of the step
+        if not self._installed:  # Lightning restores this handler when it ends
             signal.signal(signum, self._before[signum])
             signal.raise_signal(signum)
             return
-        if signum == signal.SIGINT and self.asked == signal.SIGINT:
+        if signum == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = signum
+        self.received = signum
         again = "; press it again to stop at once" if signum == signal.SIGINT else ""
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-        log.warning("%s: stopping after this step%s.", name, again)
+        log.warning("%s: the run stops after this step%s.", name, again)
