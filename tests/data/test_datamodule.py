@@ -120,7 +120,7 @@ def test_classes_without_a_training_image_and_images_in_both_splits_are_told_bef
     with caplog.at_level(logging.WARNING):
         module.open(cues=True, masks=False)
     unseen, both = caplog.messages
-    assert unseen == "1 classes that are scored have no training image:\n  dog"
+    assert unseen == "1 scored classes have no training image:\n  dog"
     assert both.startswith("2 of 2 validation images are training images, too")
     caplog.clear()
     VOCDataModule(str(root), "test", "test").open(cues=False, masks=False)

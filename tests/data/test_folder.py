@@ -62,13 +62,13 @@ def test_one_class_and_254_classes_are_enough_and_255_too_many(tmp_path: Path) -
         if count == 254:
             assert open_folder(root, labels="labels.json").labels["a"] == tuple(range(1, 255))
         else:
-            with pytest.raises(UserError, match="255 classes, and at most 254"):
+            with pytest.raises(UserError, match="255 classes; the maximum is 254"):
                 open_folder(root, labels="labels.json")
 
 
 def test_numbers_are_classes_only_where_their_names_are_given(tmp_path: Path) -> None:
     root = draw_folder(tmp_path, "a,1\nb,2 1\nsub/c,\n")
-    with pytest.raises(UserError, match=r"numbers \(1, 2\), which are no names: .*data\.classes="):
+    with pytest.raises(UserError, match=r"numbers \(1, 2\), not names\. .*data\.classes="):
         open_folder(root)
     assert open_folder(root, classes=["cat", "dog"]).labels == LABELS
 
@@ -93,14 +93,14 @@ def test_every_misfit_between_images_and_labels_is_told_at_once(tmp_path: Path) 
         open_folder(root, classes=["cat", "dog", "horse"])
     said = str(failure.value)
     for part in (
-        "2 names are those of several images each, up to their suffixes and upper and lower case; rename or remove "
+        "2 names belong to several images each, up to suffixes and upper and lower case; rename or remove "
         f"all but one:\n  {root}/images/a.jpg, {root}/images/a.png\n"
         f"  {root}/images/sub/A2.jpg, {root}/images/sub/a2.jpg",
-        "3 labels are no class of data.classes:\n  line 4, c: 'Cat' is no class. Did you mean 'cat'?",
-        "  line 5, sub/d: 'cow' is no class.",
-        "  line 6, sub/e: 'catt' is no class. Did you mean 'cat'?",
+        "3 labels are not classes of data.classes:\n  line 4, c: 'Cat' is not a class. Did you mean 'cat'?",
+        "  line 5, sub/d: 'cow' is not a class.",
+        "  line 6, sub/e: 'catt' is not a class. Did you mean 'cat'?",
         "2 classes of data.classes have no image:\n  dog\n  horse",
-        "3 labels are of images that are not there:\n  B (line 3) Did you mean 'b'?\n"
+        "3 labels belong to images that do not exist:\n  B (line 3) Did you mean 'b'?\n"
         "  c (line 4) Did you mean 'sub/c'?\n",
         "5 of 7 images have no labels.",
         "data.unlabelled=skip:\n  b\n  sub/A2\n  sub/a2\n  sub/c\n  sub/f",
@@ -127,10 +127,10 @@ def test_an_image_that_cannot_be_read_is_told_before_training(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("a,cat\nb,Cat\nsub/c,\n", "differ only in upper and lower case, or stand twice: 'Cat', 'cat'"),
-        ("a,Background\nb,cat\nsub/c,\n", "or stand twice: 'Background'"),
+        ("a,cat\nb,Cat\nsub/c,\n", "listed twice, or differ only in upper and lower case: 'Cat', 'cat'"),
+        ("a,Background\nb,cat\nsub/c,\n", "listed twice, or differ only in upper and lower case: 'Background'"),
         ("a,\nb,\nsub/c,\n", "There is no class: no image has a label"),
-        ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"line ends, tabs or spaces around them: 'x\\ny'"),
+        ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"line breaks, tabs or outer spaces: 'x\\ny'"),
     ],
 )
 def test_classes_that_cannot_be_are_told(tmp_path: Path, table: str, said: str) -> None:
@@ -144,7 +144,7 @@ def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
 
 
 def test_background_is_not_given_as_a_class(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="background is class 0 of itself"):
+    with pytest.raises(UserError, match="background is always class 0"):
         open_folder(draw_folder(tmp_path), classes=["background", "cat", "dog"])
 
 
@@ -167,7 +167,7 @@ def test_a_folder_without_labels_or_images_says_what_was_looked_for(tmp_path: Pa
         open_folder(tmp_path)
     for name in ("labels.csv", "labels.json"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"holds labels\.csv and labels\.json\. Say which"):
+    with pytest.raises(UserError, match=r"holds labels\.csv and labels\.json\. Choose one"):
         open_folder(tmp_path)
     write_cues(tmp_path / "cues.safetensors", {"a": (1,)})
     with pytest.raises(UserError, match="is a cue file, and data=folder takes a table"):

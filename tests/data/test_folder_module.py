@@ -47,7 +47,7 @@ def test_of_two_images_one_is_trained_on_and_one_held_out(tmp_path: Path, share:
 
 
 def test_a_single_image_cannot_be_held_out_but_be_both(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"one image alone \(000\).*data\.val_split=all"):
+    with pytest.raises(UserError, match=r"only one image \(000\).*data\.val_split=all"):
         opened(many(tmp_path, 1))
     module = opened(tmp_path, val_split="all")
     assert module.train_images.names == module.val_images.names == ("000",)
@@ -113,7 +113,8 @@ def test_cues_made_for_other_labels_are_refused(tmp_path: Path) -> None:
     assert opened(root, cues=True, val_split="val.txt").cues is not None
     write_cues(root / "cues.safetensors", {"a": (1,), "b": (2,), "sub/c": (1,)})
     with pytest.raises(
-        UserError, match=r"2 of 2 images have other labels.*\n  b: 1, 2; cues 2\n  sub/c: none; cues 1\n"
+        UserError,
+        match=r"cues of 2 of 2 images were made for other labels.*\n  b: 1, 2; cues 2\n  sub/c: none; cues 1\n",
     ):
         opened(root, cues=True, val_split="val.txt")
 
@@ -164,14 +165,14 @@ def test_the_summary_counts_and_warns(tmp_path: Path, caplog: pytest.LogCaptureF
         "all": ["2", "1", "1"],
         "cat": ["2", "1", "1"],
         "cow": ["1", "0", "1"],
-        "(several of these)": ["1", "0", "1"],
+        "(several classes)": ["1", "0", "1"],
         "(background alone)": ["0", "0", "0"],
         "(with a mask)": ["1", "1", "0"],
     }
     assert [warning.partition(":")[0] for warning in warnings] == [
         "1 images without labels are left out",
         "1 classes have no training image",
-        "1 files among the masks belong to no image (a mask is called as its image, .png)",
+        "1 files in the folder of masks belong to no image (a mask has the name of its image and the suffix .png)",
         "No validation image has a mask",
     ]
     assert "data.val_split=masks" in warnings[-1]

@@ -82,7 +82,7 @@ def test_a_photograph_that_may_not_be_read_is_told_as_such(tmp_path: Path, monke
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(UserError, match=r"a\.jpg may not be read: you lack the permission"):
+    with pytest.raises(UserError, match=r"a\.jpg cannot be read: you lack the permission"):
         read_image(tmp_path / "a.jpg")
 
 
@@ -125,7 +125,7 @@ def test_values_that_are_no_class_are_listed(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size_than_its_photograph_is_told(tmp_path: Path) -> None:
     path = make_mask(tmp_path / "a.png", np.zeros((2, 3), dtype=np.uint8))
-    with pytest.raises(UserError, match=r"a\.png is 3 x 2 pixels, its photograph 2 x 3"):
+    with pytest.raises(UserError, match=r"a\.png is 3 x 2 pixels, its image 2 x 3"):
         read_mask(path, 21, (3, 2))
 
 

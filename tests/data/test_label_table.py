@@ -82,10 +82,10 @@ def test_json_gives_a_list_of_labels_an_image(tmp_path: Path) -> None:
 def test_every_line_that_is_wrong_is_told(tmp_path: Path) -> None:
     table = read(tmp_path, "image,cat,dog,cat,,split\na,1,0,0,0,train\n\nb,yes,1,0,0,vla\nb,1,1,1,0,val\nsub/c,1\n")
     assert table.problems == [
-        "line 1: the column 'cat' stands there twice.",
+        "line 1: the column 'cat' is listed twice.",
         "line 1: column 5 has no title.",
         "line 4, cat: 'yes' is neither 1 nor 0.",
-        "line 5: b stands there a second time (first: line 4).",
+        "line 5: b is listed a second time (first: line 4).",
         "line 6 has 2 cells, the titles are 6.",
         "line 4, split: 'vla' is none of train, val, test.",
         "line 6, split: '' is none of train, val, test.",
@@ -98,10 +98,10 @@ def test_every_line_that_is_wrong_is_told(tmp_path: Path) -> None:
     ("text", "name", "said"),
     [
         ("\n\n", "labels.csv", "is empty"),
-        ("a,1,0\nb,0,1\nsub/c,0,0\n", "labels.csv", "a column a class, but no titles"),
+        ("a,1,0\nb,0,1\nsub/c,0,0\n", "labels.csv", "a column for each class, but no titles"),
         ('a,cat\nb,"dog\n', "labels.csv", "line 2: unexpected end"),
         ('{"a": [],\n "b": [}', "labels.json", "line 2 column 8"),
-        ('["a", "b"]', "labels.json", "is not of the form"),
+        ('["a", "b"]', "labels.json", "does not have the form"),
     ],
 )
 def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str, name: str, said: str) -> None:
@@ -111,5 +111,5 @@ def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str, name:
 
 def test_bytes_that_are_not_utf8_are_told_by_their_line(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes("a,cat\nb,größe\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"line 2 is not UTF-8\. Save it as UTF-8"):
+    with pytest.raises(UserError, match=r"line 2 is not UTF-8\. Save the file as UTF-8"):
         read_table(tmp_path / "labels.csv", NAMES)

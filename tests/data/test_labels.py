@@ -41,13 +41,13 @@ def test_a_line_of_titles_is_optional(tmp_path: Path, titles: str) -> None:
 
 def test_every_unknown_class_is_told_with_its_line_and_the_nearest(tmp_path: Path) -> None:
     path = table(tmp_path, "a,catt\nb,dog 4\n")
-    with pytest.raises(UserError, match=r"line 1, a: 'catt' is no class\. Did you mean 'cat'") as raised:
+    with pytest.raises(UserError, match=r"line 1, a: 'catt' is not a class\. Did you mean 'cat'") as raised:
         read_labels(path, ["a", "b"], CLASSES)
-    assert "line 2, b: '4' is no class." in str(raised.value)
+    assert "line 2, b: '4' is not a class." in str(raised.value)
 
 
 def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="line 2: a stands there a second time"):
+    with pytest.raises(UserError, match="line 2: a is listed a second time"):
         read_labels(table(tmp_path, "a,cat\na.jpg,dog\n"), ["a"], CLASSES)
 
 
@@ -60,7 +60,7 @@ def test_photographs_without_labels_are_all_listed(tmp_path: Path) -> None:
 def test_a_cue_file_gives_its_labels_and_must_be_of_the_networks_classes(tmp_path: Path) -> None:
     path = cue_file(tmp_path, a=(1, 3), b=(), c=(7,))
     assert read_labels(path, ["a", "b"], CLASSES) == {"a": (1, 3), "b": ()}
-    with pytest.raises(UserError, match=r"other classes than 0\.\.3:\n  c: class 7"):
+    with pytest.raises(UserError, match=r"have classes outside 0\.\.3:\n  c: class 7"):
         read_labels(path, ["c"], CLASSES)
 
 

@@ -245,7 +245,7 @@ def test_without_network_it_says_what_to_fetch_and_where_to_put_it(
 def test_a_download_of_other_content_is_not_taken(tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.utils, "_get_redirect_url", lambda url, max_hops: url)
     monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", lambda url, to: Path(to).write_text("404"))
-    with pytest.raises(UserError, match=r"Cannot download .*by hand"):
+    with pytest.raises(UserError, match=r"Cannot download .*manually"):
         fetch(sources(web).sbd, tmp_path / "archives")
     assert not (tmp_path / "archives" / "benchmark.tgz").exists()
 
@@ -266,7 +266,7 @@ def test_an_archive_that_is_not_whole_is_named(tmp_path: Path, web: Path) -> Non
     [
         (b"MATLAB", "mask of 2008_000003 in the SBD archive cannot be read"),
         (mat(np.full(SIZE, 21, dtype=np.uint8)), r"mask of 2008_000003 .* not one of classes 0\.\.20"),
-        (mat(np.zeros((3, 3), dtype=np.uint8)), r"2008_000003\.png is 3 x 3 pixels, its photograph 17 x 12"),
+        (mat(np.zeros((3, 3), dtype=np.uint8)), r"2008_000003\.png is 3 x 3 pixels, its image 17 x 12"),
     ],
 )
 def test_a_mask_of_sbd_that_cannot_be_is_named(tmp_path: Path, web: Path, data: bytes, message: str) -> None:
@@ -277,7 +277,7 @@ def test_a_mask_of_sbd_that_cannot_be_is_named(tmp_path: Path, web: Path, data: 
 
 def test_masks_that_the_archive_lacks_are_listed(tmp_path: Path, web: Path) -> None:
     write_sbd(web / "benchmark.tgz", without=SBD_ONLY[1])
-    with pytest.raises(UserError, match=rf"benchmark\.tgz lacks the masks of 1 images:\n  {SBD_ONLY[1]}"):
+    with pytest.raises(UserError, match=rf"benchmark\.tgz has no masks of 1 images:\n  {SBD_ONLY[1]}"):
         prepare(tmp_path / "voc", web, sources=sources(web))
 
 

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from secseg.data.sampler import ShuffledStream
+from secseg.data.sampler import ShuffledSampler
 from secseg.utils.errors import UserError
 
 
 def batches(**options):
-    return list(ShuffledStream(**{"size": 10, "batch_size": 4, "steps": 10, "seed": 0, "mirror": True, **options}))
+    return list(ShuffledSampler(**{"size": 10, "batch_size": 4, "steps": 10, "seed": 0, "mirror": True, **options}))
 
 
 def test_each_epoch_shows_every_image_once_and_no_batch_is_short() -> None:
@@ -30,7 +30,7 @@ def test_the_order_depends_on_the_seed_and_differs_between_epochs() -> None:
 
 def test_a_resumed_run_sees_what_an_undisturbed_one_would_have_seen() -> None:
     assert batches(start=7) == batches()[7:]
-    assert len(ShuffledStream(10, 4, 10, 0, True, start=7)) == 10
+    assert len(ShuffledSampler(10, 4, 10, 0, True, start=7)) == 10
 
 
 def test_processes_share_out_each_step_of_the_same_order() -> None:

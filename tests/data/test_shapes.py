@@ -115,10 +115,10 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(root: Path, tmp_path: Pa
 def test_masks_have_void_at_each_border_and_the_classes_inside(scenes) -> None:
     for scene in scenes:
         mask = scene.mask()
-        border = scene.owner[:, 1:] != scene.owner[:, :-1]
+        border = scene.object_map[:, 1:] != scene.object_map[:, :-1]
         assert (mask[:, 1:][border] == VOID).all()
         assert (mask[:, :-1][border] == VOID).all()
-        truth = np.array([0, *scene.classes])[scene.owner]
+        truth = np.array([0, *scene.classes])[scene.object_map]
         assert (mask[mask != VOID] == truth[mask != VOID]).all()
         assert set(np.unique(mask)) - {0, VOID} == set(scene.classes)
         assert np.mean(mask == VOID) < 0.12
@@ -128,12 +128,12 @@ def test_pictures_hold_one_to_three_objects_that_often_overlap(scenes) -> None:
     counts = [len(scene.classes) for scene in scenes]
     assert set(counts) == {1, 2, 3}
     hidden = [
-        np.count_nonzero(scene.owner == number) < alone
+        np.count_nonzero(scene.object_map == number) < area
         for scene in scenes
-        for number, alone in enumerate(scene.alone, 1)
+        for number, area in enumerate(scene.full_areas, 1)
     ]
     assert 0.1 < np.mean(hidden) < 0.7
-    shares = [np.mean(scene.owner == n) for scene in scenes for n in range(1, len(scene.classes) + 1)]
+    shares = [np.mean(scene.object_map == n) for scene in scenes for n in range(1, len(scene.classes) + 1)]
     assert 0.03 < min(shares) < 0.1 < 0.3 < max(shares) < 0.5
 
 

@@ -131,9 +131,9 @@ def test_every_id_without_photograph_or_mask_is_listed(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages" / f"{IDS[0]}.jpg").unlink()
     (tmp_path / "SegmentationClassAug" / f"{IDS[0]}.png").unlink()
     (tmp_path / "SegmentationClassAug" / f"{IDS[2]}.png").unlink()
-    with pytest.raises(UserError, match=rf"2 of 3 .*\n  {IDS[0]}: no photograph, no mask\n  {IDS[2]}: no mask\n"):
+    with pytest.raises(UserError, match=rf"2 of 3 .*\n  {IDS[0]}: no image, no mask\n  {IDS[2]}: no mask\n"):
         open_split(tmp_path, "val", require_masks=True)
-    with pytest.raises(UserError, match=rf"1 of 3 .*\n  {IDS[0]}: no photograph\n"):
+    with pytest.raises(UserError, match=rf"1 of 3 .*\n  {IDS[0]}: no image\n"):
         open_split(tmp_path, "val", require_masks=False)
 
 
@@ -147,7 +147,7 @@ def test_many_missing_files_are_counted(tmp_path: Path) -> None:
 def test_a_photograph_whose_name_differs_in_case_is_pointed_out(tmp_path: Path) -> None:
     make(tmp_path, ["Cow_1"])
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("cow_1")
-    with pytest.raises(UserError, match=r"cow_1: no photograph \(but Cow_1\.jpg\), no mask \(but Cow_1\.png\)"):
+    with pytest.raises(UserError, match=r"cow_1: no image \(but Cow_1\.jpg\), no mask \(but Cow_1\.png\)"):
         open_split(tmp_path, "val", require_masks=True)
 
 
@@ -208,7 +208,7 @@ def test_cues_that_contradict_their_labels_are_all_listed(tmp_path: Path) -> Non
     images = open_split(make(tmp_path, ["a", "b", "c"]), "val", require_masks=False)
     cues = store(a=((3,), 3), b=((4,), 4), c=((5,), 5))
     cues.labels[1:] = 7
-    with pytest.raises(UserError, match=r"2 images .* labels lack.*\n  b: class 4\n  c: class 5$"):
+    with pytest.raises(UserError, match=r"2 images .* not among their labels.*\n  b: class 4\n  c: class 5$"):
         check_cues(images, cues, 21)
 
 

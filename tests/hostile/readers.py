@@ -21,7 +21,7 @@ from secseg.data.classes import VOID
 from secseg.data.cues import Cues, CueStore, import_official
 from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import read_id_list
-from secseg.data.images import image_size, name_of, read_image, read_mask
+from secseg.data.images import image_name, image_size, read_image, read_mask
 from secseg.data.labels import read_labels
 from secseg.data.prepare_voc import files_in
 from secseg.data.voc import read_ids
@@ -148,7 +148,7 @@ def id_list(folder: Path, content: bytes) -> None:
 
 
 def split(folder: Path, content: bytes) -> None:
-    names = read_ids(put(folder, "train.txt", content), name_of)
+    names = read_ids(put(folder, "train.txt", content), image_name)
     assert len({name.casefold() for name in names}) == len(names) > 0
 
 

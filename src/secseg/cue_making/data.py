@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from secseg.data.images import read_image
 from secseg.data.labels import Labels
-from secseg.data.sampler import ShuffledStream
+from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import loader
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import mirror, training_input
@@ -73,7 +73,7 @@ class LabelledDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
-        stream = ShuffledStream(
+        stream = ShuffledSampler(
             len(self.train),
             self.batch_size,
             self.trainer.max_steps,

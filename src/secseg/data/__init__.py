@@ -1,1 +1,1 @@
-"""Reading data: VOC and the built-in shapes, cues, samples, batches."""
+"""The data, in the order in which training reads it: splits, images, labels, cues, samples, batches."""

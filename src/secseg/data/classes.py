@@ -1,4 +1,4 @@
-"""The classes of PASCAL VOC and the colours that its masks are drawn in."""
+"""The classes of PASCAL VOC and the colours of its masks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ VOC_CLASSES: tuple[str, ...] = (
 )  # fmt: skip
 
 VOID = 255
-"""The value of a location without a class: void in a mask, no cue in a cue map."""
+"""Value of a pixel without a class: void in a mask, no cue in a cue map."""
 
 
 def voc_palette() -> np.ndarray:
-    """Return VOC's colour map: (256, 3) uint8, the RGB colour of each class number.
+    """Return the colour map of VOC: (256, 3) uint8, the RGB colour of each class number.
 
-    The bits of the number are dealt out to red, green and blue in turn, each colour filled from its highest
-    bit down (the colour map of the VOC development kit).
+    Source: the VOC development kit. The bits of the class number go to red, green and blue in turn. Each colour is
+    filled from its highest bit down.
     """
     number = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)

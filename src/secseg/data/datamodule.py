@@ -1,4 +1,4 @@
-"""LightningDataModules: a data set's splits and cues as batches."""
+"""LightningDataModules: splits, labels, cues and batches of a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.labels import Labels, labels_in_masks, read_labels
-from secseg.data.sampler import ShuffledStream
+from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.splits import ImageSet, split_warnings
@@ -25,31 +25,31 @@ log = logging.getLogger(__name__)
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Images of a training and a validation split with their labels, cues and masks.
+    """Images of a training and a validation split, with labels, cues and masks.
 
-    A subclass is a data set. It sets ``title`` (a word for messages and results) and ``class_names``, and implements
+    A subclass is a data set. It sets ``title`` (one word, for messages and results) and ``class_names``, and implements
     ``open_train_split`` and ``open_val_split``; for ``make_cues.py`` also ``image_labels`` and ``label_source``. It may
-    override ``prepare``. ``data._target_`` names the class, and the other keys of ``data`` are its arguments.
+    override ``prepare``. ``data._target_`` names the class; the other keys of ``data`` are its arguments.
 
     Args:
         root: folder of the data.
         train_split, val_split: names of the splits.
-        labels: where ``image_labels`` come from.
-        cues: cue file, ours or the official pickle; None looks beside and above ``root``.
-        masks: folder of training masks, for ``loss=supervised`` only; ``dataset`` means the data set's own.
-        batch_size: images a training step and process.
-        workers: loader processes.
+        labels: source of ``image_labels``.
+        cues: cue file, ours or the official pickle; None searches ``root`` and the folders above it.
+        masks: folder of training masks, for ``loss=supervised`` only; ``dataset`` for the masks of the data set.
+        batch_size: images per training step and process.
+        workers: number of loader processes.
         mirror: mirror training images with probability 1/2.
-        scored: classes that the mean IoU runs over; None for all.
-        feature_cache: folder for a frozen trunk's features; None for the user's cache folder, ``off`` for no cache.
-        limit: use only the first so many images of each split; None for all.
-        seed: of the order of training images.
+        scored: names of the classes in the mean IoU; None for all.
+        feature_cache: folder for the features of a frozen trunk; None for the user's cache folder, ``off`` for no
+            cache.
+        limit: use only the first ``limit`` images of each split; None for all.
+        seed: seed of the order of the training images.
 
     Attributes:
-        class_names, palette: background first; (256, 3) uint8, RGB. Of a folder, whose labels name its classes, after
-            ``open``.
-        train_images, val_images: the splits; after ``open``.
-        cues: the cues of the training images; after ``open``, None where they were not asked for.
+        class_names, palette: names, background first; (256, 3) uint8 RGB. ``prepare`` may set ``class_names``.
+        train_images, val_images: the splits, after ``open``.
+        cues: cues of the training images, after ``open``; None if they were not asked for.
     """
 
     title: str
@@ -80,14 +80,14 @@ class ImageDataModule(pl.LightningDataModule):
         self.scored, self.feature_cache, self.limit, self.seed = scored, feature_cache, limit, seed
 
     def prepare(self) -> None:
-        """Make the data ready, before any split is opened: draw it, read its labels. Nothing by default."""
+        """Prepare the data before a split is opened: draw images, read labels. Does nothing by default."""
 
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         """Return the training split.
 
         Args:
             masks: whether each image must have a mask.
-            folder: masks ``<name>.png`` to use instead of those of the data set; None for those.
+            folder: folder of masks ``<name>.png`` that replace the masks of the data set; None for these.
 
         Raises:
             UserError: for data that is missing or does not fit.
@@ -95,7 +95,7 @@ class ImageDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def open_val_split(self) -> ImageSet:
-        """Return the validation split. Masks of some images may be missing: these images are not scored.
+        """Return the validation split. Images whose mask is missing are not scored.
 
         Raises:
             UserError: for data that is missing or does not fit.
@@ -111,29 +111,29 @@ class ImageDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def label_source(self) -> str:
-        """Return where ``image_labels`` come from, in words. Raises the same errors."""
+        """Return the source of ``image_labels``, for messages and results. Raises the same errors."""
         raise NotImplementedError
 
     def trained_classes(self) -> set[int] | None:
-        """Return the numbers of the classes that the training images have; None if only reading masks would show it."""
+        """Return the numbers of the classes in the training images; None if the masks would have to be read."""
         if self.cues is None:
             return None
         return set(np.flatnonzero(self.cues.classes_present(self.train_images.names)[1].any(0)).tolist())
 
     def open(self, *, cues: bool, masks: bool) -> None:
-        """Find and check everything that training will read, before anything is computed.
+        """Find and check all data of a training, before anything is computed.
 
         Args:
             cues: whether the loss needs cues.
-            masks: whether it needs training masks.
+            masks: whether the loss needs training masks.
 
         Raises:
-            UserError: for data that is missing or does not fit, all offenders listed.
+            UserError: for data that is missing or does not fit; lists everything that is wrong.
         """
         if masks and self.training_masks is None:
             raise UserError(
-                "loss=supervised trains on masks, and data.masks is not set. Use data.masks=dataset for the data set's "
-                "own masks, or data.masks=<folder> for predicted ones."
+                "loss=supervised trains on masks, but data.masks is not set. Use data.masks=dataset for the masks of "
+                "the data set, or data.masks=<folder> for predicted masks."
             )
         if self.training_masks is not None and not masks:
             raise UserError(
@@ -148,7 +148,7 @@ class ImageDataModule(pl.LightningDataModule):
             log.warning("%s", warning)
 
     def open_train(self) -> None:
-        """Find and check the training images alone; masks need not be there: ``train_images`` are then these.
+        """Find and check only the training images, without masks, and set ``train_images``.
 
         Raises:
             UserError: for data that is missing or does not fit.
@@ -157,7 +157,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.train_images = self._limited(self.open_train_split(False, None))
 
     def open_scored(self) -> None:
-        """Find and check the validation images that have a mask, alone: ``val_images`` are then these.
+        """Find and check only the validation images that have a mask, and set ``val_images``.
 
         Raises:
             UserError: for data that is missing or does not fit; if no image has a mask.
@@ -167,6 +167,23 @@ class ImageDataModule(pl.LightningDataModule):
         self.val_images = images.with_masks()
         if len(self.val_images.names) < len(images.names):
             log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
+
+    def open_cue_store(self) -> CueStore:
+        """Open and check the cues of the training images.
+
+        Raises:
+            UserError: if there are no cues, or they do not fit the images.
+        """
+        path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
+        if path is None:
+            raise UserError(
+                f"No cue file was found in {self.root} or above it. Make cues with `python src/make_cues.py "
+                f"data={self.title} data.root={self.root}`, or name a file with data.cues=<cues.safetensors or "
+                "localization_cues.pickle>."
+            )
+        store = open_cues(path)
+        check_cues(self.train_images, store, len(self.class_names))
+        return store
 
     def _limited(self, images: ImageSet) -> ImageSet:
         return images.take(range(len(images.names))[: self.limit])
@@ -178,13 +195,13 @@ class ImageDataModule(pl.LightningDataModule):
         train_features: FeatureSource | None = None,
         val_features: FeatureSource | None = None,
     ) -> None:
-        """Build the samples of both splits; after ``open``.
+        """Build the samples of both splits, after ``open``.
 
         Args:
-            input_size: side of the network's square input, pixels.
+            input_size: side of the network's square input, in pixels.
             mask_size: (h, w) of the network's mask.
-            train_features: a frozen trunk's features of the training images, served in place of the images.
-            val_features: the same of the validation images.
+            train_features: features of the training images from a frozen trunk; they replace the images.
+            val_features: features of the validation images.
         """
         masks = self.training_masks is not None
         self.train_data = TrainingImages(self.train_images, self.cues, input_size, mask_size, train_features, masks)
@@ -198,7 +215,7 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         trainer = self.trainer
         assert trainer is not None
-        stream = ShuffledStream(
+        sampler = ShuffledSampler(
             len(self.train_data),
             self.batch_size,
             trainer.max_steps,
@@ -208,15 +225,19 @@ class ImageDataModule(pl.LightningDataModule):
             trainer.global_rank,
             trainer.world_size,
         )
-        return self._loader(self.train_data, batch_sampler=stream)
+        return self._loader(self.train_data, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
-        mine = range(self.trainer.global_rank, len(self.val_data), self.trainer.world_size)
-        return self._loader(self.val_data, batch_size=4, sampler=mine)
+        numbers = range(self.trainer.global_rank, len(self.val_data), self.trainer.world_size)
+        return self._loader(self.val_data, batch_size=4, sampler=numbers)
+
+    def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return loader(data, self.workers, pin_memory=on_gpu, **options)
 
     def protocol(self) -> dict[str, Any]:
-        """What figures measured on this data have to state: data, splits, labels, cues, masks, classes scored."""
+        """Return what must be stated with each figure: data, splits, labels, cues, masks, scored classes."""
         return {
             "data": self.title,
             "train_split": self.train_split,
@@ -230,22 +251,6 @@ class ImageDataModule(pl.LightningDataModule):
             "scored": list(self.scored or self.class_names),
         }
 
-    def open_cue_store(self) -> CueStore:
-        path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
-        if path is None:
-            raise UserError(
-                f"No cue file was found in {self.root} or above it. Make cues with `python src/make_cues.py "
-                f"data={self.title} data.root={self.root}`, or name a file with data.cues=<cues.safetensors or "
-                "localization_cues.pickle>."
-            )
-        store = open_cues(path)
-        check_cues(self.train_images, store, len(self.class_names))
-        return store
-
-    def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return loader(data, self.workers, pin_memory=on_gpu, **options)
-
 
 class VOCDataModule(ImageDataModule):
     """VOC 2012 with SegmentationAug, or any data in its layout.
@@ -253,9 +258,9 @@ class VOCDataModule(ImageDataModule):
     Args:
         root: folder of the data (``VOCdevkit``, its parent, or ``VOC2012`` itself).
         train_split, val_split: names of the id lists.
-        labels: a cue file or a table; ``masks`` means the classes that the training masks hold; None the cue file that
-            training takes.
-        others: as ``ImageDataModule``.
+        labels: a cue file or a table; ``masks`` for the classes in the training masks; None for the cue file of the
+            training.
+        others: as for ``ImageDataModule``.
     """
 
     title = "voc12aug"
@@ -263,6 +268,12 @@ class VOCDataModule(ImageDataModule):
 
     def __init__(self, root: str, train_split: str = "train_aug", val_split: str = "val", **others: Any) -> None:
         super().__init__(root, train_split, val_split, **others)
+
+    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
+        return open_split(self.root, self.train_split, masks, self.class_names, folder)
+
+    def open_val_split(self) -> ImageSet:
+        return open_split(self.root, self.val_split, True, self.class_names)
 
     def image_labels(self) -> Labels:
         if self.labels == "masks":
@@ -277,25 +288,19 @@ class VOCDataModule(ImageDataModule):
         path = Path(named).expanduser() if named else find_cues(self.root)
         if path is None:
             raise UserError(
-                f"There are no image-level labels: no cue file in {self.root} or above it. Name one, or a table of "
-                "lines name,label label with data.labels=; or take them from the training masks: data.labels=masks."
+                f"There are no image-level labels: no cue file in {self.root} or above it. Name one, or a "
+                "table of lines name,label label, with data.labels=; or take labels from the training masks: data.labels=masks."
             )
         return path
 
-    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
-        return open_split(self.root, self.train_split, masks, self.class_names, folder)
-
-    def open_val_split(self) -> ImageSet:
-        return open_split(self.root, self.val_split, True, self.class_names)
-
 
 class ShapesDataModule(VOCDataModule):
-    """The built-in data set, drawn into ``root`` (in the VOC layout) at its first use.
+    """The built-in data set, drawn into ``root`` in the VOC layout when it is first used.
 
     Args:
-        draw_train, draw_val: how many images to draw.
+        draw_train, draw_val: numbers of images.
         draw_seed: seed of the drawing.
-        others: as ``VOCDataModule``.
+        others: as for ``VOCDataModule``.
     """
 
     title = "shapes"

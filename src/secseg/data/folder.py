@@ -1,5 +1,5 @@
-"""The user's own data: a folder of images and image-level labels from a table or from sub-folders, all checked before
-anything is computed."""
+"""The user's own data: a folder of images, with image-level labels from a table or from sub-folders. Everything is
+checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from secseg.data.images import KINDS, clashes, image_size, photographs_below
+from secseg.data.images import KINDS, find_images, image_size, name_clashes
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
 from secseg.utils.errors import UserError, listing, nearest
@@ -17,7 +17,7 @@ TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
 IMAGES, MASKS = "images", "masks"
 MOST_CLASSES = 254
-"""Class numbers are bytes: 0 is the background, 255 void."""
+"""Class numbers are bytes: 0 is the background, 255 is void."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,14 @@ class FolderData:
 
     Attributes:
         root: the folder.
-        images: file of each image, by name, sorted: its path below the folder of images, with ``/``, without suffix.
+        images: file of each image, sorted by name. The name is the path below the folder of images, with ``/``, without
+            suffix.
         labels: foreground classes of each image.
-        class_names: background first.
-        masks: where the mask of each image lies, or would lie.
-        splits: ``train``, ``val`` or ``test`` of each image, where the table says so; else empty.
-        source: where the labels are from, in words.
-        left_out: images without labels, which were to be left out.
+        class_names: names of the classes, background first.
+        masks: path of each image's mask, which may be missing.
+        splits: ``train``, ``val`` or ``test`` of each image, if the table has a column ``split``; else empty.
+        source: where the labels come from, for messages.
+        left_out: images without labels that are left out.
         stray_masks: files in the folder of masks that belong to no image.
     """
 
@@ -58,17 +59,15 @@ def open_folder(
     """Find images, labels and masks in a folder, and check that they fit together.
 
     Args:
-        root: the folder.
-        images: folder of the images, with sub-folders; None for ``images`` in the root, else the root itself.
+        root: the folder. The paths below are relative to it, if they exist there.
+        images: folder of the images, with sub-folders; None for ``images`` in the root, or else the root.
         labels: a table (see ``read_table``), or ``folders``: each sub-folder of the images is a class, and
-            ``background`` holds images without any. None for ``labels.csv`` or ``labels.json`` in the root, else
+            ``background`` holds images without any. None for ``labels.csv`` or ``labels.json`` in the root, or else
             ``folders``.
-        mask_folder: of masks, ``<name>.png``; None for ``masks`` in the root. They need not be there.
-        classes: names of the foreground classes, number 1 first; None for the order of the table's columns, else by
-            name.
-        unlabelled: ``error`` or ``skip``: what images without labels are.
-
-    Folders and files are taken below ``root`` where they are there.
+        mask_folder: folder of masks ``<name>.png``, some of which may be missing; None for ``masks`` in the root.
+        classes: names of the foreground classes, number 1 first; None for the order of the table's columns, or else
+            alphabetical.
+        unlabelled: ``error`` or ``skip``: how to treat images without labels.
 
     Raises:
         UserError: with everything that does not fit.
@@ -77,7 +76,7 @@ def open_folder(
         raise UserError(f"There is no folder {root}. Set data.root to the folder of your images and labels.")
     folder = _place(root, images, "data.images") if images else root / IMAGES if (root / IMAGES).is_dir() else root
     masks = _place(root, mask_folder, "data.mask_folder") if mask_folder else root / MASKS
-    found = _find_images(folder, masks)
+    found = _images_in(folder, masks)
     files = dict(sorted(found))
     table = _table(root, folder, labels, files, classes or ())
     names = tuple(classes) if classes is not None else _classes(table)
@@ -88,7 +87,7 @@ def open_folder(
         *_name_problems(found),
         *_section(table.problems, "lines of the table cannot be read"),
         *_class_problems(names, table, given=classes is not None),
-        *_section(strange, "labels are no class of data.classes"),
+        *_section(strange, "labels are not classes of data.classes"),
         *_unknown(table, files),
         *(_unlabelled(bare, files, table) if unlabelled == "error" else ()),
         *(_without_image(names, [numbers[name] for name in labelled]) if classes is not None else ()),
@@ -109,23 +108,6 @@ def open_folder(
     )
 
 
-def _find_images(folder: Path, masks: Path) -> list[tuple[str, Path]]:
-    """Return name and file of each image; masks may lie below the images."""
-    if not folder.is_dir():
-        raise UserError(f"data.images={folder} is a file. Name the folder of the images.")
-    found = photographs_below(folder, lambda place: place.resolve() == masks.resolve())
-    if not found:
-        raise UserError(f"The folder {folder} holds no image ({KINDS}). Name the folder of the images: data.images=.")
-    return found
-
-
-def _stray_masks(masks: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Return the files in the folder of masks that belong to no image."""
-    found = {path for _, path in photographs_below(masks)} if masks.is_dir() else set()
-    strays = found - {masks / f"{name}.png" for name in names}
-    return tuple(sorted(path.relative_to(masks).as_posix() for path in strays))
-
-
 def _place(root: Path, given: str, key: str) -> Path:
     path = Path(given).expanduser()
     places = dict.fromkeys([root / path, path])
@@ -135,15 +117,31 @@ def _place(root: Path, given: str, key: str) -> Path:
     raise UserError(f"{key}={given}: there is nothing at {' or '.join(map(str, places))}.")
 
 
+def _images_in(folder: Path, masks: Path) -> list[tuple[str, Path]]:
+    """Return name and file of each image. The folder of masks may lie below the folder of images."""
+    if not folder.is_dir():
+        raise UserError(f"data.images={folder} is a file. Name the folder of the images.")
+    found = find_images(folder, lambda place: place.resolve() == masks.resolve())
+    if not found:
+        raise UserError(f"The folder {folder} holds no image ({KINDS}). Name the folder of the images: data.images=.")
+    return found
+
+
+def _stray_masks(masks: Path, names: Collection[str]) -> tuple[str, ...]:
+    found = {path for _, path in find_images(masks)} if masks.is_dir() else set()
+    strays = found - {masks / f"{name}.png" for name in names}
+    return tuple(sorted(path.relative_to(masks).as_posix() for path in strays))
+
+
 def _table(
     root: Path, folder: Path, labels: str | None, files: Collection[str], classes: Collection[str]
 ) -> LabelTable:
-    """Return the labels as they stand in the table or the sub-folders, by the images' names."""
+    """Return the labels as written in the table, or given by the sub-folders, by the names of the images."""
     if labels is None:
-        there = [name for name in TABLES if (root / name).is_file()]
-        if len(there) > 1:
-            raise UserError(f"{root} holds {' and '.join(there)}. Say which: data.labels={there[0]}")
-        labels = there[0] if there else SUBFOLDERS
+        found = [name for name in TABLES if (root / name).is_file()]
+        if len(found) > 1:
+            raise UserError(f"{root} holds {' and '.join(found)}. Choose one: data.labels={found[0]}")
+        labels = found[0] if found else SUBFOLDERS
     if labels == SUBFOLDERS:
         return _subfolders(root, folder, files)
     path = _place(root, labels, "data.labels")
@@ -162,13 +160,13 @@ def _subfolders(root: Path, folder: Path, files: Collection[str]) -> LabelTable:
     if not table.words:
         raise UserError(
             f"There are no labels in {root}: no {' or '.join(TABLES)}, and the images in {folder} lie in no "
-            "sub-folders, one a class. Name a table with data.labels=<labels.csv or labels.json>."
+            "sub-folders, one for each class. Name a table with data.labels=<labels.csv or labels.json>."
         )
     return table
 
 
 def _classes(table: LabelTable) -> tuple[str, ...]:
-    """Return the classes in the order of the columns, else by name."""
+    """Return the classes in the order of the columns, or else in alphabetical order."""
     if table.columns is not None:
         return tuple(name for name in table.columns if name != BACKGROUND)
     return tuple(sorted({word for words in table.words.values() for word in words} - {BACKGROUND}))
@@ -179,11 +177,10 @@ def _section(lines: Sequence[str], what: str) -> list[str]:
 
 
 def _name_problems(found: Sequence[tuple[str, Path]]) -> list[str]:
-    lines = [", ".join(map(str, paths)) for _, paths in sorted(clashes(found).items())]
+    lines = [", ".join(map(str, paths)) for _, paths in sorted(name_clashes(found).items())]
     return _section(
         lines,
-        "names are those of several images each, up to their suffixes and upper and lower case; rename or remove all "
-        "but one",
+        "names belong to several images each, up to suffixes and upper and lower case; rename or remove all but one",
     )
 
 
@@ -192,21 +189,21 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
     if not names:
         problems.append("There is no class: no image has a label.")
     if len(names) > MOST_CLASSES:
-        problems.append(f"There are {len(names)} classes, and at most {MOST_CLASSES} are possible.")
+        problems.append(f"There are {len(names)} classes; the maximum is {MOST_CLASSES}.")
     if given and BACKGROUND in names:
-        problems.append(f"{BACKGROUND} is class 0 of itself: leave it out of data.classes.")
+        problems.append(f"{BACKGROUND} is always class 0: leave it out of data.classes.")
     counts = Counter(name.casefold() for name in names)
     alike = [repr(name) for name in names if counts[name.casefold()] > 1 or name.casefold() == BACKGROUND != name]
     if alike:
-        problems.append(f"Classes that differ only in upper and lower case, or stand twice: {', '.join(alike)}.")
+        problems.append(f"Classes that are listed twice, or differ only in upper and lower case: {', '.join(alike)}.")
     odd = [repr(name) for name in names if not name or not name.isprintable() or name != name.strip()]
     if odd:
         problems.append(
-            f"Names of classes that are empty, or hold line ends, tabs or spaces around them: {', '.join(odd)}."
+            f"Names of classes that are empty, or hold line breaks, tabs or outer spaces: {', '.join(odd)}."
         )
     if not given and table.columns is None and names and all(name.isdecimal() for name in names):
         problems.append(
-            f"The labels are numbers ({', '.join(names[:10])}), which are no names: give these, number 1 first, with "
+            f"The labels are numbers ({', '.join(names[:10])}), not names. Give the names, number 1 first, with "
             "data.classes=[...]."
         )
     return problems
@@ -215,13 +212,13 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
 def _unknown(table: LabelTable, files: Collection[str]) -> list[str]:
     names = [name for name in table.words if name not in files]
     lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(names)]
-    return _section(lines, "labels are of images that are not there")
+    return _section(lines, "labels belong to images that do not exist")
 
 
 def _near(name: str, files: Collection[str]) -> str:
-    """A word on an image that may be meant: of another case, in a sub-folder, or spelt alike."""
+    """Return a hint at an image that may be meant: in other case, in a sub-folder, or with a similar name."""
     last = name.rpartition("/")[2].casefold()
-    alike = [there for there in files if there.rpartition("/")[2].casefold() == last]
+    alike = [file for file in files if file.rpartition("/")[2].casefold() == last]
     if alike:
         return f" Did you mean {' or '.join(map(repr, alike[:3]))}?"
     return nearest(name, files)
@@ -230,18 +227,19 @@ def _near(name: str, files: Collection[str]) -> str:
 def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) -> list[str]:
     if not bare:
         return []
-    told = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
-    titles = "" if told or table.titles is None else f" Line 1 was taken for titles: {', '.join(table.titles)}."
+    known = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
+    titles = "" if known or table.titles is None else f" Line 1 was read as titles: {', '.join(table.titles)}."
     return [
-        f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels says that "
-        f"there is background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"
+        f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels means "
+        f"background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"
     ]
 
 
 def _without_image(names: Sequence[str], labels: Sequence[Collection[int]]) -> list[str]:
-    there = {number for numbers in labels for number in numbers}
-    absent = [name for number, name in enumerate(names, 1) if number not in there]
-    return _section(absent, "classes of data.classes have no image")
+    used = {number for numbers in labels for number in numbers}
+    return _section(
+        [name for number, name in enumerate(names, 1) if number not in used], "classes of data.classes have no image"
+    )
 
 
 def _unreadable(files: dict[str, Path]) -> list[str]:

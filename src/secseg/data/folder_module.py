@@ -1,4 +1,4 @@
-"""The LightningDataModule of the user's own data: which images are trained on, which are held out, and a summary."""
+"""The LightningDataModule of the user's own data: training and validation images, a summary, and warnings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 from secseg.data.cues import CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
-from secseg.data.images import image_size, name_of, read_mask
+from secseg.data.images import image_name, image_size, read_mask
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.splits import ImageSet
 from secseg.data.voc import read_ids
 from secseg.utils.checks import check_choice, check_number, refuse
+from secseg.utils.console import table
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
 
@@ -32,7 +33,7 @@ class FolderDataModule(ImageDataModule):
         root: the folder.
         images, labels, mask_folder, classes, unlabelled: as for ``open_folder``.
         train_split, val_split, val_share: as for ``choose_split``.
-        others: as ``ImageDataModule``.
+        others: as for ``ImageDataModule``.
     """
 
     title = "folder"
@@ -56,17 +57,15 @@ class FolderDataModule(ImageDataModule):
         self.val_share = val_share
         self._check()
 
-    def image_labels(self) -> Labels:
-        return {name: self.data.labels[name] for name in self.train_images.names}
-
-    def label_source(self) -> str:
-        return self.data.source
-
-    def protocol(self) -> dict[str, Any]:
-        return {**super().protocol(), "labels": self.label_source()}
-
-    def trained_classes(self) -> None:
-        return None  # ``folder_warnings`` tells of those that no training image has, to those who make cues, too
+    def _check(self) -> None:
+        problems = [
+            *check_choice("data.unlabelled", self.unlabelled, ("error", "skip")),
+            *check_number("data.val_share", self.val_share, above=0, below=1),
+        ]
+        classes = self.classes
+        if classes is not None and (isinstance(classes, str) or not all(isinstance(name, str) for name in classes)):
+            problems.append(f"data.classes={classes}: give a list of names; put numbers, yes and no in quotes.")
+        refuse(problems)
 
     def prepare(self) -> None:
         self.data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)
@@ -77,13 +76,13 @@ class FolderDataModule(ImageDataModule):
         log.info("%s", describe_folder(self.data, train, val))
         for warning in folder_warnings(self.data, train, val):
             log.warning("%s", warning)
-        images = self._images(self.train_split, folder)
+        images = self._image_set(self.train_split, folder)
         if masks:
             _check_masks(images, required=True)
         return images
 
     def open_val_split(self) -> ImageSet:
-        images = self._images(self.val_split)
+        images = self._image_set(self.val_split)
         _check_masks(images, required=False)
         return images
 
@@ -92,11 +91,23 @@ class FolderDataModule(ImageDataModule):
         check_same_labels(self.image_labels(), {name: store[name].labels for name in self.train_images.names})
         return store
 
+    def image_labels(self) -> Labels:
+        return {name: self.data.labels[name] for name in self.train_images.names}
+
+    def label_source(self) -> str:
+        return self.data.source
+
+    def trained_classes(self) -> None:
+        return None  # ``folder_warnings`` reports classes without a training image, to make_cues.py, too
+
+    def protocol(self) -> dict[str, Any]:
+        return {**super().protocol(), "labels": self.label_source()}
+
     def _names(self, split: str) -> tuple[str, ...]:
         return choose_split(self.data, split, self.val_split, self.val_share)
 
-    def _images(self, split: str, folder: Path | None = None) -> ImageSet:
-        """Return a split with its masks, or those in ``folder``."""
+    def _image_set(self, split: str, folder: Path | None = None) -> ImageSet:
+        """Return a split with its masks, or with the masks in ``folder``."""
         names = self._names(split)
         return ImageSet(
             title=f"{self.root.absolute().name}/{split}",
@@ -107,22 +118,12 @@ class FolderDataModule(ImageDataModule):
             palette=self.palette,
         )
 
-    def _check(self) -> None:
-        problems = [
-            *check_choice("data.unlabelled", self.unlabelled, ("error", "skip")),
-            *check_number("data.val_share", self.val_share, above=0, below=1),
-        ]
-        classes = self.classes
-        if classes is not None and (isinstance(classes, str) or not all(isinstance(name, str) for name in classes)):
-            problems.append(f"data.classes={classes}: give a list of names, numbers and yes or no in quotes.")
-        refuse(problems)
-
 
 def _check_masks(images: ImageSet, required: bool) -> None:
-    """Read the masks that are there, since they would be read for the first time after many steps.
+    """Read the masks that exist. Otherwise the first validation, after many steps, would find a damaged one.
 
     Raises:
-        UserError: with all that do not fit their images; where they are required, with all that are absent.
+        UserError: with all masks that do not fit their images; if masks are required, with all that are missing.
     """
     assert images.masks is not None
     pairs = [pair for pair in zip(images.images, images.masks, strict=True) if required or pair[1].is_file()]
@@ -136,19 +137,19 @@ def _check_masks(images: ImageSet, required: bool) -> None:
 
 
 def choose_split(data: FolderData, split: str, val_split: str, val_share: float) -> tuple[str, ...]:
-    """Return the names of the images of a split, in the order of the data, of a list in its own.
+    """Return the names of the images of a split, in the order of the data or of the id list.
 
     Args:
         data: the folder.
-        split: ``train``, the images that are not held out for ``val_split``; ``val``, those that the table's column
-            ``split`` says, without one a share of all; ``test``, where the column says it; ``masks``, all that have a
-            mask; ``all``; or an id list, ``<anything>.txt``.
-        val_split: the split of validation.
-        val_share: the share of ``val`` where no column says it, above 0 and below 1. Which images these are depends on
-            their names alone, so that one that is added moves no other; at least one is held out, and one is not.
+        split: ``train``, the images that are not held out for ``val_split``; ``val``, the images that the table's
+            column ``split`` names or, without this column, a share of all; ``test``, as the column says; ``masks``, all
+            images with a mask; ``all``; or an id list, ``<anything>.txt``.
+        val_split: the validation split.
+        val_share: the share of ``val`` if no column names it, above 0 and below 1. The split depends only on the names
+            of the images, so a new image does not move the others. At least one image is held out, and one is not.
 
     Raises:
-        UserError: if there is no such split, it is empty, or a list names other images.
+        UserError: if the split does not exist or is empty, or a list names unknown images.
     """
     chosen = _chosen(data, split)
     if chosen is None:
@@ -168,11 +169,11 @@ def choose_split(data: FolderData, split: str, val_split: str, val_share: float)
 
 
 def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
-    """Return the images of a split that does not depend on any other; None for other splits."""
+    """Return the images of a split that does not depend on another split; None for the other splits."""
     if split.endswith(".txt"):
         path = Path(split).expanduser()
         place = data.root / path if (data.root / path).is_file() else path
-        names = read_ids(place, name_of)
+        names = read_ids(place, image_name)
         unknown = [f"{name}{nearest(name, data.images)}" for name in names[:1000] if name not in data.images]
         if unknown:
             raise UserError(f"The id list {place} names images that {data.root} does not have:\n{listing(unknown)}")
@@ -188,7 +189,7 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
 def _share(names: Sequence[str], share: float) -> tuple[str, ...]:
     if len(names) < 2:
         raise UserError(
-            f"There is one image alone ({names[0]}), so none can be held out. Add images, or use data.val_split=all."
+            f"There is only one image ({names[0]}), so none can be held out. Add images, or use data.val_split=all."
         )
     rank = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64 for name in names}
     lowest, *_, highest = sorted(names, key=rank.__getitem__)
@@ -196,8 +197,7 @@ def _share(names: Sequence[str], share: float) -> tuple[str, ...]:
 
 
 def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) -> str:
-    """Return what the data holds, for people: a table of the images of each class, in all and in the two splits."""
-
+    """Return a summary: a table of the number of images of each class, in all and in the two splits."""
     groups = (tuple(data.images), tuple(train), tuple(val))
 
     def row(title: str, chosen: Callable[[str], bool]) -> tuple[str, ...]:
@@ -210,36 +210,31 @@ def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) 
     rows = [("", "images", "train", "val"), row("all", lambda name: True)]
     rows += [row(title, holds(number)) for number, title in classes[:MOST_LISTED]]
     if len(classes) > MOST_LISTED:
-        rows.append((f"... and {len(classes) - MOST_LISTED} more", "", "", ""))
+        rows.append((f"... and {len(classes) - MOST_LISTED} more",))
     rows += [
-        row("(several of these)", lambda name: len(data.labels[name]) > 1),
+        row("(several classes)", lambda name: len(data.labels[name]) > 1),
         row("(background alone)", lambda name: not data.labels[name]),
         row("(with a mask)", lambda name: data.masks[name].is_file()),
     ]
-    width = max(len(cells[0]) for cells in rows)
-    lines = [f"  {cells[0]:<{width}}" + "".join(f"{cell:>8}" for cell in cells[1:]) for cells in rows]
-    return "\n".join([f"{data.root}, labels from {data.source}:", *lines])
+    return f"{data.root}, labels from {data.source}:\n{table(rows)}"
 
 
 def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) -> list[str]:
-    """Return what may not be as it was meant to be, a message each."""
-    found = []
+    """Return a warning for each thing that the user may not have intended."""
+    warnings = []
     if data.left_out:
-        found.append(f"{len(data.left_out)} images without labels are left out:\n{listing(data.left_out)}")
+        warnings.append(f"{len(data.left_out)} images without labels are left out:\n{listing(data.left_out)}")
     trained = {number for name in train for number in data.labels[name]}
     untrained = [title for number, title in enumerate(data.class_names) if number and number not in trained]
     if untrained:
-        found.append(f"{len(untrained)} classes have no training image:\n{listing(untrained)}")
+        warnings.append(f"{len(untrained)} classes have no training image:\n{listing(untrained)}")
     if data.stray_masks:
-        found.append(
-            f"{len(data.stray_masks)} files among the masks belong to no image (a mask is called as its image, "
-            f".png):\n{listing(data.stray_masks)}"
+        warnings.append(
+            f"{len(data.stray_masks)} files in the folder of masks belong to no image (a mask has the name of its "
+            f"image and the suffix .png):\n{listing(data.stray_masks)}"
         )
     if not any(data.masks[name].is_file() for name in val):
-        hint = (
-            " To score those that have one: data.val_split=masks."
-            if any(data.masks[name].is_file() for name in data.images)
-            else ""
-        )
-        found.append(f"No validation image has a mask: they are shown, and nothing is scored.{hint}")
-    return found
+        some = any(data.masks[name].is_file() for name in data.images)
+        hint = " data.val_split=masks scores the images that have a mask." if some else ""
+        warnings.append(f"No validation image has a mask: they are shown, but not scored.{hint}")
+    return warnings

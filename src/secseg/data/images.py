@@ -1,4 +1,4 @@
-"""Reading photographs and masks, and finding photographs in a folder: what cannot be read is named."""
+"""Read images and masks, write masks, and find the images in a folder. What cannot be read is reported by name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
-"""What is read. Pillow knows many more, whatever a file is called, and hands some to other programs (EPS)."""
+"""Formats that are read, whatever the name of the file. Pillow knows more, and passes some to other programs (EPS)."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Files that are taken from a folder; upper case counts as lower case."""
+"""Suffixes of the images in a folder, in upper or lower case."""
 KINDS = ", ".join(SUFFIXES)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a photograph of any colour mode, turned upright as its EXIF data says: (H, W, 3) uint8, RGB.
+    """Read an image of any colour mode as (H, W, 3) uint8 RGB, rotated as its EXIF data says.
 
     Raises:
-        UserError: if the file is missing, may not be read, is truncated or not an image.
+        UserError: if the file is missing, not readable, truncated or not an image.
     """
     with _open(path) as image:
         upright = ImageOps.exif_transpose(image)
@@ -37,28 +37,28 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return the (H, W) that ``read_image`` gives, from the file's head alone.
+    """Return the (H, W) of ``read_image``, from the header of the file alone.
 
     Raises:
-        UserError: if the file is missing, may not be read or is not an image.
+        UserError: if the file is missing, not readable or not an image.
     """
     with _open(path, pixels=False) as image:
         width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
+        rotated = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if rotated else (height, width)
 
 
 def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a mask: (H, W) uint8 of class numbers and 255 = void, from a palette or grey PNG.
+    """Read a mask from a palette or grey PNG: (H, W) uint8, class numbers and 255 = void.
 
     Args:
         path: the file.
-        num_classes: classes are 0..``num_classes`` - 1.
-        size: (H, W) of its photograph; None if any size will do.
+        num_classes: legal class numbers are 0..``num_classes`` - 1.
+        size: (H, W) of the image; None for any size.
 
     Raises:
-        UserError: if the file is missing, truncated or not an image, holds colours in place of class numbers, other
-            values than classes and 255, or is not of the photograph's size.
+        UserError: if the file is missing, truncated or not an image; if it holds colours instead of class numbers, or
+            illegal values; if it does not have the size of the image.
     """
     with _open(path) as image:
         if image.mode not in ("P", "L", "1"):
@@ -68,9 +68,9 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
             )
         mask = np.array(image, dtype=np.uint8)
     values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256))
-    strange = [int(value) for value in values if num_classes <= value < VOID]
-    if strange:
-        values_text = ", ".join(map(str, strange[:10])) + (" ..." if len(strange) > 10 else "")
+    illegal = [int(value) for value in values if num_classes <= value < VOID]
+    if illegal:
+        values_text = ", ".join(map(str, illegal[:10])) + (" ..." if len(illegal) > 10 else "")
         raise UserError(
             f"The mask {path} holds the values {values_text}; a mask of {num_classes} classes holds "
             f"0..{num_classes - 1} and {VOID} for void. "
@@ -78,8 +78,8 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
         )
     if size is not None and mask.shape != tuple(size):
         raise UserError(
-            f"The mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels, its photograph {size[1]} x {size[0]}. "
-            "They must be of one size: make the mask again from this photograph."
+            f"The mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {size[1]} x {size[0]}. "
+            "They must have the same size: make the mask again from this image."
         )
     return mask
 
@@ -101,42 +101,43 @@ def save_mask(mask: np.ndarray, path: str | Path, palette: np.ndarray) -> None:
 
 
 def palette_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """Return a mask (H, W) uint8 of class numbers with a palette (at most 256, 3) uint8, the RGB colours of these."""
+    """Return a mask (H, W) uint8 of class numbers as an image with a palette (at most 256, 3) uint8 of RGB colours."""
     image = Image.fromarray(mask)
     image.putpalette(palette.tobytes())
     return image
 
 
-def is_photograph(name: str) -> bool:
-    """Whether a file of this name is taken for a photograph; hidden ones are not."""
+def is_image_file(name: str) -> bool:
+    """Return whether a file of this name counts as an image. Hidden files do not."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def photographs_below(folder: Path, passed_over: Callable[[Path], bool] = lambda _: False) -> list[tuple[str, Path]]:
-    """Return name and file of the photographs in a folder and its subfolders; the name is the path below the folder,
-    with ``/``, without suffix.
+def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[tuple[str, Path]]:
+    """Return name and file of each image in a folder and its subfolders, without hidden ones.
+
+    The name is the path below the folder, with ``/``, without suffix.
 
     Args:
-        folder: where to look; hidden subfolders are passed over.
-        passed_over: tells other subfolders that are.
+        folder: the folder.
+        skip: returns whether to skip a subfolder.
 
     Raises:
-        UserError: if a folder may not be read, or with all names that are not UTF-8.
+        UserError: if a folder cannot be read; with all names that are not UTF-8.
     """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"Cannot look into the folder {error.filename}: {error.strerror}.") from error
+        raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
 
     found: list[Path] = []
     for place, subfolders, files in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not passed_over(Path(place, name))]
-        found += [Path(place, name) for name in files if is_photograph(name)]
-    if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if not _is_text(str(path))]:
-        raise UserError(f"{len(odd)} photographs have names that are not UTF-8. Rename them:\n{listing(odd)}")
+        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not skip(Path(place, name))]
+        found += [Path(place, name) for name in files if is_image_file(name)]
+    if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if not _is_utf8(str(path))]:
+        raise UserError(f"{len(odd)} images have names that are not UTF-8. Rename them:\n{listing(odd)}")
     return [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in found]
 
 
-def _is_text(name: str) -> bool:
+def _is_utf8(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -144,15 +145,15 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def name_of(cell: str) -> str:
-    """Return the name of a photograph that a table calls ``cell``: with or without suffix, with ``/`` or ``\\``."""
+def image_name(cell: str) -> str:
+    """Return the name of the image that a table calls ``cell``: with or without suffix, with ``/`` or ``\\``."""
     path = PurePosixPath(cell.strip().replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path)
 
 
-def clashes(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
-    """Return, by case-folded name, the files that would share it: many file systems do not tell upper from lower
-    case."""
+def name_clashes(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
+    """Return files whose names are equal up to upper and lower case, by case-folded name. Many file systems treat such
+    names as one."""
     by_name = defaultdict(list)
     for name, path in pairs:
         by_name[name.casefold()].append(path)
@@ -161,7 +162,7 @@ def clashes(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
 
 @contextmanager
 def _open(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
-    """Open an image file, and decode its pixels; what fails while it is open is told as damage, too."""
+    """Open an image file and decode its pixels. Errors within the block are reported as damage, too."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             if pixels:
@@ -171,11 +172,11 @@ def _open(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         raise UserError(
-            f"{path} is not an image, or its head is damaged. Fetch it again; the formats are {', '.join(FORMATS)}."
+            f"{path} is not an image, or its header is damaged. Fetch it again; the formats are {', '.join(FORMATS)}."
         ) from error
     except FileNotFoundError as error:
         raise UserError(f"There is no image at {path}.") from error
     except PermissionError as error:
-        raise UserError(f"The image {path} may not be read: you lack the permission.") from error
-    except Exception as error:  # Pillow raises whatever the damaged bytes lead to
+        raise UserError(f"The image {path} cannot be read: you lack the permission.") from error
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise UserError(f"The image {path} is truncated or damaged ({error}). Fetch it again.") from error

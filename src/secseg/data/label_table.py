@@ -1,4 +1,4 @@
-"""Tables of image-level labels as people have them, CSV or JSON: what stands in them, image by image."""
+"""Read tables of image-level labels, CSV or JSON, in the forms that users have."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secseg.data.images import is_photograph, name_of
+from secseg.data.images import image_name, is_image_file
 from secseg.utils.errors import UserError
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")
-"""Titles that say of a column that it holds the names of the classes."""
+"""Titles of a column that holds names of classes."""
 SPLIT_TITLE = "split"
 SPLITS = ("train", "val", "test")
 FLAGS = {"1": True, "1.0": True, "true": True, "": False, "0": False, "0.0": False, "false": False}
@@ -25,16 +25,16 @@ _SEPARATORS = re.compile(r"[;|,]")
 
 @dataclass
 class LabelTable:
-    """What a table says.
+    """The content of a table.
 
     Attributes:
         path: the file.
-        words: the labels of each image as they stand there; none at all means background alone.
-        places: where each image stands, in words for people.
-        columns: the classes, where each has a column of its own, in their order; else None.
-        splits: ``train``, ``val`` or ``test`` of each image, where the table says so; else empty.
-        titles: the first line, where it was taken for titles.
-        problems: what is wrong with the table, a line each, with the line's number.
+        words: the labels of each image as written; an empty tuple means background alone.
+        places: the line or entry of each image, for messages.
+        columns: the classes in the order of their columns, if each class has a column; else None.
+        splits: ``train``, ``val`` or ``test`` of each image, if the table has a column ``split``; else empty.
+        titles: the first line, if it was read as titles.
+        problems: a message for each problem, with the number of the line.
     """
 
     path: Path
@@ -47,39 +47,39 @@ class LabelTable:
 
     def add(self, name: str, place: str, words: Sequence[str]) -> None:
         if name in self.words:
-            self.problems.append(f"{place}: {name} stands there a second time (first: {self.places[name]}).")
+            self.problems.append(f"{place}: {name} is listed a second time (first: {self.places[name]}).")
             return
         self.words[name] = tuple(dict.fromkeys(words))
         self.places[name] = place
 
 
 Naming = Callable[[str], str]
-"""From what a table calls an image to its name."""
+"""Maps the cell of a table that names an image to the name of the image."""
 
 
 def read_table(path: Path, names: Collection[str], class_names: Collection[str] = (), prefix: str = "") -> LabelTable:
     """Read a table of labels.
 
-    CSV (UTF-8; separated by commas, or by semicolons or tabs where the first line has no comma), an image a line:
+    CSV (UTF-8; separated by commas, or by semicolons or tabs if the first line has no comma) has a line for each image:
 
-    - ``image,labels``: the labels of one image in one cell, separated by ``;``, ``|`` or ``,``; where none of these
-      stands in any line, by spaces. A cell that is a class of ``class_names`` as a whole is that one. Further cells
-      hold further labels. A first line of titles is optional; a column titled labels (or class, tags, category, ...)
-      holds them alone.
-    - one column a class, which titles name, with 1 or 0 (or true, false, nothing).
+    - ``image,labels``: the labels of the image in one cell, separated by ``;``, ``|`` or ``,``, or by spaces if no line
+      has any of these. A cell that equals a class of ``class_names`` is that class. More cells hold more labels. A
+      first line of titles is optional. If a column has the title labels (or class, tags, category, ...), only this
+      column holds labels.
+    - one column for each class, named by the titles, with 1 or 0 (or true, false, nothing).
 
-    In both a column titled ``split`` says ``train``, ``val`` or ``test``. JSON: ``{"image": ["label", ...], ...}``.
-    Images are called by their path below the folder of images, with or without suffix.
+    In both, a column with the title ``split`` holds ``train``, ``val`` or ``test``. JSON is
+    ``{"image": ["label", ...], ...}``. An image is named by its path below the folder of images, with or without
+    suffix.
 
     Args:
         path: the file.
-        names: of the images, so that a first line of titles can be told from an image.
-        class_names: the classes, where they are known.
-        prefix: path of the folder of images (``images/``), which names in the table may begin with.
+        names: names of the images, to distinguish a first line of titles from an image.
+        class_names: the classes, if known.
+        prefix: path of the folder of images (``images/``), which names in the table may start with.
 
     Raises:
-        UserError: if the file cannot be read as a table at all, naming the line. What is wrong with single lines is
-            in ``problems``.
+        UserError: if the file cannot be read as a table, with the line. Problems of single lines are in ``problems``.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -87,12 +87,14 @@ def read_table(path: Path, names: Collection[str], class_names: Collection[str] 
         raise UserError(f"There is no file of labels at {path}.") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"Cannot read the labels in {path}: line {line} is not UTF-8. Save it as UTF-8.") from error
+        raise UserError(
+            f"Cannot read the labels in {path}: line {line} is not UTF-8. Save the file as UTF-8."
+        ) from error
     except OSError as error:
         raise UserError(f"Cannot read the labels in {path}: {error.strerror}.") from error
 
     def naming(cell: str) -> str:
-        name = name_of(cell)
+        name = image_name(cell)
         return name if name in names else name.removeprefix(prefix)
 
     if path.suffix.lower() == ".json":
@@ -107,7 +109,7 @@ def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
     except (ValueError, RecursionError) as error:
         raise UserError(f"Cannot read the labels in {path}: {error}.") from error
     if not isinstance(entries, _Pairs):
-        raise UserError(f'{path} is not of the form {{"image": ["label", ...], ...}}: it holds no names of images.')
+        raise UserError(f'{path} does not have the form {{"image": ["label", ...], ...}}: it holds no names of images.')
     for image, labels in entries:
         is_list = isinstance(labels, list) and not isinstance(labels, _Pairs)
         if not is_list or not all(isinstance(label, str) or type(label) is int for label in labels):
@@ -118,7 +120,7 @@ def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The entries of a JSON object, so that a name that stands twice is seen."""
+    """The entries of a JSON object. A dict would hide a name that is listed twice."""
 
 
 def _read_csv(
@@ -129,7 +131,7 @@ def _read_csv(
         raise UserError(f"The table of labels {path} is empty.")
     table = LabelTable(path)
     first = rows[0][1]
-    if naming(first[0]) not in names and not is_photograph(first[0]):
+    if naming(first[0]) not in names and not is_image_file(first[0]):
         table.titles = tuple(first)
         rows = rows[1:]
     named = [(line, naming(cells[0]), cells) for line, cells in rows]
@@ -139,7 +141,7 @@ def _read_csv(
     flags = _are_flags(cell for _, cells in rows for at, cell in enumerate(cells) if at not in (0, split))
     if flags and table.titles is None and {len(cells) for _, cells in rows} - {1, 2} == {len(first)}:
         raise UserError(
-            f"{path} has a column a class, but no titles. Give it a first line: image, then the names of the classes."
+            f"{path} has a column for each class, but no titles. Add a first line: image, then the class names."
         )
     if flags and table.titles is not None and not labels:
         _by_column(table, named, table.titles, split)
@@ -150,13 +152,13 @@ def _read_csv(
         for line, name, cells in named:
             word = cells[split] if split < len(cells) else ""
             if word not in SPLITS:
-                table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is none of {', '.join(SPLITS)}.")
+                table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is not one of {', '.join(SPLITS)}.")
             table.splits[name] = word
     return table
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each line that is not empty."""
+    """Yield the number and the cells of each line that is not empty."""
     start = text.lstrip().partition("\n")[0]
     delimiter = next((mark for mark in (",", ";", "\t") if mark in start), ",")
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -177,7 +179,7 @@ def _split_column(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int |
 
 
 def _are_flags(cells: Iterator[str]) -> bool:
-    """Whether most of the cells that hold anything are 0 or 1: a single odd one is told by its line."""
+    """Return whether most filled cells are 0 or 1. A few other cells are errors, which are reported by their lines."""
     filled = [cell.casefold() in FLAGS for cell in cells if cell]
     return 2 * sum(filled) > len(filled)
 
@@ -188,11 +190,11 @@ def _by_column(
     columns = [at for at in range(1, len(titles)) if at != split]
     names = [titles[at] for at in columns]
     table.columns = tuple(names)
-    table.problems += [f"line 1: the column {name!r} stands there twice." for name in _repeated(names)]
+    table.problems += [f"line 1: the column {name!r} is listed twice." for name in _repeated(names)]
     table.problems += [f"line 1: column {at + 1} has no title." for at in columns if not titles[at]]
     for line, image, cells in rows:
         if len(cells) != len(titles):
-            table.problems.append(f"line {line} has {len(cells)} cells, the titles are {len(titles)}.")
+            table.problems.append(f"line {line} has {len(cells)} cells, but there are {len(titles)} titles.")
         found = []
         for at, name in zip(columns, names, strict=True):
             cell = cells[at] if at < len(cells) else ""

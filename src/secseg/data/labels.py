@@ -19,20 +19,20 @@ CUE_SUFFIXES = (".safetensors", ".pickle", ".pkl", ".gz")
 BACKGROUND = "background"
 
 Labels = dict[str, tuple[int, ...]]
-"""The foreground class numbers of each image, sorted; none means background alone."""
+"""The foreground class numbers of each image, sorted; an empty tuple means background alone."""
 
 
 def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) -> Labels:
     """Return the foreground classes of each image, sorted.
 
     Args:
-        path: a cue file, ours or the official pickle (its labels are taken), or a table (see ``read_table``) whose
+        path: a cue file, ours or the official pickle, whose labels are used; or a table (see ``read_table``) whose
             labels are names or numbers of classes.
-        names: of the images. Others in the file are passed over.
-        class_names: background first.
+        names: names of the images. Other images in the file are ignored.
+        class_names: names of the classes, background first.
 
     Raises:
-        UserError: if the file cannot be read; with all images that it lacks; with all labels that are no class.
+        UserError: if the file cannot be read; with all images without labels; with all labels that are not a class.
     """
     if path.suffix.lower() in CUE_SUFFIXES:
         store = open_cues(path)
@@ -41,9 +41,7 @@ def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) ->
             f"{name}: class {number}" for name in labels for number in labels[name] if not number < len(class_names)
         ]
         if wrong:
-            raise UserError(
-                f"The labels in {path} are of other classes than 0..{len(class_names) - 1}:\n{listing(wrong)}"
-            )
+            raise UserError(f"The labels in {path} have classes outside 0..{len(class_names) - 1}:\n{listing(wrong)}")
     else:
         table = read_table(path, frozenset(names), class_names)
         labels, problems = numbered(table, class_names)
@@ -51,7 +49,7 @@ def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) ->
         if problems:
             raise UserError(
                 f"The labels in {path} cannot be used:\n{listing(problems)}\n"
-                f"Classes are given by name, or numbered 0..{len(class_names) - 1}: {', '.join(class_names)}."
+                f"Give classes by name, or as numbers 0..{len(class_names) - 1}: {', '.join(class_names)}."
             )
     missing = [name for name in names if name not in labels]
     if missing:
@@ -63,9 +61,9 @@ def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) ->
 
 
 def numbered(table: LabelTable, class_names: Sequence[str]) -> tuple[Labels, list[str]]:
-    """Return the class numbers of each image of a table, and a line for each word that is no class.
+    """Return the class numbers of each image of a table, and a message for each word that is not a class.
 
-    Words are names of classes or, where no class has that name, their numbers; background is left out.
+    A word is the name of a class or, if no class has that name, its number. Background is left out.
     """
     numbers = {name: number for number, name in enumerate(class_names)}
     labels: Labels = {}
@@ -74,17 +72,17 @@ def numbered(table: LabelTable, class_names: Sequence[str]) -> tuple[Labels, lis
         found = [_number(word, numbers) for word in words]
         for word, number in zip(words, found, strict=True):
             if number is None:
-                near = _near(word, class_names) if len(problems) < 10 else ""  # what is listed of them
-                problems.append(f"{table.places[name]}, {name}: {word[:80]!r} is no class.{near}")
+                near = _near(word, class_names) if len(problems) < 10 else ""  # a listing shows ten
+                problems.append(f"{table.places[name]}, {name}: {word[:80]!r} is not a class.{near}")
         labels[name] = tuple(sorted({number for number in found if number}))
     return labels, problems
 
 
 def labels_in_masks(images: ImageSet) -> Labels:
-    """Return the foreground classes that the mask of each image holds.
+    """Return the foreground classes in the mask of each image.
 
     Raises:
-        UserError: with all images whose mask is absent or cannot be read.
+        UserError: with all images whose mask is missing or cannot be read.
     """
     if images.masks is None:
         raise UserError(f"{images.title} has no masks to take labels from. Name a cue file or a table: data.labels=.")
@@ -100,7 +98,7 @@ def labels_in_masks(images: ImageSet) -> Labels:
 
 
 def check_same_labels(ours: Mapping[str, Collection[int]], cues: Mapping[str, Collection[int]]) -> None:
-    """Make sure that cues were made for the labels that the data has now.
+    """Check that the cues were made for the labels that the data has now.
 
     Raises:
         UserError: with all images whose labels differ.
@@ -108,8 +106,8 @@ def check_same_labels(ours: Mapping[str, Collection[int]], cues: Mapping[str, Co
     lines = [f"{name}: {_text(ours[name])}; cues {_text(cues[name])}" for name in ours if ours[name] != cues[name]]
     if lines:
         raise UserError(
-            f"{len(lines)} of {len(ours)} images have other labels (class numbers) than their cues were made for:\n"
-            f"{listing(lines)}\nMake the cues again, or give the classes in the order that they had then."
+            f"The cues of {len(lines)} of {len(ours)} images were made for other labels (class numbers):\n"
+            f"{listing(lines)}\nMake the cues again, or give the classes in the same order as then."
         )
 
 

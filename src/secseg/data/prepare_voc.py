@@ -1,6 +1,6 @@
-"""From two downloads to VOC 2012 with SegmentationAug, in the layout that ``secseg.data.voc`` opens.
+"""Make VOC 2012 with SegmentationAug from two downloads, in the layout that ``secseg.data.voc`` opens.
 
-Everything that is whole is kept, every file appears whole: the work can be interrupted at any place and run again.
+Each file is written whole, and whole files are kept. The work can be interrupted at any time and run again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from scipy.io import loadmat
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import open_cues
 from secseg.data.images import image_size, read_mask, save_mask
-from secseg.data.voc import LISTS, MASKS, PHOTOGRAPHS, check_cues, find_data, open_split, shipped_ids
+from secseg.data.voc import IMAGES, LISTS, MASKS, check_cues, find_data, open_split, shipped_ids
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, write_text
 
 log = logging.getLogger(__name__)
 
 AUGMENTED, OWN = MASKS
-WANTED = (PHOTOGRAPHS, OWN, LISTS[0])
+WANTED = (IMAGES, OWN, LISTS[0])
 MOST = 64 * 1024**2
-"""Most bytes of a file in an archive; photographs have less than one million."""
+"""Most bytes of a file in an archive; images have less than one million."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Archive:
     """A file to fetch.
 
     Attributes:
-        title: what it is, for people.
-        url, filename, md5: where it is, its name on disk, the MD5 of its content in hexadecimal.
+        title: name for messages.
+        url, filename, md5: address, name on disk, and MD5 of the content in hexadecimal.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Sources:
-    """The archives, and the ids that have to come out of them: VOC's own training set, the augmented one, val."""
+    """The archives, and the ids that they must contain: VOC's training set, the augmented one, and val."""
 
     voc: Archive
     sbd: Archive
@@ -60,7 +60,7 @@ class Sources:
 
 
 def official_sources() -> Sources:
-    """Return the addresses and hashes that torchvision knows, and the official lists (1,464, 10,582 and 1,449 ids)."""
+    """Return the addresses and hashes in torchvision, and the official lists (1,464, 10,582 and 1,449 ids)."""
     from torchvision.datasets.sbd import SBDataset
     from torchvision.datasets.voc import DATASET_YEAR_DICT
 
@@ -75,22 +75,21 @@ def official_sources() -> Sources:
 def prepare(
     root: str | Path, archives: str | Path | None = None, cues: str | Path | None = None, sources: Sources | None = None
 ) -> Path:
-    """Make VOC 2012 with SegmentationAug in ``root``, or complete what is there, and check it.
+    """Make or complete VOC 2012 with SegmentationAug in ``root``, and check it.
 
-    VOC's own masks win over SBD's, whose masks of all other training images become palette PNGs of the same numbers.
+    VOC's own masks have priority. SBD's masks of all other training images are converted to palette PNGs.
 
     Args:
-        root: where to; VOC that is there already, in any of the usual layouts, is completed.
-        archives: folder of the downloaded archives; None for ``archives`` in the root. What it lacks is downloaded.
-        cues: official cue file, or one of ours, to bring to ``cues.safetensors`` in the root; None for no cues.
-        sources: None for the official ones.
+        root: the folder. VOC in any of the usual layouts is completed.
+        archives: folder of the downloaded archives; None for ``archives`` in the root. Missing archives are downloaded.
+        cues: official cue file, or one of ours, to save as ``cues.safetensors`` in the root; None for no cues.
+        sources: the archives; None for the official ones.
 
     Returns:
         The folder of the data.
 
     Raises:
-        UserError: for a download that fails, an archive that is damaged, a disk that is full, and whatever the final
-            check finds.
+        UserError: for a failed download, a damaged archive, a full disk, and everything that the final check finds.
     """
     root = Path(root).expanduser()
     store = Path(archives).expanduser() if archives else root / "archives"
@@ -116,7 +115,7 @@ def prepare(
 
 
 def check(folder: Path, sources: Sources) -> None:
-    """Check the counts, and that each image has its photograph and a readable mask of its size.
+    """Check the number of images, and that each image has a readable mask of its size.
 
     Raises:
         UserError: with everything that is wrong.
@@ -129,9 +128,9 @@ def check(folder: Path, sources: Sources) -> None:
                 "Remove it and run again."
             )
         wrong = []
-        for photograph, mask in zip(images.images, images.masks or (), strict=True):
+        for image, mask in zip(images.images, images.masks or (), strict=True):
             try:
-                read_mask(mask, len(VOC_CLASSES), image_size(photograph))
+                read_mask(mask, len(VOC_CLASSES), image_size(image))
             except UserError as error:
                 wrong.append(str(error))
         if wrong:
@@ -142,18 +141,18 @@ def check(folder: Path, sources: Sources) -> None:
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
-    """Return the archive in ``folder``, downloaded if it is not there.
+    """Return the archive in ``folder``, after downloading it if it is missing.
 
     Raises:
-        UserError: if it cannot be downloaded, or what is there is not whole; says what to fetch by hand.
+        UserError: if the download fails or the archive is not whole, with what to fetch manually.
     """
     from torchvision.datasets.utils import check_integrity, download_url
 
     path = folder / archive.filename
-    by_hand = f"Fetch {archive.url} by hand (MD5 {archive.md5}), put it at {path} and run again."
+    manually = f"Fetch {archive.url} manually (MD5 {archive.md5}), put it at {path} and run again."
     if path.is_file():
         if not check_integrity(path, archive.md5):
-            raise UserError(f"{path} is not whole: its MD5 is not that of {archive.title}. Remove it. {by_hand}")
+            raise UserError(f"{path} is not whole: its MD5 differs from that of {archive.title}. Remove it. {manually}")
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,20 +164,20 @@ def fetch(archive: Archive, folder: Path) -> Path:
         download_url(archive.url, folder, part.name, archive.md5)
         part.replace(path)
     except (OSError, HTTPException, RuntimeError, ValueError) as error:
-        raise UserError(f"Cannot download {archive.title} ({error}). {by_hand}") from error
+        raise UserError(f"Cannot download {archive.title} ({error}). {manually}") from error
     return path
 
 
 def _voc_lacks(folder: Path, sources: Sources) -> bool:
-    """Tell whether anything that the VOC archive brings is missing."""
+    """Return whether any file of the VOC archive is missing."""
     ids = {*sources.train_aug, *sources.train, *sources.val}
-    files = [folder / PHOTOGRAPHS / f"{name}.jpg" for name in ids]
+    files = [folder / IMAGES / f"{name}.jpg" for name in ids]
     files += [folder / OWN / f"{name}.png" for name in (*sources.train, *sources.val)]
     return not all(path.is_file() for path in files)
 
 
 def _extract_voc(archive: Path, folder: Path) -> None:
-    """Extract photographs, masks and lists, ``VOCdevkit/VOC2012/...`` in the archive, into ``folder``."""
+    """Extract images, masks and lists, ``VOCdevkit/VOC2012/...`` in the archive, into ``folder``."""
     log.info("Extracting %s", archive)
 
     def place(path: PurePosixPath, size: int) -> Path | None:
@@ -197,15 +196,15 @@ def _copy_own_masks(folder: Path, sources: Sources) -> None:
     for name in (*sources.train, *sources.val):
         own, target = folder / OWN / f"{name}.png", folder / AUGMENTED / f"{name}.png"
         if not own.is_file():
-            raise UserError(f"The VOC archive brought no mask {own}.")
+            raise UserError(f"The VOC archive has no mask {own}.")
         if not (_is_mask(target) and np.array_equal(_mask(own), _mask(target))):
             with atomic_write(target) as temporary:
                 shutil.copyfile(own, temporary)
 
 
 def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
-    """Turn the class masks of ``missing`` images, ``.../dataset/cls/<id>.mat`` in the archive, into palette PNGs."""
-    log.info("Turning %d masks of %s into %s", len(missing), archive, folder / AUGMENTED)
+    """Convert the class masks of ``missing`` images, ``.../dataset/cls/<id>.mat`` in the archive, to palette PNGs."""
+    log.info("Converting %d masks of %s to %s", len(missing), archive, folder / AUGMENTED)
 
     def place(path: PurePosixPath, size: int) -> Path | None:
         wanted = path.parts[-3:-1] == ("dataset", "cls") and path.suffix == ".mat" and path.stem in missing
@@ -219,18 +218,18 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
             log.info("%d of %d", len(made), len(missing))
     if made != missing:
         absent = sorted(missing - made)
-        raise UserError(f"{archive} lacks the masks of {len(absent)} images:\n{listing(absent)}")
+        raise UserError(f"{archive} has no masks of {len(absent)} images:\n{listing(absent)}")
 
 
 def sbd_mask(name: str, data: bytes) -> np.ndarray:
     """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8.
 
     Raises:
-        UserError: where it cannot be read, or is no mask of VOC's classes.
+        UserError: if the file cannot be read, or is not a mask of VOC's classes.
     """
     try:
         mask = loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
-    except Exception as error:  # SciPy raises whatever a damaged file leads to
+    except Exception as error:  # SciPy raises many kinds of errors for damaged files
         raise UserError(f"The mask of {name} in the SBD archive cannot be read ({error}).") from error
     if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max(initial=0) >= len(VOC_CLASSES):
         raise UserError(f"The mask of {name} in the SBD archive is not one of classes 0..{len(VOC_CLASSES) - 1}.")
@@ -238,7 +237,8 @@ def sbd_mask(name: str, data: bytes) -> np.ndarray:
 
 
 class _Member(tarfile.TarInfo):
-    """An entry of an archive; one that claims more than any file of VOC and SBD has is refused before it is read."""
+    """An entry of an archive. An entry that claims more bytes than any file of VOC and SBD is refused before it is
+    read."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -249,21 +249,23 @@ class _Member(tarfile.TarInfo):
 
 def _check_size(member: tarfile.TarInfo) -> None:
     if not 0 <= member.size <= MOST:
-        raise tarfile.HeaderError(f"{member.name[:80]!r} has {member.size:,} bytes; no file of it has over {MOST:,}")
+        raise tarfile.HeaderError(
+            f"{member.name[:80]!r} has {member.size:,} bytes; the largest file has less than {MOST:,}"
+        )
 
 
 def files_in(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) -> Iterator[tuple[Path, bytes]]:
-    """Yield target and content of the files in an archive that ``place`` gives a target, from name and size.
+    """Yield target and content of the files in an archive for which ``place(name, size)`` returns a target.
 
-    Nothing is unpacked by name: links and devices are passed over, names that lead out of the archive refused.
+    Links and devices are skipped. Names that lead out of the archive are refused.
 
     Raises:
-        UserError: where the archive is damaged, or holds what no archive of VOC or SBD does.
+        UserError: if the archive is damaged, or holds an entry that the archives of VOC and SBD do not have.
     """
     try:
         with tarfile.open(archive, "r|*", tarinfo=_Member) as tar:
             for member in tar:
-                _check_size(member)  # of a sparse file, the size that it unpacks to is known now
+                _check_size(member)  # the unpacked size of a sparse file is known only now
                 tarfile.data_filter(member, str(archive.parent))
                 target = place(PurePosixPath(member.name), member.size) if member.isreg() else None
                 content = tar.extractfile(member) if target is not None else None
@@ -271,7 +273,7 @@ def files_in(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) 
                     yield target, content.read()
     except UserError:
         raise
-    except Exception as error:  # tarfile and its unpackers raise whatever the damaged bytes lead to
+    except Exception as error:  # tarfile and its decompressors raise many kinds of errors for damaged files
         raise UserError(f"The archive {archive} is damaged ({error}). Remove it and run again.") from error
 
 

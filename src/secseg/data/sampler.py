@@ -1,4 +1,4 @@
-"""The order in which training sees its images."""
+"""The order of the images in training."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch.utils.data import Sampler
 from secseg.utils.errors import UserError
 
 
-class ShuffledStream(Sampler[list[tuple[int, bool]]]):
-    """Batches of (image number, mirrored or not) for a whole run, one shuffled epoch after the other.
+class ShuffledSampler(Sampler[list[tuple[int, bool]]]):
+    """Batch sampler for a whole run: batches of (image number, mirrored), one shuffled epoch after the other.
 
-    An epoch's order and mirroring depend on ``seed`` and the epoch's number only: not on workers, resumption or the
-    number of processes. A batch may span two epochs, so that none is short. Step ``k`` is the same in a run that was
-    resumed at step ``start`` as in one that ran through.
+    The order and the mirroring of an epoch depend only on ``seed`` and the number of the epoch, not on workers,
+    resumption or the number of processes. A batch may span two epochs, so all batches have the same size. A run that
+    resumes at step ``start`` gets the same batches as an uninterrupted run.
 
     Args:
         size: number of images.
-        batch_size: images a step and process.
-        steps: steps of the whole run; its length.
-        seed: of the order and the mirroring.
+        batch_size: images per step and process.
+        steps: number of steps of the whole run; the length of the sampler.
+        seed: seed of order and mirroring.
         mirror: whether each image is mirrored with probability 1/2.
         start: first step to yield.
-        rank, world: this process's number and their count; the processes share out each step's images.
+        rank, world: number of this process and number of processes; they share the images of each step.
     """
 
     def __init__(

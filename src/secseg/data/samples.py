@@ -1,4 +1,4 @@
-"""Images, cues and masks as the network takes them: one sample of training, one of evaluation."""
+"""Samples of training and of evaluation: images, cues and masks in the form that the network takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from secseg.data.transforms import crf_image, evaluation_input, mirror, training
 
 
 class FeatureSource(Protocol):
-    """A frozen trunk's features of images; ``training.feature_cache.FeatureCache`` is one."""
+    """Features of images from a frozen trunk, such as ``training.feature_cache.FeatureCache``."""
 
     def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
         """Return the feature levels, a list of (c, h, w) float16."""
@@ -29,19 +29,19 @@ class FeatureSource(Protocol):
 
 
 class TrainingImages(Dataset[dict[str, Any]]):
-    """Samples of training, addressed by (image number, mirrored or not).
+    """Samples of training. The index is (image number, mirrored).
 
-    ``image`` (3, S, S) uint8 RGB or, where there are features, ``features``, a list of (c, h, w), in its place;
-    ``crf_image`` (3, h, w) uint8 RGB; ``labels`` (C,) float, column 0 unused; ``cues`` (C, h, w) bool; ``mask`` (h, w)
-    uint8 where masks are asked for; ``name``.
+    A sample holds ``name``; ``image`` (3, S, S) uint8 RGB or, if there are features, ``features``, a list of (c, h, w);
+    ``crf_image`` (3, h, w) uint8 RGB; with cues ``cues`` (C, h, w) bool and ``labels`` (C,) float, column 0 unused;
+    with masks ``mask`` (h, w) uint8.
 
     Args:
         images: the split.
-        cues: cues of its images; None where no term of the loss needs them.
-        input_size: side S of the network's square input, pixels.
+        cues: cues of its images; None if no term of the loss needs them.
+        input_size: side S of the network's square input, in pixels.
         mask_size: (h, w) of the network's mask; cues on another grid are resampled to it.
-        features: a frozen trunk's features of the images; None to serve the images.
-        masks: serve masks; only for training with masks.
+        features: features of the images from a frozen trunk; None to serve the images.
+        masks: whether to serve masks, for training with masks.
     """
 
     def __init__(
@@ -62,32 +62,39 @@ class TrainingImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, at: tuple[int, bool]) -> dict[str, Any]:
         number, mirrored = at
-        name = self.images.names[number]
+        name, path = self.images.names[number], self.images.images[number]
         sample: dict[str, Any] = {"name": name}
         if self.features is not None:
-            image = self.features.read_input(self.images.images[number])
-            sample["features"] = self.features.read(self.images.images[number], mirrored)
+            image = self.features.read_input(path)
+            sample["features"] = self.features.read(path, mirrored)
         else:
-            image = training_input(read_image(self.images.images[number]), self.input_size)
+            image = training_input(read_image(path), self.input_size)
             sample["image"] = mirror(image, mirrored)
         sample["crf_image"] = mirror(crf_image(image[None], self.mask_size)[0], mirrored)
         classes = len(self.images.class_names)
         if self.cues is not None:
             cues = self.cues[name]
-            grid = torch.from_numpy(np.array(resample(cues.map, self.mask_size)))
-            sample["cues"] = mirror(grid, mirrored)[None] == torch.arange(classes)[:, None, None]
+            sample["cues"] = self._resampled(cues.map, mirrored)[None] == torch.arange(classes)[:, None, None]
             sample["labels"] = torch.zeros(classes)
             sample["labels"][list(cues.labels)] = 1
         if self.masks:
             assert self.images.masks is not None
-            mask = read_mask(self.images.masks[number], classes)
-            sample["mask"] = mirror(torch.from_numpy(np.array(resample(mask, self.mask_size))), mirrored)
+            sample["mask"] = self._resampled(read_mask(self.images.masks[number], classes), mirrored)
         return sample
+
+    def _resampled(self, numbers: np.ndarray, mirrored: bool) -> Tensor:
+        return mirror(torch.from_numpy(np.array(resample(numbers, self.mask_size))), mirrored)
 
 
 class EvaluationImages(Dataset[dict[str, Any]]):
-    """Samples of evaluation: ``image`` (3, S, S) uint8 or, where there are features, ``features`` in its place;
-    ``photo`` (H, W, 3) uint8, ``mask`` (H, W) uint8 or None, ``cues`` (h, w) uint8 or None, ``name``.
+    """Samples of evaluation.
+
+    A sample holds ``name``; ``image`` (3, S, S) uint8 or, if there are features, ``features``; ``photo`` (H, W, 3)
+    uint8, the image at its own size; ``mask`` (H, W) uint8 or None; ``cues`` (h, w) uint8 or None.
+
+    Args:
+        images, input_size, features: as for ``TrainingImages``.
+        cues: cues to serve, if there are any of an image.
     """
 
     def __init__(
@@ -99,8 +106,8 @@ class EvaluationImages(Dataset[dict[str, Any]]):
         return len(self.images.names)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        name = self.images.names[number]
-        photo = read_image(self.images.images[number])
+        name, path = self.images.names[number], self.images.images[number]
+        photo = read_image(path)
         mask = None
         if self.images.masks is not None and self.images.masks[number].is_file():
             height, width = photo.shape[:2]
@@ -108,14 +115,14 @@ class EvaluationImages(Dataset[dict[str, Any]]):
         cues = self.cues[name].map if self.cues is not None and name in self.cues else None
         sample: dict[str, Any] = {"name": name, "photo": photo, "mask": mask, "cues": cues}
         if self.features is not None:
-            sample["features"] = self.features.read(self.images.images[number])
+            sample["features"] = self.features.read(path)
         else:
             sample["image"] = evaluation_input(photo, self.input_size)
         return sample
 
 
 def gather(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join samples to a batch: tensors are stacked (also inside lists), everything else is listed."""
+    """Collate samples to a batch: stack tensors (also inside lists), and list everything else."""
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]
@@ -129,20 +136,21 @@ def gather(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def loader(data: Dataset[Any], workers: int, **options: Any) -> DataLoader[dict[str, Any]]:
-    """Return a loader of batches.
+    """Return a DataLoader.
 
     Args:
         data: samples, as dictionaries.
-        workers: processes that read beside the training; 0 reads within it.
-        options: others of ``torch.utils.data.DataLoader``.
+        workers: number of loader processes; 0 reads in the main process.
+        options: other options of ``torch.utils.data.DataLoader``.
     """
-    ways = multiprocessing.get_all_start_methods()  # joblib's jobs have set a way of their own, which starts no loader
-    ours = multiprocessing.get_start_method() in ways
+    # joblib sets a start method of its own for its jobs, which cannot start loader processes.
+    methods = multiprocessing.get_all_start_methods()
+    usable = multiprocessing.get_start_method() in methods
     return DataLoader(
         data,
         num_workers=workers,
         persistent_workers=workers > 0,
-        multiprocessing_context=None if ours or not workers else ways[0],
+        multiprocessing_context=None if usable or not workers else methods[0],
         collate_fn=gather,
         **options,
     )

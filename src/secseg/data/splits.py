@@ -1,4 +1,4 @@
-"""One split of a data set: names, and where the files lie. Every reader gives this; everything downstream takes it."""
+"""A split as a list of files, from whichever data set."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from secseg.utils.errors import UserError, listing
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Names, photographs and masks of one split, with the classes that the masks speak of.
+    """Names, images and masks of one split.
 
     Attributes:
-        title: data set and split, as shown to people and written into results (``voc12aug/train_aug``).
+        title: data set and split, for messages and results (``voc12aug/train_aug``).
         names: image ids, unique.
-        images: photographs, in the order of ``names``.
-        masks: masks (uint8, class numbers, 255 = void), in the order of ``names``, some of which may be absent; None
-            where there are none.
+        images: image files, in the order of ``names``.
+        masks: mask files in the order of ``names``, some of which may be missing (uint8, class numbers, 255 = void);
+            None if the data set has no masks.
         class_names: names of the classes; number 0 is the background.
         palette: (256, 3) uint8, RGB colour of each class number.
     """
@@ -45,38 +45,38 @@ class ImageSet:
         return list(zip(self.names, self.images, self.masks, strict=True))
 
     def with_masks(self) -> Self:
-        """Return the images whose mask is there.
+        """Return the images whose mask exists.
 
         Raises:
-            UserError: if there are none.
+            UserError: if no mask exists.
         """
-        there = [at for at, mask in enumerate(self.masks or ()) if mask.is_file()]
-        if not there:
-            raise UserError(f"{self.title} has no masks to score against. Choose a split that has.")
-        return self.take(there)
+        found = [at for at, mask in enumerate(self.masks or ()) if mask.is_file()]
+        if not found:
+            raise UserError(f"{self.title} has no masks to score against. Choose a split that has masks.")
+        return self.take(found)
 
 
 def split_warnings(
     train: ImageSet, val: ImageSet, trained: Collection[int] | None, scored: Collection[str] | None
 ) -> list[str]:
-    """Return what makes scores on ``val`` say less than they seem to, a message each.
+    """Return a warning for each reason why scores on ``val`` may mislead.
 
     Args:
         train, val: the two splits.
-        trained: numbers of the classes that training images have; None where that is not known.
-        scored: names of the classes that are scored; None for all.
+        trained: numbers of the classes that the training images have; None if unknown.
+        scored: names of the scored classes; None for all.
     """
-    found = []
+    warnings = []
     unseen = [
         name
         for number, name in enumerate(val.class_names)
         if number and trained is not None and number not in trained and (scored is None or name in scored)
     ]
     if unseen:
-        found.append(f"{len(unseen)} classes that are scored have no training image:\n{listing(unseen)}")
+        warnings.append(f"{len(unseen)} scored classes have no training image:\n{listing(unseen)}")
     if both := sorted(set(train.names) & set(val.names)):
-        found.append(
-            f"{len(both)} of {len(val.names)} validation images are training images, too, so that scores say little of "
+        warnings.append(
+            f"{len(both)} of {len(val.names)} validation images are training images, too. The scores say little about "
             f"new images:\n{listing(both)}"
         )
-    return found
+    return warnings

@@ -1,4 +1,4 @@
-"""VOC 2012 with SegmentationAug, and any data in its layout: from a root and a split's name to a list of files."""
+"""VOC 2012 with SegmentationAug, and any data in its layout: find the files of a split."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from secseg.data.cues import CueStore
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 
-PHOTOGRAPHS = "JPEGImages"
+IMAGES = "JPEGImages"
 MASKS = ("SegmentationClassAug", "SegmentationClass")
 LISTS = ("ImageSets/Segmentation", "ImageSets/SegmentationAug")
 SHIPPED_SPLITS = ("train", "train_aug", "val")
-PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def open_split(
@@ -28,84 +28,88 @@ def open_split(
     class_names: Sequence[str] = VOC_CLASSES,
     masks: Path | None = None,
 ) -> ImageSet:
-    """Find the photographs and masks of one split.
+    """Find the images and masks of one split.
 
     Args:
         root: ``VOC2012`` itself, or the folder that holds ``VOC2012`` or ``VOCdevkit/VOC2012``.
         split: name of an id list in ``ImageSets/Segmentation``, ``ImageSets/SegmentationAug`` or the root; or the path
-            of a list, ``<anything>.txt``. For VOC's classes, ``train``, ``train_aug`` and ``val`` ship with the
-            package; a list of the data's own wins.
-        require_masks: whether an image without a mask is an error. If not, a mask's file may be absent.
+            of a list, ``<anything>.txt``. For the classes of VOC, the package has the lists ``train``, ``train_aug``
+            and ``val``; a list in the data has priority.
+        require_masks: whether an image without a mask is an error. If not, masks may be missing.
         class_names: names of the classes, background first.
-        masks: folder of masks to take in place of the data's own (``SegmentationClassAug``, where an image has none
-            there ``SegmentationClass``).
+        masks: folder of masks that replaces the masks of the data (``SegmentationClassAug``, or else
+            ``SegmentationClass``).
 
     Raises:
-        UserError: if there is no data at the root, no such split, or an id is listed twice, twice up to upper and
-            lower case, or without photograph or mask; all such ids are told.
+        UserError: if there is no data or no such split; with all ids that are listed twice (up to upper and lower
+            case), or have no image or no mask.
     """
     root = Path(root).expanduser()
     is_voc = tuple(class_names) == VOC_CLASSES
     folder = find_data(root)
     where, names = _read_list(root, folder, split, is_voc)
-    photographs = _by_stem(folder / PHOTOGRAPHS, PHOTOGRAPH_SUFFIXES)
+    images = _by_stem(folder / IMAGES, IMAGE_SUFFIXES)
     if masks is not None and not masks.is_dir():
         raise UserError(f"There is no folder of masks at {masks}.")
     mask_folders = [masks] if masks is not None else [folder / name for name in MASKS if (folder / name).is_dir()]
     found: dict[str, Path] = {}
     for place in reversed(mask_folders):
         found |= _by_stem(place, (".png",))
-    looked = [folder / PHOTOGRAPHS, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
-    lacking = _lacking(names, photographs, found if require_masks else None)
+    looked = [folder / IMAGES, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
+    lacking = _lacking(names, images, found if require_masks else None)
     if lacking:
         raise UserError(
             f"{len(lacking)} of {len(names)} images of split {split!r} ({where}) are not complete:\n"
             f"{listing(lacking)}\nLooked in {', '.join(map(str, looked))}. "
-            + ("`python src/prepare_voc.py` fetches and makes what VOC lacks; or " if is_voc else "Add the files, or ")
+            + (
+                "`python src/prepare_voc.py` fetches and makes the files that VOC lacks; or "
+                if is_voc
+                else "Add the files, or "
+            )
             + f"put a list of the images you have into {folder / LISTS[0]}."
         )
     return ImageSet(
         title=f"{folder.absolute().name}/{split}",
         names=names,
-        images=tuple(photographs[name] for name in names),
+        images=tuple(images[name] for name in names),
         masks=tuple(found.get(name, mask_folders[0] / f"{name}.png") for name in names) if mask_folders else None,
         class_names=tuple(class_names),
         palette=voc_palette(),
     )
 
 
-def _lacking(names: Sequence[str], photographs: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:
-    """Return a line for each name without photograph or, where masks are needed, without mask."""
+def _lacking(names: Sequence[str], images: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:
+    """Return a line for each name without an image or, unless ``masks`` is None, without a mask."""
     lacks: dict[str, list[str]] = {}
-    for kind, there in (("photograph", photographs), ("mask", masks)):
-        for name, near in () if there is None else _absent(names, there):
+    for kind, found in (("image", images), ("mask", masks)):
+        for name, near in () if found is None else _absent(names, found):
             lacks.setdefault(name, []).append(f"no {kind}{near}")
     return [f"{name}: {', '.join(what)}" for name, what in lacks.items()]
 
 
 def find_data(root: Path) -> Path:
-    """Return the folder in VOC's layout in ``root``: itself, ``VOC2012`` or ``VOCdevkit/VOC2012`` in it.
+    """Return the folder in VOC's layout: ``root``, or ``VOC2012`` or ``VOCdevkit/VOC2012`` in it.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no such folder.
     """
     places = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
     for place in places:
-        if (place / PHOTOGRAPHS).is_dir():
+        if (place / IMAGES).is_dir():
             return place
     raise UserError(
-        f"There is no data at {root}{'' if root.is_dir() else ', which is not a folder'}. Looked for a folder of "
-        f"photographs, none of which exists:\n{listing([place / PHOTOGRAPHS for place in places])}\n"
+        f"There is no data at {root}{'' if root.is_dir() else ', which is not a folder'}. None of these folders of "
+        f"images exists:\n{listing([place / IMAGES for place in places])}\n"
         "Set data.root to the folder that holds VOC2012, or fetch VOC 2012 with "
         f"`python src/prepare_voc.py root={root}`."
     )
 
 
 def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
-    """Make sure that each image has cues, of classes that exist and that the image is labelled with.
+    """Check that each image has cues, and only cues of its labels.
 
     Raises:
-        UserError: with all images without cues; with a class outside 0..``num_classes`` - 1; whose map holds a class
+        UserError: with all images without cues, with a class outside 0..``num_classes`` - 1, or with cues of a class
             that is not among their labels.
     """
     missing = [name for name in image_set.names if name not in store]
@@ -121,7 +125,7 @@ def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
     stray[:, 0] = False
     for wrong, what in (
         (outside, f"cues or labels of a class outside 0..{num_classes - 1}; are they of another data set?"),
-        (stray, "cues of a class that their labels lack; make the cue file again."),
+        (stray, "cues of a class that is not among their labels; make the cue file again."),
     ):
         if wrong.any():
             lines = [
@@ -137,7 +141,7 @@ def shipped_ids(split: str) -> tuple[str, ...]:
 
 
 def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str, tuple[str, ...]]:
-    """Return where the list of a split lies, in words, and its ids."""
+    """Return the place of a split's list, for messages, and its ids."""
     if split.endswith(".txt"):
         return split, read_ids(Path(split).expanduser(), _id)
     places = list(dict.fromkeys([*(folder / place for place in LISTS), folder, root]))
@@ -146,20 +150,20 @@ def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str,
         if path.is_file():
             return str(path), read_ids(path, _id)
     if is_voc and split in SHIPPED_SPLITS:
-        return "the official list that ships with the package", shipped_ids(split)
+        return "the official list in the package", shipped_ids(split)
     here = {path.stem for place in places if place.is_dir() for path in place.glob("*.txt")}
     known = sorted(here | set(SHIPPED_SPLITS if is_voc else ()))
     raise UserError(
         f"There is no split {split!r}.{nearest(split, known)} Known: {', '.join(known[:20]) or 'none'}. "
-        f"A list {split}.txt would be looked for in:\n{listing(places)}"
+        f"A list {split}.txt would be read from:\n{listing(places)}"
     )
 
 
 def read_ids(path: Path, naming: Callable[[str], str]) -> tuple[str, ...]:
-    """Read an id list; ``naming`` makes an id of a line.
+    """Read an id list; ``naming`` turns a line into an id.
 
     Raises:
-        UserError: if the file cannot be read, is empty, or names an image twice, up to upper and lower case.
+        UserError: if the file cannot be read, is empty, or names an image twice (up to upper and lower case).
     """
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
@@ -175,28 +179,29 @@ def read_ids(path: Path, naming: Callable[[str], str]) -> tuple[str, ...]:
     alike = sorted((name for name in names if folded[name.casefold()] > 1), key=str.casefold)
     if alike:
         raise UserError(
-            f"The id list {path} has names that differ only in upper and lower case, which many file systems cannot "
-            f"tell apart. Rename them:\n{listing(alike)}"
+            f"The id list {path} has names that differ only in upper and lower case, which many file systems do "
+            f"not distinguish. Rename them:\n{listing(alike)}"
         )
     return tuple(names)
 
 
 def _id(line: str) -> str:
-    """Return the id that a line gives, or a pair like ``/JPEGImages/x.jpg /SegmentationClassAug/x.png``."""
+    """Return the id in a line, which is an id, a file, or a pair like ``/JPEGImages/x.jpg
+    /SegmentationClassAug/x.png``."""
     parts = [PurePosixPath(part) for part in line.split()]
-    if all(part.suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts):  # a photograph, or it and its mask
+    if all(part.suffix.lower() in IMAGE_SUFFIXES for part in parts):  # an image, or an image and its mask
         return parts[0].stem
     return line
 
 
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Return the files of a folder by name without suffix; of several, that with the earlier suffix."""
+    """Return the files of a folder by name without suffix. Of several, the one whose suffix comes first counts."""
     paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
     paths.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in paths}
 
 
-def _absent(names: Sequence[str], there: dict[str, Path]) -> list[tuple[str, str]]:
-    """Return the names that are not there, each with a word on a file that differs only in upper and lower case."""
-    folded = {name.casefold(): f" (but {path.name})" for name, path in there.items()}
-    return [(name, folded.get(name.casefold(), "")) for name in names if name not in there]
+def _absent(names: Sequence[str], found: dict[str, Path]) -> list[tuple[str, str]]:
+    """Return the names without a file, each with a hint at a file that differs only in upper and lower case."""
+    folded = {name.casefold(): f" (but {path.name})" for name, path in found.items()}
+    return [(name, folded.get(name.casefold(), "")) for name in names if name not in found]

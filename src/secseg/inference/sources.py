@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from secseg.data.images import KINDS, clashes, is_photograph, photographs_below
-from secseg.data.voc import PHOTOGRAPHS, find_data, open_split
+from secseg.data.images import KINDS, find_images, is_image_file, name_clashes
+from secseg.data.voc import IMAGES, find_data, open_split
 from secseg.utils.errors import UserError, listing, nearest
 
 
@@ -49,13 +49,13 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     """
     path = Path(images).expanduser()
     if root is not None:
-        folder = find_data(Path(root).expanduser()) / PHOTOGRAPHS
+        folder = find_data(Path(root).expanduser()) / IMAGES
         split = open_split(root, images, require_masks=False)
         pairs = list(zip(split.names, split.images, strict=True))
     elif path.is_dir():
         folder = path
         _refuse_same(folder, out)
-        pairs = photographs_below(path, lambda place: _same(place, out))
+        pairs = find_images(path, lambda place: _same(place, out))
         if not pairs:
             raise UserError(f"The folder {path} holds no photograph ({KINDS}).")
     elif path.suffix.lower() == ".txt" and path.is_file():
@@ -80,7 +80,7 @@ def _matches(pattern: Path, out: Path | None) -> list[Path]:
     if not paths:
         raise UserError(f"Nothing matches images={pattern}.")
     files = [path for path in paths if path.is_file() and not any(_same(parent, out) for parent in path.parents)]
-    photographs = [path for path in files if is_photograph(path.name)]
+    photographs = [path for path in files if is_image_file(path.name)]
     if not photographs:
         raise UserError(f"None of the {len(files)} files that images={pattern} matches is a photograph ({KINDS}).")
     return photographs
@@ -98,7 +98,7 @@ def _hint(path: Path) -> str:
 
 
 def _refuse_clashes(pairs: Iterable[tuple[str, Path]]) -> None:
-    found = clashes(pairs)
+    found = name_clashes(pairs)
     if found:
         lines = [f"{Path(name).name}.png: {', '.join(map(str, paths))}" for name, paths in sorted(found.items())]
         raise UserError(

@@ -1,4 +1,4 @@
-"""A data set that the project draws itself: textured objects on cluttered backgrounds, with simulated cues."""
+"""The built-in data set, which is drawn: textured objects on cluttered backgrounds, with simulated cues."""
 
 from secseg.data.shapes.dataset import SHAPES_CLASSES, draw_shapes
 

@@ -1,4 +1,4 @@
-"""The drawn data set on disk, in the VOC layout."""
+"""Write the drawn data set in the VOC layout, with simulated localization cues."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from secseg.utils.progress import ImageMeter
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
 VERSION = 2
-"""Raised whenever the drawing changes, so that an older drawing is not taken for this one."""
+"""Increased whenever the drawing changes, so that an older drawing is recognised."""
 MARKER = "shapes.json"
 UNFINISHED = "unfinished"
-"""Folder of a drawing that goes on: its settings, and the cue map of each image that is done."""
+"""Folder of an unfinished drawing: its settings, and the cue map of each finished image."""
 GRID = (41, 41)
-# Shares, set so that coverage and precision come close to those measured on the official cue file: a blob of about
-# a third of each object around its telling part, a tenth of the picture as background.
+# With these shares, coverage and precision are close to those of the official cue file: a region of about a third of
+# each object around its distinctive part, and a tenth of the image as background.
 OBJECT_SHARE = (0.32, 0.6)
 BACKGROUND_SHARE = 0.101
 STRAY = 0.1
-"""Probability that an object's blob lies off its telling part, somewhere near the object."""
+"""Probability that the region of an object lies away from its distinctive part, somewhere near the object."""
 
 
 def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 0) -> None:
-    """Draw the data set into ``root``, unless it is there already; a drawing that was broken off goes on.
+    """Draw the data set into ``root``, if it is not there yet. An interrupted drawing is continued.
 
-    ``JPEGImages/<id>.jpg``, ``SegmentationClassAug/<id>.png`` (palette; 255 = void),
+    Files: ``JPEGImages/<id>.jpg``, ``SegmentationClassAug/<id>.png`` (palette; 255 = void),
     ``ImageSets/Segmentation/{train,val}.txt``, ``cues.safetensors`` (simulated) and, written last, ``shapes.json``.
-    An image depends on ``seed``, its split and its number only.
+    An image depends only on ``seed``, its split and its number.
 
     Args:
-        root: folder; made where it is missing.
-        train, val: number of images, at least 1.
-        seed: of the drawing, at least 0.
+        root: the folder; created if it does not exist.
+        train, val: numbers of images, at least 1.
+        seed: seed of the drawing, at least 0.
 
     Raises:
-        UserError: where ``root`` holds something else or a drawing with other settings, or cannot be written.
+        UserError: if ``root`` holds other files or a drawing with other settings, or cannot be written.
     """
     root = Path(root)
     if train < 1 or val < 1 or seed < 0:
@@ -65,7 +65,7 @@ def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 
     _write(root / UNFINISHED / MARKER, _as_json(settings))
     names = {"train": [f"train_{n:05d}" for n in range(train)], "val": [f"val_{n:05d}" for n in range(val)]}
     jobs = [*names["train"], *names["val"]]
-    # Threads: NumPy and Pillow run beside each other, and new processes would import the caller's script again.
+    # Threads: NumPy and Pillow release the interpreter lock, and processes would import the caller's script again.
     with ThreadPoolExecutor(os.cpu_count()) as pool, ImageMeter(f"drawing {root}", len(jobs)) as meter:
         drawn = pool.map(lambda name: (name, _draw(root, seed, name)), jobs)
         cues = {}
@@ -81,7 +81,11 @@ def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 
 
 
 def _is_there(root: Path, settings: dict[str, int]) -> bool:
-    """Whether ``root`` holds the whole drawing; if not, whether it may be drawn there is made sure."""
+    """Return whether ``root`` holds the whole drawing.
+
+    Raises:
+        UserError: if it does not, and drawing there would mix with other files.
+    """
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file. Name a folder for the shapes with data.root=.")
     for marker in (root / MARKER, root / UNFINISHED / MARKER):
@@ -100,16 +104,16 @@ def _is_there(root: Path, settings: dict[str, int]) -> bool:
     others = [path.name for path in root.iterdir() if path.name != UNFINISHED] if root.is_dir() else []
     if others:
         raise UserError(
-            f"{root} holds other things, and shapes are not drawn among them:\n{listing(sorted(others))}\n"
+            f"{root} holds other files, and shapes are not drawn next to them:\n{listing(sorted(others))}\n"
             "Name an empty or new folder with data.root=."
         )
     return False
 
 
 def _draw(root: Path, seed: int, name: str) -> Cues:
-    """Draw and write one image and its mask, unless they are there; return its cues.
+    """Draw and write one image and its mask, unless they exist; return its cues.
 
-    The cue map is written last, so where it is, image and mask are.
+    The cue map is written last. If it exists, image and mask exist, too.
     """
     done = root / UNFINISHED / name
     if done.is_file():
@@ -118,13 +122,13 @@ def _draw(root: Path, seed: int, name: str) -> Cues:
     split, number = name.split("_")
     rng = np.random.default_rng([seed, 0 if split == "train" else 1, int(number)])
     scene = draw_scene(rng)
-    picture, truth = io.BytesIO(), io.BytesIO()
-    Image.fromarray(scene.image).save(picture, "JPEG", quality=92)
+    image, truth = io.BytesIO(), io.BytesIO()
+    Image.fromarray(scene.image).save(image, "JPEG", quality=92)
     mask = Image.fromarray(scene.mask())
     mask.putpalette(voc_palette().tobytes())
     mask.save(truth, "PNG")
     cues = simulate_cues(scene, rng)
-    _write(root / "JPEGImages" / f"{name}.jpg", picture.getvalue())
+    _write(root / "JPEGImages" / f"{name}.jpg", image.getvalue())
     _write(root / "SegmentationClassAug" / f"{name}.png", truth.getvalue())
     _write(done, cues.map.tobytes())
     return cues
@@ -140,37 +144,38 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def simulate_cues(scene: Scene, rng: np.random.Generator) -> Cues:
-    """Return simulated cues of ``scene`` on the 41 x 41 grid: no location with two classes, every class with a cue.
+    """Return simulated cues of ``scene`` on the 41 x 41 grid. Each grid cell has at most one class, each class has a
+    cue.
 
-    Each object gets a ragged blob around its telling part that spills over its edge in places; the background gets the
-    locations that are farthest from all objects, give or take. Objects beat the background.
+    Each object gets an irregular region around its distinctive part, which may extend over its edge. The background
+    gets the cells that are farthest from all objects, with some noise. Objects have priority over the background.
     """
-    owner = resample(scene.owner, GRID)
-    height, width = scene.owner.shape
+    objects = resample(scene.object_map, GRID)
+    height, width = scene.object_map.shape
     rows, columns = np.meshgrid(np.linspace(0, height - 1, GRID[0]), np.linspace(0, width - 1, GRID[1]), indexing="ij")
     cues = np.full(GRID, VOID, np.uint8)
 
-    clearance = distance_transform_edt(owner == 0) / 12 + 5.5 * noise(GRID, 4, rng)
-    certain = np.argsort(clearance, axis=None)[-round(BACKGROUND_SHARE * owner.size) :]
+    clearance = distance_transform_edt(objects == 0) / 12 + 5.5 * noise(GRID, 4, rng)
+    certain = np.argsort(clearance, axis=None)[-round(BACKGROUND_SHARE * objects.size) :]
     cues.flat[certain] = 0
     for number, (class_number, (x, y)) in enumerate(zip(scene.classes, scene.centres, strict=True), 1):
-        visible = owner == number
+        visible = objects == number
         size = max(int(visible.sum()), 1)
         if rng.random() < STRAY:
             x, y = np.add((x, y), rng.normal(0, 0.18 * max(height, width), 2))
-        distance = np.hypot(rows - y, columns - x) / (size / owner.size * height * width) ** 0.5
+        distance = np.hypot(rows - y, columns - x) / (size / objects.size * height * width) ** 0.5
         ragged = distance + 0.5 * noise(GRID, 7, rng) + np.where(visible, 0.0, 0.12)
         take = max(1, round(rng.uniform(*OBJECT_SHARE) * size))
         blob = np.argsort(ragged, axis=None)[:take]
         cues.flat[blob] = class_number
-    return Cues(tuple(sorted(set(scene.classes))), _with_every_class(cues, owner, scene))
+    return Cues(tuple(sorted(set(scene.classes))), _with_every_class(cues, objects, scene))
 
 
-def _with_every_class(cues: np.ndarray, owner: np.ndarray, scene: Scene) -> np.ndarray:
-    """Give a class whose blob others have painted over one location of its own, at its object if that shows."""
+def _with_every_class(cues: np.ndarray, objects: np.ndarray, scene: Scene) -> np.ndarray:
+    """Give a class whose region was overwritten one grid cell, on its object if that is visible."""
     for number, class_number in enumerate(scene.classes, 1):
         if not (cues == class_number).any():
-            places = np.flatnonzero(owner == number)
+            places = np.flatnonzero(objects == number)
             free = np.flatnonzero(cues == VOID)
             cues.flat[places[len(places) // 2] if len(places) else free[0]] = class_number
     return cues

@@ -1,6 +1,6 @@
-"""The seven things of the drawn world: outlines, textures and the small part that tells each class best.
+"""The seven classes of objects: outlines, textures, and the small part that is most distinctive for each class.
 
-An object lives in its own coordinates: x to the right, y down, extent about -1..1. Its parts are painted in order.
+An object has its own coordinates: x to the right, y down, extent about -1..1. Its parts are painted in order.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Part:
         outline: closed polygon, (N, 2) of x, y in object coordinates.
         texture: name in `TEXTURES`.
         colours: the two roles ("body", "second", "accent", "light", "dark") that the texture mixes.
-        telling: whether localization would find the class by this part: the simulated cues lie around it.
+        distinctive: whether a classifier would recognise the class by this part. The simulated cues lie around it.
     """
 
     outline: np.ndarray
     texture: str
     colours: tuple[str, str]
-    telling: bool = False
+    distinctive: bool = False
 
 
 def _ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0, points: int = 40) -> np.ndarray:
@@ -40,7 +40,7 @@ def _ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0, poi
 
 
 def _smooth(points: Points, steps: int = 8) -> np.ndarray:
-    """A closed Catmull-Rom curve through the points."""
+    """Return a closed Catmull-Rom curve through the points."""
     p = np.asarray(points, float)
     before, after, beyond = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
     t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
@@ -64,15 +64,15 @@ def _eye(x: float, y: float, r: float) -> list[Part]:
     ]
 
 
-def _usual(rng: np.random.Generator, *names: str) -> str:
-    """A texture: mostly one usual for the class, but one of three is anything, so that texture alone does not tell."""
+def _typical(rng: np.random.Generator, *names: str) -> str:
+    """Return a texture: mostly a typical one of the class, but in one of three cases any, so texture is not enough."""
     return str(rng.choice(names)) if rng.random() < 0.67 else str(rng.choice(list(TEXTURES)))
 
 
 # Each polygon stands on one line.
 # fmt: off
 def _bird(rng: np.random.Generator) -> list[Part]:
-    coat, fat = _usual(rng, "scales", "stripes"), rng.uniform(0.42, 0.56)
+    coat, fat = _typical(rng, "scales", "stripes"), rng.uniform(0.42, 0.56)
     head_x, head_y = -0.68, -0.42 + rng.uniform(-0.1, 0.08)
     legs = [Part(_polygon([(x, 0.3), (x + 0.07, 0.3), (x + 0.05, 0.8), (x + 0.1, 0.86), (x - 0.13, 0.86), (x, 0.8)]),
         "shade", ("accent", "dark")) for x in (-0.12, 0.12)]
@@ -86,7 +86,7 @@ def _bird(rng: np.random.Generator) -> list[Part]:
             ("second", "body")),
         Part(_polygon([(head_x - 0.2, head_y - 0.1), (head_x - 0.66, head_y + 0.08), (head_x - 0.2, head_y + 0.16)]),
             "shade", ("accent", "light")),
-        Part(_ellipse(head_x, head_y, 0.34, 0.31), "shade", ("accent", "second"), telling=True),
+        Part(_ellipse(head_x, head_y, 0.34, 0.31), "shade", ("accent", "second"), distinctive=True),
         *_eye(head_x - 0.1, head_y - 0.05, 0.1),
     ]
 
@@ -97,7 +97,7 @@ def _car(rng: np.random.Generator) -> list[Part]:
         (-1.1, 0.3), (-1.12, 0.0), (-0.95, -0.1), (front, -0.16), (front + 0.32, roof), (0.4, roof), (0.75, -0.15),
         (1.05, -0.08), (1.1, 0.3),
     ]
-    parts = [Part(_polygon(hull), _usual(rng, "shade", "stripes", "checks"), ("body", "second"))]
+    parts = [Part(_polygon(hull), _typical(rng, "shade", "stripes", "checks"), ("body", "second"))]
     for left, right, top in ((front + 0.1, 0.0, front + 0.35), (0.08, 0.6, 0.36)):
         parts.append(Part(_polygon([(left, -0.14), (top if left < 0 else left, roof + 0.09),
             (right if left < 0 else top, roof + 0.09), (right, -0.14)]), "shade", ("light", "second")))
@@ -105,14 +105,14 @@ def _car(rng: np.random.Generator) -> list[Part]:
     parts.append(Part(_ellipse(-1.0, 0.06, 0.09, 0.08), "shade", ("accent", "light")))
     for x in (-0.6, 0.62):
         parts += [
-            Part(_ellipse(x, 0.32, 0.29, 0.29), "shade", ("dark", "dark"), telling=x < 0),
+            Part(_ellipse(x, 0.32, 0.29, 0.29), "shade", ("dark", "dark"), distinctive=x < 0),
             Part(_ellipse(x, 0.32, 0.16, 0.16), "checks", ("light", "accent")),
         ]
     return parts
 
 
 def _fish(rng: np.random.Generator) -> list[Part]:
-    coat, tall = _usual(rng, "scales", "stripes", "dots"), rng.uniform(0.42, 0.62)
+    coat, tall = _typical(rng, "scales", "stripes", "dots"), rng.uniform(0.42, 0.62)
     return [
         Part(_smooth([(0.6, 0.0), (1.2, -0.5), (1.05, 0.0), (1.2, 0.5)]), "stripes", ("second", "accent")),
         Part(_smooth([(-0.3, -0.8 * tall), (0.15, -tall - 0.32), (0.55, -tall - 0.1), (0.5, -0.1)]), "stripes",
@@ -121,7 +121,7 @@ def _fish(rng: np.random.Generator) -> list[Part]:
         Part(_smooth([(-1.0, 0.05), (-0.6, -0.75 * tall), (0.0, -tall), (0.55, -0.45 * tall), (0.85, 0.0),
             (0.55, 0.5 * tall), (0.0, tall), (-0.6, 0.8 * tall)]), coat, ("body", "second")),
         Part(_smooth([(-1.0, 0.05), (-0.62, -0.72 * tall), (-0.4, -0.1), (-0.5, 0.5 * tall), (-0.65, 0.7 * tall)]),
-            "shade", ("accent", "body"), telling=True),
+            "shade", ("accent", "body"), distinctive=True),
         Part(_smooth([(-0.15, 0.05), (0.2, 0.0), (0.12, 0.3)]), "stripes", ("accent", "second")),
         *_eye(-0.68, -0.12, 0.12),
     ]
@@ -129,14 +129,14 @@ def _fish(rng: np.random.Generator) -> list[Part]:
 
 def _flower(rng: np.random.Generator) -> list[Part]:
     count, long = int(rng.integers(5, 9)), rng.uniform(0.42, 0.52)
-    coat, wide = _usual(rng, "grain", "shade"), 2.1 / count + 0.06
+    coat, wide = _typical(rng, "grain", "shade"), 2.1 / count + 0.06
     turns = np.linspace(0, 360, count, endpoint=False)
     parts = [Part(_ellipse(x, 0.62, 0.5, 0.2, lean), "grain", ("stem", "dark")) for x, lean in ((-0.75, -35),
         (0.75, 35))]
     for turn in turns:
         a = np.deg2rad(turn)
         parts.append(Part(_ellipse(0.58 * np.cos(a), 0.58 * np.sin(a), long, wide, turn), coat, ("body", "second")))
-    parts.append(Part(_ellipse(0, 0, 0.33, 0.33), "dots", ("accent", "dark"), telling=True))
+    parts.append(Part(_ellipse(0, 0, 0.33, 0.33), "dots", ("accent", "dark"), distinctive=True))
     return parts
 
 
@@ -148,10 +148,10 @@ def _house(rng: np.random.Generator) -> list[Part]:
     parts = [
         Part(_polygon([(0.3, -1.15), (0.52, -1.15), (0.52, -0.5), (0.3, -0.5)]), "bricks", ("second", "dark")),
         Part(_polygon([(-wide, eaves - 0.06), (wide, eaves - 0.06), (wide, 0.85), (-wide, 0.85)]),
-            _usual(rng, "bricks"), ("body", "second")),
-        Part(_polygon(roof), _usual(rng, "scales", "stripes"), ("second", "dark")),
+            _typical(rng, "bricks"), ("body", "second")),
+        Part(_polygon(roof), _typical(rng, "scales", "stripes"), ("second", "dark")),
         Part(_polygon([(door - 0.2, 0.2), (door + 0.2, 0.2), (door + 0.2, 0.85), (door - 0.2, 0.85)]), "grain",
-            ("accent", "dark"), telling=True),
+            ("accent", "dark"), distinctive=True),
         Part(_ellipse(door + 0.1, 0.55, 0.04, 0.04), "shade", ("light", "light")),
     ]
     for x, y in ((-door * 0.9, 0.12), (-door * 0.9, 0.52)):
@@ -168,20 +168,20 @@ def _mushroom(rng: np.random.Generator) -> list[Part]:
     ]
     parts = [
         Part(_smooth([(-0.26, 0.0), (0.26, 0.0), (0.3, 0.6), (0.4, 0.95), (0.0, 1.02), (-0.4, 0.95), (-0.3, 0.6)]),
-            _usual(rng, "grain", "shade"), ("stem", "second")),
+            _typical(rng, "grain", "shade"), ("stem", "second")),
         Part(_polygon([(-0.42, 0.28), (-0.25, 0.1), (0.25, 0.1), (0.42, 0.28), (0.0, 0.38)]), "stripes",
             ("stem", "accent")),
-        Part(_smooth(cap), _usual(rng, "shade", "foliage"), ("body", "second")),
+        Part(_smooth(cap), _typical(rng, "shade", "foliage"), ("body", "second")),
     ]
     spots = [(-0.45, -0.3, 0.21), (0.05, -0.55, 0.17), (0.12, -0.12, 0.13), (0.55, -0.22, 0.15), (-0.12, -0.05, 0.1)]
     for i, (x, y, r) in enumerate(spots):
         r *= rng.uniform(0.8, 1.15)
-        parts.append(Part(_ellipse(x * brim, y, r, 0.85 * r), "shade", ("light", "accent"), telling=i == 0))
+        parts.append(Part(_ellipse(x * brim, y, r, 0.85 * r), "shade", ("light", "accent"), distinctive=i == 0))
     return parts
 
 
 def _tree(rng: np.random.Generator) -> list[Part]:
-    leaves, wide = _usual(rng, "foliage", "dots"), rng.uniform(0.45, 0.62)
+    leaves, wide = _typical(rng, "foliage", "dots"), rng.uniform(0.45, 0.62)
     trunk = [(-0.14, -0.1), (0.14, -0.1), (0.17, 0.6), (0.4, 1.0), (-0.4, 1.0), (-0.17, 0.6)]
     parts = [Part(_polygon(trunk), "grain", ("stem", "dark"))]
     clumps = [(-wide, -0.15), (wide, -0.12), (-0.62 * wide, -0.6), (0.66 * wide, -0.62), (0.0, -0.85), (0.0, -0.3)]
@@ -192,7 +192,7 @@ def _tree(rng: np.random.Generator) -> list[Part]:
         (-0.15, 0.62), (-0.1, 0.1), (-0.36, -0.2), (-0.3, -0.26), (-0.04, -0.02), (0.05, -0.36), (0.12, -0.36),
         (0.1, 0.0), (0.34, -0.2), (0.38, -0.13), (0.13, 0.15), (0.15, 0.62),
     ]
-    parts.append(Part(_polygon(branch), "grain", ("stem", "dark"), telling=True))
+    parts.append(Part(_polygon(branch), "grain", ("stem", "dark"), distinctive=True))
     for _ in range(int(rng.integers(3, 7))):
         a, d = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
         parts.append(Part(_ellipse(d * np.cos(a), -0.42 + 0.7 * d * np.sin(a), 0.08, 0.08), "shade",
@@ -210,4 +210,5 @@ OBJECTS: dict[str, tuple[Callable[[np.random.Generator], list[Part]], float]] = 
     "mushroom": (_mushroom, 25.0),
     "tree": (_tree, 15.0),
 }
-"""Class name: how to draw one, and by how many degrees at most it is turned. The order gives the class numbers."""
+"""By class name: the function that draws an object, and its largest rotation in degrees. The order gives the class
+numbers."""

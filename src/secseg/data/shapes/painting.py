@@ -1,4 +1,4 @@
-"""Painting of parts onto a picture: antialiased outlines, textures that turn with the object, relief under light."""
+"""Paint parts onto an image: antialiased outlines, textures that rotate with the object, relief under light."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ LIGHT = np.array([-0.45, -0.62, 0.64])
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object stands: ``place + turn @ (object coordinates)`` gives pixels (x, y)."""
+    """Pose of an object: ``place + turn @ (object coordinates)`` gives pixels (x, y)."""
 
     place: np.ndarray
     turn: np.ndarray
 
     @staticmethod
     def of(x: float, y: float, size: float, degrees: float, stretch: float, mirrored: bool) -> Pose:
-        """A pose at ``(x, y)`` pixels with ``size`` pixels an object unit, turned, widened by ``stretch``."""
+        """Return a pose at pixel ``(x, y)`` with ``size`` pixels per object unit, rotated, and widened by
+        ``stretch``."""
         a = np.deg2rad(degrees)
         turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
         return Pose(np.array([x, y]), size * turn * np.array([-stretch if mirrored else stretch, 1 / stretch]))
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
-        """Object coordinates (N, 2) to pixels (N, 2)."""
+        """Map object coordinates (N, 2) to pixels (N, 2)."""
         u, v = points[:, :1], points[:, 1:]
         return self.place + u * self.turn[:, 0] + v * self.turn[:, 1]
 
     def to_object(self, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels to object coordinates ``(u, v)``, each of the broadcast shape of ``xs`` and ``ys``."""
+        """Map pixels to object coordinates ``(u, v)``, each of the broadcast shape of ``xs`` and ``ys``."""
         (a, b), (c, d) = self.turn
         x, y, det = xs - self.place[0], ys - self.place[1], a * d - b * c
         return ((d * x - b * y) / det).astype(np.float32), ((a * y - c * x) / det).astype(np.float32)
@@ -51,9 +52,9 @@ Window = tuple[slice, slice]
 
 
 def coverage(outline: np.ndarray, shape: tuple[int, int]) -> tuple[Window, np.ndarray] | None:
-    """Return the window that a polygon (N, 2; pixels) touches and how much of each pixel it covers (float 0..1).
+    """Return the window of a polygon (N, 2; pixels), and the covered share of each pixel (float 0..1).
 
-    None where it lies outside the picture of ``shape`` (h, w).
+    None if the polygon lies outside the image of ``shape`` (h, w).
     """
     low = np.maximum(np.floor(outline.min(0)) - 1, 0).astype(int)
     high = np.minimum(np.ceil(outline.max(0)) + 2, shape[::-1]).astype(int)
@@ -68,7 +69,7 @@ def coverage(outline: np.ndarray, shape: tuple[int, int]) -> tuple[Window, np.nd
 
 
 def paint(
-    picture: np.ndarray,
+    image: np.ndarray,
     outline: np.ndarray,
     pose: Pose,
     texture: str,
@@ -77,15 +78,15 @@ def paint(
     rim: float = 0.5,
     opacity: float = 1.0,
 ) -> tuple[Window, np.ndarray] | None:
-    """Paint one part into ``picture`` (h, w, 3; float 0..1) in place; return its window and coverage.
+    """Paint one part into ``image`` (h, w, 3; float 0..1) in place; return its window and coverage.
 
     Args:
         outline: (N, 2) in object coordinates.
         texture: name in `TEXTURES`; mixes the two ``colours`` (RGB, 0..1).
-        rim: how dark the thin line along the outline is: 0 no line, 1 black.
-        opacity: 1 hides what is below.
+        rim: darkness of the thin line along the outline: 0 for no line, 1 for black.
+        opacity: 1 hides everything below.
     """
-    found = coverage(pose.to_pixels(outline), picture.shape[:2])
+    found = coverage(pose.to_pixels(outline), image.shape[:2])
     if found is None:
         return None
     window, alpha = found
@@ -96,12 +97,12 @@ def paint(
     colour = colour * _relief(inside)[..., None]
     colour *= 1 - rim * np.clip(1.9 - inside, 0, 1)[..., None]
     cover = opacity * alpha[..., None]
-    picture[window] = picture[window] * (1 - cover) + colour * cover
+    image[window] = image[window] * (1 - cover) + colour * cover
     return window, alpha
 
 
 def _relief(inside: np.ndarray) -> np.ndarray:
-    """Brightness of a pillow-like solid over a part, from each pixel's distance to the outline."""
+    """Return the brightness of a pillow-shaped solid over a part, from the distance of each pixel to the outline."""
     depth = max(float(inside.max()), 1.0)
     height = depth * np.sqrt(np.clip(1 - (1 - inside / depth) ** 2, 0, 1))
     if min(height.shape) < 2:
@@ -112,16 +113,17 @@ def _relief(inside: np.ndarray) -> np.ndarray:
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """RGB (3,) float 0..1 of a colour; the hue wraps at 1."""
+    """Return a colour as RGB (3,) float 0..1; the hue wraps at 1."""
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
 Texture = Callable[[np.ndarray, np.ndarray, np.random.Generator, float], np.ndarray]
-"""``(u, v, rng, pixel) -> field``: coordinates in object units, the size of a pixel in them, values in 0..1."""
+"""``(u, v, rng, pixel) -> field`` in 0..1, which mixes two colours. Coordinates and the size of a pixel are in object
+units."""
 
 
 def noise(shape: tuple[int, int], cells: float, rng: np.random.Generator, octaves: int = 4) -> np.ndarray:
-    """Return fractal noise (h, w), float32 in 0..1, whose coarsest octave has ``cells`` cells along the longer side."""
+    """Return fractal noise (h, w), float32 in 0..1. The coarsest octave has ``cells`` cells along the longer side."""
     height, width = shape
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
@@ -134,12 +136,12 @@ def noise(shape: tuple[int, int], cells: float, rng: np.random.Generator, octave
 
 
 def _wave(t: np.ndarray, pixel: float) -> np.ndarray:
-    """A square wave of period 1 in ``t``, its edges about a pixel wide; ``pixel`` is in units of ``t``."""
+    """Return a square wave of period 1 in ``t``. Its edges are about a pixel wide; ``pixel`` is in units of ``t``."""
     return np.clip(0.5 + 0.5 * np.sin(2 * np.pi * t) / max(0.15, 2 * np.pi * pixel), 0, 1)
 
 
 def _step(distance: np.ndarray, pixel: float) -> np.ndarray:
-    """1 where ``distance`` is positive, 0 where negative, soft over about a pixel."""
+    """Return 1 for positive and 0 for negative ``distance``, with a transition of about a pixel."""
     return np.clip(0.5 + distance / (1.5 * pixel), 0, 1)
 
 
