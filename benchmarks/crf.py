@@ -29,7 +29,7 @@ from secseg.crf.packed import packed_width
 from secseg.crf.permutohedral import build_lattice
 from secseg.data.classes import VOC_CLASSES
 from secseg.evaluation import SegmentationScore
-from secseg.inference.full_size import FLOOR, apply_crf, labels
+from secseg.inference.full_size import FLOOR, apply_crf, predict_mask
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.utils.device import keep_freed_memory
 from secseg.utils.parallel import results_of
@@ -44,7 +44,7 @@ SCORED = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
 def refined(backend: str, params: CRFParams, probs: torch.Tensor, photo: np.ndarray) -> Callable[[], np.ndarray]:
     """Return a call that gives the labels of the CRF for probabilities (C, H, W)."""
     crf = build_crf(backend, params)
-    return lambda: labels(apply_crf(probs, photo, crf))
+    return lambda: predict_mask(apply_crf(probs, photo, crf))
 
 
 def training(scenes: list[Scene], rounds: int) -> str:
@@ -79,7 +79,7 @@ def photographs(scenes: list[Scene], rounds: int) -> str:
         predictor = Predictor(
             _NoNetwork(len(scenes[0].scores)), Protocol(drop_labels_below=drop), build_crf("lattice", PAPER)
         )
-        return [mask for _, mask in results_of(lambda one: labels(*predictor.refine(*one)), INHERITED)]
+        return [mask for _, mask in results_of(lambda one: predict_mask(*predictor.refine(*one)), INHERITED)]
 
     with multiprocessing.get_context("fork").Pool(2) as pool:
         calls = {

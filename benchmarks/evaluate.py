@@ -26,7 +26,7 @@ from secseg.data.images import read_image, read_mask
 from secseg.data.transforms import evaluation_input
 from secseg.evaluation.evaluate import open_data, score_network
 from secseg.evaluation.scores import Evaluation
-from secseg.inference.full_size import full_size_probs, labels
+from secseg.inference.full_size import full_size_probs, predict_mask
 from secseg.models.files.load import load_network
 from secseg.utils.config import config_dir, to_plain
 from secseg.utils.device import keep_freed_memory, multiplies_in_bfloat16
@@ -72,7 +72,7 @@ def refine_and_score(name: str, path: Path, mask: Path, scores: Any, classes: An
     crf_benchmark.INHERITED = [(probs, photo)]
     parts = [Evaluation(classes, scored) for _ in range(2)]
     truth = read_mask(mask, len(classes), photo.shape[:2])
-    for part, predicted in zip(parts, (labels(probs), crf_benchmark.peer(0)), strict=True):
+    for part, predicted in zip(parts, (predict_mask(probs), crf_benchmark.peer(0)), strict=True):
         part.update(name, predicted, truth)
     return parts
 

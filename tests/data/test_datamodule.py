@@ -102,7 +102,7 @@ def test_the_shapes_masks_hold_their_cue_files_labels(tmp_path: Path) -> None:
         assert set(labels[name]) <= set(np.unique(read_mask(mask, 8)).tolist())
 
 
-def test_only_images_whose_mask_is_there_are_scored(root: Path) -> None:
+def test_only_images_whose_mask_exists_are_scored(root: Path) -> None:
     module = VOCDataModule(str(root), train_split="not there", val_split="test", limit=1)
     module.open_scored()
     assert module.val_images.names == ("one",)
@@ -110,7 +110,7 @@ def test_only_images_whose_mask_is_there_are_scored(root: Path) -> None:
     assert module.val_images.with_masks().masks == (root / "SegmentationClassAug" / "one.png",)
 
 
-def test_classes_without_a_training_image_and_images_in_both_splits_are_told_before_training(
+def test_classes_without_a_training_image_and_images_in_both_splits_are_reported_before_training(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_cues(tmp_path / "cues.safetensors", {"one": (8,), "two": ()})

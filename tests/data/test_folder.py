@@ -85,7 +85,7 @@ def test_places_can_be_named(tmp_path: Path) -> None:
         open_folder(root, images="photo")
 
 
-def test_every_misfit_between_images_and_labels_is_told_at_once(tmp_path: Path) -> None:
+def test_every_misfit_between_images_and_labels_is_reported_at_once(tmp_path: Path) -> None:
     root = draw_folder(tmp_path, "image,labels\na,cat\nB,dog\nc.png,Cat\nsub/d,cow\nsub/e.jpg,catt\n")
     draw_images(root / "images", ("a.png", "sub/A2.jpg", "sub/a2.jpg", "sub/e.jpg"))
     (root / "images" / "sub" / "f.jpg").write_bytes(b"no image")
@@ -109,7 +109,7 @@ def test_every_misfit_between_images_and_labels_is_told_at_once(tmp_path: Path) 
     assert "f.jpg is not an image" not in said, "it has no label, so it will not be read"
 
 
-def test_images_without_labels_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_images_without_labels_are_left_out_on_request(tmp_path: Path) -> None:
     root = draw_folder(tmp_path, "a,cat\nb,dog\n")
     with pytest.raises(UserError, match=r"1 of 3 images have no labels\. Label them .*\n  sub/c$"):
         open_folder(root)
@@ -117,7 +117,7 @@ def test_images_without_labels_are_left_out_where_that_is_asked_for(tmp_path: Pa
     assert (list(data.images), data.left_out) == (["a", "b"], ("sub/c",))
 
 
-def test_an_image_that_cannot_be_read_is_told_before_training(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_reported_before_training(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     (root / "images" / "a.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"1 images cannot be read:\n  \S+a\.jpg is not an image"):
@@ -133,12 +133,12 @@ def test_an_image_that_cannot_be_read_is_told_before_training(tmp_path: Path) ->
         ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"line breaks, tabs or outer spaces: 'x\\ny'"),
     ],
 )
-def test_classes_that_cannot_be_are_told(tmp_path: Path, table: str, said: str) -> None:
+def test_invalid_classes_are_reported(tmp_path: Path, table: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         open_folder(draw_folder(tmp_path, table))
 
 
-def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
+def test_a_class_without_a_name_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"are empty, or hold .*: ''"):
         open_folder(draw_folder(tmp_path, '{"a": [" "], "b": ["cat"], "sub/c": []}', "labels.json"))
 
@@ -148,7 +148,7 @@ def test_background_is_not_given_as_a_class(tmp_path: Path) -> None:
         open_folder(draw_folder(tmp_path), classes=["background", "cat", "dog"])
 
 
-def test_files_among_the_masks_that_belong_to_no_image_are_known(tmp_path: Path) -> None:
+def test_files_in_the_folder_of_masks_that_belong_to_no_image_are_listed(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     for name in ("a.png", "b_mask.png", "sub/c.png"):
         draw_mask(root / "masks" / name, 1)

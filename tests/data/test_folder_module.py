@@ -46,14 +46,14 @@ def test_of_two_images_one_is_trained_on_and_one_held_out(tmp_path: Path, share:
     assert len(module.train_images.names) == len(module.val_images.names) == 1
 
 
-def test_a_single_image_cannot_be_held_out_but_be_both(tmp_path: Path) -> None:
+def test_a_single_image_cannot_be_held_out_but_can_be_in_both_splits(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"only one image \(000\).*data\.val_split=all"):
         opened(many(tmp_path, 1))
     module = opened(tmp_path, val_split="all")
     assert module.train_images.names == module.val_images.names == ("000",)
 
 
-def test_the_tables_column_says_the_split(tmp_path: Path) -> None:
+def test_the_column_split_of_the_table_sets_the_split(tmp_path: Path) -> None:
     root = draw_folder(tmp_path, "image,labels,split\na,cat,val\nb,cat,train\nsub/c,dog,test\n")
     module = opened(root)
     assert (module.train_images.names, module.val_images.names) == (("b",), ("a",))
@@ -119,7 +119,7 @@ def test_cues_made_for_other_labels_are_refused(tmp_path: Path) -> None:
         opened(root, cues=True, val_split="val.txt")
 
 
-def test_masks_that_do_not_fit_are_all_told_before_training(tmp_path: Path) -> None:
+def test_masks_that_do_not_fit_are_all_reported_before_training(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     draw_mask(root / "masks" / "a.png", 3)
     draw_mask(root / "masks" / "b.png", 1, size=(9, 9))
@@ -129,7 +129,7 @@ def test_masks_that_do_not_fit_are_all_told_before_training(tmp_path: Path) -> N
         opened(root, val_split="all")
 
 
-def test_training_on_masks_needs_one_of_each_training_image(tmp_path: Path) -> None:
+def test_training_on_masks_needs_a_mask_of_each_training_image(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     (root / "val.txt").write_text("a")
     draw_mask(root / "masks" / "b.png", 1)
@@ -143,7 +143,7 @@ def test_training_on_masks_needs_one_of_each_training_image(tmp_path: Path) -> N
     )
 
 
-def test_only_images_with_masks_are_scored_and_without_any_that_is_told(tmp_path: Path) -> None:
+def test_only_images_with_masks_are_scored_and_no_mask_at_all_is_reported(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     module = FolderDataModule(str(root), val_split="all")
     with pytest.raises(UserError, match="all has no masks to score against"):

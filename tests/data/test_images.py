@@ -1,4 +1,4 @@
-"""Every form of photograph becomes RGB bytes; masks are class numbers or are refused with a reason."""
+"""Every form of image becomes RGB bytes; masks are class numbers or are refused with a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_mask(path: Path, values: np.ndarray, mode: str = "P") -> Path:
     return path
 
 
-def test_a_photograph_is_read_as_it_is(tmp_path: Path) -> None:
+def test_an_image_is_read_unchanged(tmp_path: Path) -> None:
     Image.fromarray(colours()).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), colours())
 
@@ -48,7 +48,7 @@ def test_a_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
     assert np.abs(read.astype(int) - (250, 5, 5)).max() < 12
 
 
-def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+def test_an_image_is_rotated_as_its_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
     Image.fromarray(colours()).save(tmp_path / "a.png", exif=exif)
@@ -65,7 +65,7 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path, keep: float) -> None:
         read_image(path)
 
 
-def test_a_file_that_is_no_image_and_one_that_is_absent_are_named(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_file_that_is_not_an_image_are_named(tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html>404</html>")
     with pytest.raises(UserError, match=r"page\.jpg is not an image"):
         read_image(tmp_path / "page.jpg")
@@ -77,7 +77,7 @@ def test_a_file_that_is_no_image_and_one_that_is_absent_are_named(tmp_path: Path
         read_image(tmp_path)
 
 
-def test_a_photograph_that_may_not_be_read_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_without_read_permission_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -87,7 +87,7 @@ def test_a_photograph_that_may_not_be_read_is_told_as_such(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("turned", range(1, 9))
-def test_the_size_in_the_head_is_that_of_the_photograph_as_it_is_read(tmp_path: Path, turned: int) -> None:
+def test_the_size_in_the_header_is_the_size_of_the_image_as_read(tmp_path: Path, turned: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turned
     Image.fromarray(colours()).save(tmp_path / "a.jpg", exif=exif)
@@ -117,13 +117,13 @@ def test_a_coloured_mask_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_mask(tmp_path / "a.png", 21)
 
 
-def test_values_that_are_no_class_are_listed(tmp_path: Path) -> None:
+def test_values_that_are_not_classes_are_listed(tmp_path: Path) -> None:
     path = make_mask(tmp_path / "a.png", np.array([[0, 21, 254], [20, 255, 0]], dtype=np.uint8))
     with pytest.raises(UserError, match=r"a\.png holds the values 21, 254; .*0\.\.20 and 255"):
         read_mask(path, 21)
 
 
-def test_a_mask_of_another_size_than_its_photograph_is_told(tmp_path: Path) -> None:
+def test_a_mask_of_another_size_than_its_image_is_reported(tmp_path: Path) -> None:
     path = make_mask(tmp_path / "a.png", np.zeros((2, 3), dtype=np.uint8))
     with pytest.raises(UserError, match=r"a\.png is 3 x 2 pixels, its image 2 x 3"):
         read_mask(path, 21, (3, 2))

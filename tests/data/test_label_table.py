@@ -1,4 +1,4 @@
-"""Tables of labels as people have them say what they say, and what is wrong is told by its line."""
+"""Tables of labels as people have them say what they say, and what is wrong is reported by its line."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def read(tmp_path: Path, text: str, name: str = "labels.csv", classes: tuple[str
         "image,width,label\na,30,cat\nb,31,dog|cat\nsub/c,32,\n",
     ],
 )
-def test_labels_in_one_cell_may_be_separated_as_people_do(tmp_path: Path, text: str) -> None:
+def test_labels_in_one_cell_have_the_usual_separators(tmp_path: Path, text: str) -> None:
     table = read(tmp_path, text)
     assert table.words == EXPECTED
     assert (table.problems, table.columns, table.splits) == ([], None, {})
 
 
-def test_spaces_belong_to_the_names_where_another_mark_separates(tmp_path: Path) -> None:
+def test_spaces_belong_to_the_names_if_another_character_separates(tmp_path: Path) -> None:
     table = read(tmp_path, "a,traffic light\nb,grüner Tee; traffic light\nsub/c,x=1/2\n")
     assert table.words == {"a": ("traffic light",), "b": ("grüner Tee", "traffic light"), "sub/c": ("x=1/2",)}
 
 
-def test_a_cell_that_is_a_class_as_a_whole_is_not_parted(tmp_path: Path) -> None:
+def test_a_cell_that_equals_a_class_is_not_split(tmp_path: Path) -> None:
     table = read(tmp_path, "a,traffic light\nb,cat dog\nsub/c,\n", classes=("traffic light", "cat", "dog"))
     assert table.words == {"a": ("traffic light",), "b": ("cat", "dog"), "sub/c": ()}
 
 
 @pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("true", "False"), ("1.0", ""), ("1", "")])
-def test_a_column_a_class_gives_the_classes_in_its_order(tmp_path: Path, yes: str, no: str) -> None:
+def test_one_column_for_each_class_gives_the_classes_in_this_order(tmp_path: Path, yes: str, no: str) -> None:
     table = read(tmp_path, f"image,dog,traffic light\na,{no},{yes}\nb,{yes},{yes}\nsub/c,{no},{no}\n")
     assert table.columns == ("dog", "traffic light")
     assert table.words == {"a": ("traffic light",), "b": ("dog", "traffic light"), "sub/c": ()}
@@ -64,7 +64,7 @@ def test_numbers_below_a_title_of_labels_are_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["image,labels,split\na,cat,train\nb,,val\n", "image,Split,cat\na,train,1\nb,val,0\n"])
-def test_a_column_split_is_read_beside_the_labels(tmp_path: Path, text: str) -> None:
+def test_a_column_split_is_read_in_addition_to_the_labels(tmp_path: Path, text: str) -> None:
     table = read(tmp_path, text)
     assert table.splits == {"a": "train", "b": "val"}
     assert table.words == {"a": ("cat",), "b": ()}
@@ -75,19 +75,19 @@ def test_a_class_may_be_called_split(tmp_path: Path) -> None:
     assert (table.columns, table.splits) == (("banana", "split"), {})
 
 
-def test_json_gives_a_list_of_labels_an_image(tmp_path: Path) -> None:
+def test_json_gives_a_list_of_labels_for_each_image(tmp_path: Path) -> None:
     assert read(tmp_path, json.dumps({"a.jpg": ["cat"], "b": ["dog", "cat"], "sub/c": []}), "x.json").words == EXPECTED
 
 
-def test_every_line_that_is_wrong_is_told(tmp_path: Path) -> None:
+def test_every_wrong_line_is_reported(tmp_path: Path) -> None:
     table = read(tmp_path, "image,cat,dog,cat,,split\na,1,0,0,0,train\n\nb,yes,1,0,0,vla\nb,1,1,1,0,val\nsub/c,1\n")
     assert table.problems == [
         "line 1: the column 'cat' is listed twice.",
         "line 1: column 5 has no title.",
         "line 4, cat: 'yes' is neither 1 nor 0.",
         "line 5: b is listed a second time (first: line 4).",
-        "line 6 has 2 cells, the titles are 6.",
-        "line 4, split: 'vla' is none of train, val, test.",
+        "line 6 has 2 cells, but there are 6 titles.",
+        "line 4, split: 'vla' is not one of train, val, test.",
         "line 6, split: '' is none of train, val, test.",
     ]
     table = read(tmp_path, '{"a": "cat", "b": [], "b.jpg": ["cat"], "sub/c": [true]}', "labels.json")
@@ -104,12 +104,12 @@ def test_every_line_that_is_wrong_is_told(tmp_path: Path) -> None:
         ('["a", "b"]', "labels.json", "does not have the form"),
     ],
 )
-def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str, name: str, said: str) -> None:
+def test_an_invalid_table_is_reported_with_its_line(tmp_path: Path, text: str, name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read(tmp_path, text, name)
 
 
-def test_bytes_that_are_not_utf8_are_told_by_their_line(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_reported_by_their_line(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes("a,cat\nb,größe\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"line 2 is not UTF-8\. Save the file as UTF-8"):
         read_table(tmp_path / "labels.csv", NAMES)

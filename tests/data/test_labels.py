@@ -39,19 +39,19 @@ def test_a_line_of_titles_is_optional(tmp_path: Path, titles: str) -> None:
     assert read_labels(table(tmp_path, f"{titles}a,cat\n"), ["a"], CLASSES) == {"a": (1,)}
 
 
-def test_every_unknown_class_is_told_with_its_line_and_the_nearest(tmp_path: Path) -> None:
+def test_every_unknown_class_is_reported_with_its_line_and_the_nearest(tmp_path: Path) -> None:
     path = table(tmp_path, "a,catt\nb,dog 4\n")
     with pytest.raises(UserError, match=r"line 1, a: 'catt' is not a class\. Did you mean 'cat'") as raised:
         read_labels(path, ["a", "b"], CLASSES)
     assert "line 2, b: '4' is not a class." in str(raised.value)
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 2: a is listed a second time"):
         read_labels(table(tmp_path, "a,cat\na.jpg,dog\n"), ["a"], CLASSES)
 
 
-def test_photographs_without_labels_are_all_listed(tmp_path: Path) -> None:
+def test_images_without_labels_are_all_listed(tmp_path: Path) -> None:
     for path in (table(tmp_path, "a,cat\n"), cue_file(tmp_path, a=(1,))):
         with pytest.raises(UserError, match=r"2 of 3 images have no labels in .*\n  b\n  c\n"):
             read_labels(path, ["a", "b", "c"], CLASSES)

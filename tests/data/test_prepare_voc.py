@@ -142,7 +142,7 @@ def contents(root: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("after", range(0, 18, 2))
-def test_work_broken_off_at_any_file_is_finished_by_a_second_run(
+def test_work_interrupted_at_any_file_is_finished_by_a_second_run(
     tmp_path: Path, web: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = prepare(tmp_path / "whole", web, sources=sources(web))
@@ -180,7 +180,7 @@ def test_a_whole_data_set_needs_no_archives(tmp_path: Path, web: Path) -> None:
     prepare(tmp_path / "voc", web, sources=known)
 
 
-def test_voc_that_is_there_is_completed_where_it_lies(tmp_path: Path, web: Path) -> None:
+def test_existing_voc_is_completed_in_place(tmp_path: Path, web: Path) -> None:
     with tarfile.open(web / "VOCtrainval_11-May-2012.tar") as tar:
         tar.extractall(tmp_path / "mine", filter="data")
     known = sources(web)
@@ -201,7 +201,7 @@ def test_a_damaged_mask_is_made_again(tmp_path: Path, web: Path) -> None:
         np.testing.assert_array_equal(read_mask(mask_file, 21), mask(name, void=name in TRAIN))
 
 
-def test_an_augmented_mask_that_is_not_vocs_own_gives_way_to_it(tmp_path: Path, web: Path) -> None:
+def test_vocs_own_mask_replaces_another_augmented_mask(tmp_path: Path, web: Path) -> None:
     folder = prepare(tmp_path / "voc", web, sources=sources(web))
     path = folder / "SegmentationClassAug" / f"{TRAIN[0]}.png"
     path.write_bytes(png(mask(TRAIN[0], void=False)))  # a whole mask, SBD's
@@ -228,7 +228,7 @@ def test_downloads_come_from_the_address_and_are_kept(
 
 
 @pytest.mark.parametrize("failure", [urllib.error.URLError("no route"), TimeoutError("timed out"), RuntimeError("x")])
-def test_without_network_it_says_what_to_fetch_and_where_to_put_it(
+def test_without_network_the_message_says_what_to_fetch_and_where_to_put_it(
     tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -242,7 +242,7 @@ def test_without_network_it_says_what_to_fetch_and_where_to_put_it(
         assert part in str(message.value)
 
 
-def test_a_download_of_other_content_is_not_taken(tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_with_other_content_is_refused(tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.utils, "_get_redirect_url", lambda url, max_hops: url)
     monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", lambda url, to: Path(to).write_text("404"))
     with pytest.raises(UserError, match=r"Cannot download .*manually"):
@@ -269,13 +269,13 @@ def test_an_archive_that_is_not_whole_is_named(tmp_path: Path, web: Path) -> Non
         (mat(np.zeros((3, 3), dtype=np.uint8)), r"2008_000003\.png is 3 x 3 pixels, its image 17 x 12"),
     ],
 )
-def test_a_mask_of_sbd_that_cannot_be_is_named(tmp_path: Path, web: Path, data: bytes, message: str) -> None:
+def test_an_invalid_mask_of_sbd_is_named(tmp_path: Path, web: Path, data: bytes, message: str) -> None:
     write_sbd(web / "benchmark.tgz", **{f"m{SBD_ONLY[1]}": data})
     with pytest.raises(UserError, match=message):
         prepare(tmp_path / "voc", web, sources=sources(web))
 
 
-def test_masks_that_the_archive_lacks_are_listed(tmp_path: Path, web: Path) -> None:
+def test_masks_missing_in_the_archive_are_listed(tmp_path: Path, web: Path) -> None:
     write_sbd(web / "benchmark.tgz", without=SBD_ONLY[1])
     with pytest.raises(UserError, match=rf"benchmark\.tgz has no masks of 1 images:\n  {SBD_ONLY[1]}"):
         prepare(tmp_path / "voc", web, sources=sources(web))
@@ -312,13 +312,13 @@ def test_official_cues_come_into_the_root(tmp_path: Path, web: Path) -> None:
         prepare(tmp_path / "voc", web, tmp_path / "some.safetensors", sources(web))
 
 
-def test_a_root_that_cannot_be_written_is_told(tmp_path: Path, web: Path) -> None:
+def test_a_root_that_cannot_be_written_is_reported(tmp_path: Path, web: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"Cannot make the folder .*file/voc/archives .*root="):
         prepare(tmp_path / "file" / "voc", sources=sources(web))
 
 
-def test_the_command_leaves_its_results_and_says_where(
+def test_the_command_writes_its_results_and_prints_their_folder(
     tmp_path: Path, web: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = sources(web)
@@ -333,7 +333,7 @@ def test_the_command_leaves_its_results_and_says_where(
     assert results["data"] == str(tmp_path / "voc" / "VOCdevkit" / "VOC2012")
 
 
-def test_the_official_sources_are_torchvisions_and_count_right() -> None:
+def test_the_official_sources_are_those_of_torchvision_with_the_right_counts() -> None:
     official = official_sources()
     assert official.voc.filename == "VOCtrainval_11-May-2012.tar"
     assert official.sbd.filename == "benchmark.tgz"

@@ -28,7 +28,7 @@ def test_the_order_depends_on_the_seed_and_differs_between_epochs() -> None:
     assert flat[:10] != flat[10:20]
 
 
-def test_a_resumed_run_sees_what_an_undisturbed_one_would_have_seen() -> None:
+def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_run() -> None:
     assert batches(start=7) == batches()[7:]
     assert len(ShuffledSampler(10, 4, 10, 0, True, start=7)) == 10
 
@@ -39,13 +39,13 @@ def test_processes_share_out_each_step_of_the_same_order() -> None:
     assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [sorted(batch) for batch in whole]
 
 
-def test_images_are_mirrored_about_half_the_time_and_only_if_asked() -> None:
+def test_images_are_mirrored_with_probability_one_half_and_only_on_request() -> None:
     flags = [flag for batch in batches(size=100, steps=100) for _, flag in batch]
     assert 0.4 < sum(flags) / len(flags) < 0.6
     assert not any(flag for batch in batches(mirror=False) for _, flag in batch)
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"batch_size": 0}])
-def test_a_batch_or_a_set_of_no_size_is_refused(options) -> None:
+def test_an_empty_batch_or_set_is_refused(options) -> None:
     with pytest.raises(UserError, match="at least 1"):
         batches(**options)

@@ -31,7 +31,7 @@ def cache(opened: ShapesDataModule, tmp_path: Path) -> FeatureCache:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_cached_features_stand_in_for_the_image_and_change_nothing_else(
+def test_cached_features_replace_the_image_and_change_nothing_else(
     opened: ShapesDataModule, cache: FeatureCache, mirrored: bool
 ) -> None:
     plain = TrainingImages(opened.train_images, opened.cues, SIZE, GRID)

@@ -43,7 +43,7 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(root: Path, 
     assert digests(tmp_path / "other")["JPEGImages/train_00000.jpg"] != digests(root)["JPEGImages/train_00000.jpg"]
 
 
-def test_it_lies_on_disk_as_voc_does(root: Path) -> None:
+def test_the_data_has_the_layout_of_voc(root: Path) -> None:
     for split, count in (("train", 4), ("val", 2)):
         images = open_split(root, split, require_masks=True, class_names=SHAPES_CLASSES)
         assert len(images.names) == count
@@ -54,7 +54,7 @@ def test_it_lies_on_disk_as_voc_does(root: Path) -> None:
                 assert set(np.unique(truth)) <= {*range(len(SHAPES_CLASSES)), VOID}
 
 
-def test_a_drawing_that_was_broken_off_goes_on_and_a_whole_one_is_left_alone(
+def test_an_interrupted_drawing_is_continued_and_a_whole_one_is_kept(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, drawn = tmp_path / "half", []
@@ -80,7 +80,7 @@ def test_a_drawing_that_was_broken_off_goes_on_and_a_whole_one_is_left_alone(
     assert len(drawn) == 4 + 3
 
 
-def test_a_folder_with_other_things_or_other_settings_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_or_other_settings_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other settings.*data\.root"):
         draw_shapes(root, train=5, val=2, seed=3)
     (tmp_path / "thesis.tex").touch()
@@ -94,7 +94,7 @@ def test_a_folder_with_other_things_or_other_settings_is_refused(root: Path, tmp
         draw_shapes(tmp_path / "none", seed=-1)
 
 
-def test_photographs_of_voc_are_not_drawn_over(tmp_path: Path) -> None:
+def test_images_of_voc_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
     (tmp_path / "JPEGImages").mkdir()
     listed = tmp_path / "ImageSets" / "Segmentation" / "val.txt"
@@ -104,7 +104,7 @@ def test_photographs_of_voc_are_not_drawn_over(tmp_path: Path) -> None:
     assert listed.read_text() == "2007_000033\n"
 
 
-def test_an_image_does_not_depend_on_how_many_are_drawn(root: Path, tmp_path: Path) -> None:
+def test_an_image_does_not_depend_on_the_number_of_images(root: Path, tmp_path: Path) -> None:
     draw_shapes(tmp_path / "fewer", train=2, val=1, seed=3)
     fewer, more = digests(tmp_path / "fewer"), digests(root)
     images = [name for name in fewer if name.endswith((".jpg", ".png"))]
@@ -124,7 +124,7 @@ def test_masks_have_void_at_each_border_and_the_classes_inside(scenes) -> None:
         assert np.mean(mask == VOID) < 0.12
 
 
-def test_pictures_hold_one_to_three_objects_that_often_overlap(scenes) -> None:
+def test_images_hold_one_to_three_objects_that_often_overlap(scenes) -> None:
     counts = [len(scene.classes) for scene in scenes]
     assert set(counts) == {1, 2, 3}
     hidden = [
@@ -164,5 +164,5 @@ def test_cues_are_mostly_right_but_not_always_and_cover_a_part_of_each_object(sc
     assert 0.25 < found / objects < 0.5
 
 
-def test_the_store_says_that_its_cues_are_simulated(root: Path) -> None:
+def test_the_provenance_of_the_cues_says_that_they_are_simulated(root: Path) -> None:
     assert "simulated" in CueStore.load(root / "cues.safetensors").provenance["source"]

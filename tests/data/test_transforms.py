@@ -44,7 +44,7 @@ def test_the_crf_image_is_the_resized_one_whether_pixels_are_picked_or_mixed(sid
     assert torch.equal(crf_image(image.flip(-1), grid), got.flip(-1))
 
 
-def test_training_and_evaluation_squeeze_to_a_square_of_bytes_on_different_grids() -> None:
+def test_training_and_evaluation_resize_to_a_square_of_bytes_on_different_grids() -> None:
     train, test = training_input(photo(), 33), evaluation_input(photo(), 33)
     assert train.shape == test.shape == (3, 33, 33)
     assert train.dtype == test.dtype == torch.uint8
@@ -66,7 +66,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(make) -> None:
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
-def test_mirroring_swaps_left_and_right_only_where_asked() -> None:
+def test_mirroring_swaps_left_and_right_only_on_request() -> None:
     x = torch.arange(6).view(1, 2, 3)
     assert mirror(x, True).tolist() == [[[2, 1, 0], [5, 4, 3]]]
     assert torch.equal(mirror(x, False), x)

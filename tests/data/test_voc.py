@@ -44,13 +44,13 @@ def test_the_usual_layouts_open(tmp_path: Path, layout: str, lists: str) -> None
     assert tuple(split.palette[15]) == (192, 128, 128)  # person
 
 
-def test_a_list_beside_vocdevkit_is_found(tmp_path: Path) -> None:
+def test_a_list_next_to_vocdevkit_is_found(tmp_path: Path) -> None:
     make(tmp_path / "VOCdevkit" / "VOC2012", split=None)
     (tmp_path / "mine.txt").write_text(IDS[1])
     assert open_split(tmp_path, "mine", require_masks=True).names == IDS[1:2]
 
 
-def test_the_official_lists_ship_with_the_package(tmp_path: Path) -> None:
+def test_the_official_lists_are_in_the_package(tmp_path: Path) -> None:
     make(tmp_path, shipped_ids("val"), split=None)
     assert len(open_split(tmp_path, "val", require_masks=True).names) == 1_449
     assert [len(set(shipped_ids(split))) for split in ("train", "train_aug")] == [1_464, 10_582]
@@ -58,7 +58,7 @@ def test_the_official_lists_ship_with_the_package(tmp_path: Path) -> None:
     assert not set(shipped_ids("val")) & set(shipped_ids("train_aug"))
 
 
-def test_a_list_of_the_datas_own_wins_over_the_shipped_one(tmp_path: Path) -> None:
+def test_a_list_in_the_data_has_priority_over_that_of_the_package(tmp_path: Path) -> None:
     make(tmp_path, shipped_ids("val"), split=None)
     (tmp_path / "val.txt").write_text("\n".join(IDS))
     assert open_split(tmp_path, "val", require_masks=True).names == IDS
@@ -82,7 +82,7 @@ def test_pairs_of_paths_are_lists_too(tmp_path: Path) -> None:
     assert open_split(tmp_path, "val", require_masks=True).names == IDS
 
 
-def test_each_image_takes_its_augmented_mask_or_else_vocs_own(tmp_path: Path) -> None:
+def test_each_image_has_its_augmented_mask_or_else_vocs_own(tmp_path: Path) -> None:
     make(tmp_path)
     touch(tmp_path / "SegmentationClass", IDS, ".png")
     (tmp_path / "SegmentationClassAug" / f"{IDS[1]}.png").unlink()
@@ -91,7 +91,7 @@ def test_each_image_takes_its_augmented_mask_or_else_vocs_own(tmp_path: Path) ->
     assert [path.parent.name for path in masks] == ["SegmentationClassAug", "SegmentationClass", "SegmentationClassAug"]
 
 
-def test_a_folder_of_predicted_masks_takes_the_place_of_the_datas_own(tmp_path: Path) -> None:
+def test_a_folder_of_predicted_masks_replaces_the_masks_of_the_data(tmp_path: Path) -> None:
     make(tmp_path / "voc")
     touch(tmp_path / "predicted", IDS[:2], ".png")
     with pytest.raises(UserError, match=rf"1 of 3 images .*\n  {IDS[2]}: no mask\n"):
@@ -103,7 +103,7 @@ def test_a_folder_of_predicted_masks_takes_the_place_of_the_datas_own(tmp_path: 
         open_split(tmp_path / "voc", "val", require_masks=True, masks=tmp_path / "absent")
 
 
-def test_masks_may_be_absent_where_they_are_not_required(tmp_path: Path) -> None:
+def test_masks_may_be_missing_if_they_are_not_required(tmp_path: Path) -> None:
     make(tmp_path)
     for path in (tmp_path / "SegmentationClassAug").iterdir():
         path.unlink()
@@ -116,7 +116,7 @@ def test_masks_may_be_absent_where_they_are_not_required(tmp_path: Path) -> None
         open_split(tmp_path, "val", require_masks=True)
 
 
-def test_no_data_tells_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> None:
+def test_missing_data_is_reported_with_the_searched_places_and_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(UserError) as failure:
         open_split(tmp_path / "nowhere", "val", require_masks=False)
     message = str(failure.value)
@@ -126,7 +126,7 @@ def test_no_data_tells_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> 
     assert f"python src/prepare_voc.py root={tmp_path / 'nowhere'}" in message
 
 
-def test_every_id_without_photograph_or_mask_is_listed(tmp_path: Path) -> None:
+def test_every_id_without_image_or_mask_is_listed(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "JPEGImages" / f"{IDS[0]}.jpg").unlink()
     (tmp_path / "SegmentationClassAug" / f"{IDS[0]}.png").unlink()
@@ -144,14 +144,14 @@ def test_many_missing_files_are_counted(tmp_path: Path) -> None:
     assert len(str(failure.value).splitlines()) < 15
 
 
-def test_a_photograph_whose_name_differs_in_case_is_pointed_out(tmp_path: Path) -> None:
+def test_an_image_whose_name_differs_in_case_is_mentioned(tmp_path: Path) -> None:
     make(tmp_path, ["Cow_1"])
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("cow_1")
     with pytest.raises(UserError, match=r"cow_1: no image \(but Cow_1\.jpg\), no mask \(but Cow_1\.png\)"):
         open_split(tmp_path, "val", require_masks=True)
 
 
-def test_suffixes_of_any_case_are_photographs(tmp_path: Path) -> None:
+def test_suffixes_in_any_case_are_images(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "JPEGImages" / f"{IDS[0]}.jpg").rename(tmp_path / "JPEGImages" / f"{IDS[0]}.JPG")
     (tmp_path / "JPEGImages" / f"{IDS[1]}.jpg").rename(tmp_path / "JPEGImages" / f"{IDS[1]}.jpeg")
@@ -169,7 +169,7 @@ def test_suffixes_of_any_case_are_photographs(tmp_path: Path) -> None:
         (b"\xff\xfe", "Cannot read the id list"),
     ],
 )
-def test_a_list_that_cannot_be_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_an_invalid_list_is_reported(tmp_path: Path, text: str | bytes, message: str) -> None:
     make(tmp_path, "ab")
     data = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_bytes(data)
@@ -212,7 +212,7 @@ def test_cues_that_contradict_their_labels_are_all_listed(tmp_path: Path) -> Non
         check_cues(images, cues, 21)
 
 
-def test_the_animal_slice_opens_whole_and_has_official_cues(voc_animals: Path) -> None:
+def test_the_animal_slice_is_complete_and_has_official_cues(voc_animals: Path) -> None:
     counts = [len(open_split(voc_animals, split, require_masks=True).names) for split in ("train_aug", "tune", "val")]
     assert counts == [1400, 138, 186]
     assert set(open_split(voc_animals, "train_aug", require_masks=True).names) < set(shipped_ids("train_aug"))

@@ -45,7 +45,7 @@ def test_runs_compared_with_themselves_do_not_differ() -> None:
     assert bootstrap_difference(same, same, SCORED) == (0, 0, 0)
 
 
-def test_a_clear_difference_is_told_from_none() -> None:
+def test_a_clear_difference_is_reported_from_none() -> None:
     assert bootstrap_difference(sparse(counts(1, 60, 0, 3.0)), sparse(counts(1, 60, 1, 9.0)), SCORED).low > 0
     unclear = bootstrap_difference(sparse(counts(1, 60, 0)), sparse(counts(1, 60, 1)), SCORED)
     assert unclear.low < 0 < unclear.high

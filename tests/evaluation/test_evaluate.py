@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, dict[str, Any] | None]]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three photographs with masks of blocks, in VOC's layout, and the list ``test``."""
+    """Three images with masks of blocks, in VOC's layout, and the list ``test``."""
     folder = voc_layout(tmp_path / "VOC2012", IDS)
     rng = np.random.default_rng(0)
     for name in IDS:
@@ -134,7 +134,7 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
         (["ckpt=nowhere", "data=voc12aug", "root=nowhere"], "There is no data at nowhere"),
     ],
 )
-def test_what_cannot_be_scored_is_told_in_one_message(evaluate: Run, words: list[str], said: str) -> None:
+def test_what_cannot_be_scored_is_reported_in_one_message(evaluate: Run, words: list[str], said: str) -> None:
     code, text, results = evaluate(*words)
     assert code == 1
     assert said in text

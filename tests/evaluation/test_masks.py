@@ -1,4 +1,4 @@
-"""A folder of predicted masks is scored whole, or all that is wrong with it is told."""
+"""A folder of predicted masks is scored whole, or all that is wrong with it is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_folder_has_the_figures_of_its_masks(tmp_path: Path, image_set: ImageS
     assert found.images == expected.images
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, image_set: ImageSet) -> None:
+def test_all_that_is_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageSet) -> None:
     folder, zeros = tmp_path / "predicted", np.zeros((11, 14), np.uint8)
     (folder / f"{NAMES[0]}.png").unlink()
     save(folder / f"{NAMES[1]}.png", zeros[:-1])
@@ -93,7 +93,7 @@ def test_no_advice_for_colours_is_given_where_there_are_none(tmp_path: Path, ima
     assert "palette" not in str(error.value)
 
 
-def test_a_split_without_masks_and_a_folder_that_is_not_there_are_told(tmp_path: Path, image_set: ImageSet) -> None:
+def test_a_split_without_masks_and_a_folder_that_is_not_there_are_reported(tmp_path: Path, image_set: ImageSet) -> None:
     with pytest.raises(UserError, match=r"no folder of predicted masks at .*nowhere"):
         score_folder(tmp_path / "nowhere", image_set)
     bare = ImageSet("mine/test", tuple(NAMES), image_set.images, None, VOC_CLASSES, voc_palette())
@@ -101,7 +101,7 @@ def test_a_split_without_masks_and_a_folder_that_is_not_there_are_told(tmp_path:
         score_folder(tmp_path / "predicted", bare)
 
 
-def test_a_truth_that_is_missing_is_told_as_such(tmp_path: Path, image_set: ImageSet) -> None:
+def test_a_truth_that_is_missing_is_reported_as_such(tmp_path: Path, image_set: ImageSet) -> None:
     (tmp_path / "masks" / f"{NAMES[2]}.png").unlink()
     with pytest.raises(UserError, match=rf"no image at .*masks.{NAMES[2]}.png"):
         score_folder(tmp_path / "predicted", image_set)

@@ -155,7 +155,7 @@ def test_the_figures_are_plain_enough_for_results(tmp_path: Path) -> None:
     assert figures["worst"] == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UserError, match="Cannot write"):
         write_evaluation(tmp_path / "run", of("with_crf"))

@@ -1,4 +1,4 @@
-"""A tiny trained run, photographs, and the command as a function."""
+"""A tiny trained run, images, and the command as a function."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def predict(
 
 
 def draw(path: Path, size: tuple[int, int] = (24, 32), seed: int = 0) -> Path:
-    """Save a photograph of (H, W) ``size``: coloured blocks with noise."""
+    """Save an image of (H, W) ``size``: coloured blocks with noise."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     photo = Image.fromarray(blocks).resize((size[1], size[0]), Image.Resampling.NEAREST)
@@ -50,7 +50,7 @@ def draw(path: Path, size: tuple[int, int] = (24, 32), seed: int = 0) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of three photographs, one of them in a subfolder."""
+    """A folder of three images, one of them in a subfolder."""
     folder = tmp_path / "photos"
     for number, name in enumerate(("a.jpg", "b.png", "sub/c.jpg")):
         draw(folder / name, (20 + number, 30), seed=number)
@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def voc_layout(root: Path, ids: tuple[str, ...]) -> Path:
-    """Write photographs of ``ids`` and a list of them, ``test``, in VOC's layout."""
+    """Write images of ``ids`` and a list of them, ``test``, in VOC's layout."""
     for number, name in enumerate(ids):
         draw(root / "JPEGImages" / f"{name}.jpg", (20 + number, 31), seed=number)
     lists = root / "ImageSets" / "Segmentation"

@@ -1,4 +1,4 @@
-"""Scores to masks at the photograph's own size."""
+"""Scores to masks at the image's own size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import zoom
 from scipy.special import softmax
 
-from secseg.inference.full_size import FLOOR, apply_crf, contenders, full_size_probs, labels, predict_masks
+from secseg.inference.full_size import FLOOR, apply_crf, crf_classes, full_size_probs, predict_mask, predict_masks
 
 
 def test_probabilities_not_scores_are_enlarged_with_aligned_corners() -> None:
@@ -17,7 +17,7 @@ def test_probabilities_not_scores_are_enlarged_with_aligned_corners() -> None:
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
 
 
-def test_the_crf_sees_floored_log_probabilities_and_the_photograph() -> None:
+def test_the_crf_gets_floored_log_probabilities_and_the_image() -> None:
     seen = {}
 
     def crf(logits, image):
@@ -31,7 +31,7 @@ def test_the_crf_sees_floored_log_probabilities_and_the_photograph() -> None:
     np.testing.assert_array_equal(seen["image"][0].permute(1, 2, 0).numpy(), photo)
 
 
-def test_each_photograph_gets_masks_of_its_own_size_in_order() -> None:
+def test_each_image_gets_masks_of_its_own_size_in_order() -> None:
     logits = torch.zeros(2, 3, 4, 4)
     logits[0, 1] = logits[1, 2] = 5
     photos = [np.zeros((8, 11, 3), np.uint8), np.zeros((13, 6, 3), np.uint8)]
@@ -46,16 +46,16 @@ def test_each_photograph_gets_masks_of_its_own_size_in_order() -> None:
             assert set(np.unique(second_crf)) == {0}
 
 
-def test_labels_are_the_first_of_the_most_probable_classes() -> None:
+def test_a_mask_holds_the_first_of_the_most_probable_classes() -> None:
     probs = torch.randint(0, 4, (7, 40, 50), generator=torch.Generator().manual_seed(0)) / 4
-    np.testing.assert_array_equal(labels(probs), probs.numpy().argmax(0))
+    np.testing.assert_array_equal(predict_mask(probs), probs.numpy().argmax(0))
 
 
-def test_contenders_are_allowed_and_somewhere_probable() -> None:
+def test_crf_classes_are_allowed_and_somewhere_probable() -> None:
     probs = torch.zeros(4, 3, 3)
     probs[0], probs[1, 0, 0], probs[2, 2, 2], probs[3, 1, 1] = 0.5, 0.3, 0.1, 0.3
     allowed = torch.tensor([True, True, True, False])
-    assert contenders(probs).tolist() == [0, 1, 2, 3]
-    assert contenders(probs, allowed).tolist() == [0, 1, 2]
-    assert contenders(probs, None, 0.2).tolist() == [0, 1, 3]
-    assert contenders(probs, allowed, 0.2).tolist() == [0, 1]
+    assert crf_classes(probs).tolist() == [0, 1, 2, 3]
+    assert crf_classes(probs, allowed).tolist() == [0, 1, 2]
+    assert crf_classes(probs, None, 0.2).tolist() == [0, 1, 3]
+    assert crf_classes(probs, allowed, 0.2).tolist() == [0, 1]

@@ -27,7 +27,7 @@ def wait_for(count: int, folder: Path, process: subprocess.Popen[Any]) -> None:
         time.sleep(0.001)
 
 
-def test_a_killed_run_goes_on_and_leaves_what_an_uninterrupted_one_does(
+def test_a_killed_run_continues_and_gives_the_masks_of_an_uninterrupted_run(
     predict: Predict, tmp_path: Path, run_folder: Path
 ) -> None:
     count = 30
@@ -68,7 +68,7 @@ def _obeyed_ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_obeyed_ctrl_c")
-def test_ctrl_c_keeps_the_masks_and_says_how_to_go_on(
+def test_ctrl_c_keeps_the_masks_and_prints_how_to_continue(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(12):
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_the_masks_and_says_how_to_go_on(
     assert outcome.error.endswith("Interrupted.\n")
     there = len(masks_in(tmp_path / "m"))
     assert 3 <= there < 12
-    assert f"Stopped: {there} of 12 masks are in m. To go on, give the same command with out=m." in outcome.said
+    assert f"Stopped: {there} of 12 masks are in m. To continue, give the same command with out=m." in outcome.said
     assert not list((tmp_path / "m").glob(".*.png"))
     monkeypatch.setattr(inference, "Predictor", Predictor)
     outcome = predict("images=photos", "out=m")
@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_the_masks_and_says_how_to_go_on(
     assert (outcome.code, outcome.results["kept"], outcome.results["made"]) == (0, there, 12 - there)
 
 
-def test_a_full_disk_stops_the_run_and_costs_no_mask(
+def test_a_full_disk_stops_the_run_and_loses_no_mask(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(6):
@@ -120,7 +120,7 @@ def test_a_full_disk_stops_the_run_and_costs_no_mask(
     assert len(masks_in(tmp_path / "m")) == 6
 
 
-def test_what_is_no_fault_of_a_photograph_is_told_with_its_kind(
+def test_an_error_that_is_not_the_images_fault_is_reported_with_its_kind(
     predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(Predictor):

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from secseg.inference.mask_folder import LOCK, RECORD, MaskFolder
-from secseg.inference.sources import Photograph
+from secseg.inference.sources import InputImage
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write
 from tests.conftest import REPOSITORY
 
 SETTINGS = {"checkpoint": "c0ffee", "inference": {"scales": [1.0], "mirror": False}, "crf": None}
-ITEMS = [Photograph(name, Path(f"{name}.jpg")) for name in ("a", "b", "sub/c")]
+ITEMS = [InputImage(name, Path(f"{name}.jpg")) for name in ("a", "b", "sub/c")]
 
 
 def todo(folder: MaskFolder, settings: dict[str, Any] = SETTINGS, overwrite: bool = False) -> list[str]:
@@ -30,7 +30,7 @@ def make(file: Path) -> None:
         temporary.write_bytes(b"mask")
 
 
-def test_a_mask_that_is_there_is_done_when_the_settings_are_the_same(tmp_path: Path) -> None:
+def test_an_existing_mask_is_done_if_the_settings_are_the_same(tmp_path: Path) -> None:
     folder = MaskFolder(tmp_path / "masks")
     assert todo(folder) == ["a", "b", "sub/c"]
     make(folder.mask("a"))
@@ -62,7 +62,7 @@ def test_masks_of_unknown_origin_are_neither_kept_nor_replaced(tmp_path: Path) -
     assert todo(folder, overwrite=True) == ["a", "b", "sub/c"]
 
 
-def test_an_overwriting_run_that_is_broken_off_goes_on_with_what_is_old(tmp_path: Path) -> None:
+def test_an_interrupted_overwriting_run_continues_with_the_old_masks(tmp_path: Path) -> None:
     folder = MaskFolder(tmp_path)
     todo(folder)
     for item in ITEMS:
@@ -77,7 +77,7 @@ def test_an_overwriting_run_that_is_broken_off_goes_on_with_what_is_old(tmp_path
     assert todo(folder, other) == ["a", "sub/c"]
 
 
-def test_what_is_wanted_beside_the_mask_has_to_be_there_too(tmp_path: Path) -> None:
+def test_overlays_and_probabilities_must_exist_too(tmp_path: Path) -> None:
     todo(MaskFolder(tmp_path))
     for item in ITEMS:
         make(MaskFolder(tmp_path).mask(item.name))
@@ -88,7 +88,7 @@ def test_what_is_wanted_beside_the_mask_has_to_be_there_too(tmp_path: Path) -> N
     assert todo(both) == ["b", "sub/c"]
 
 
-def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from secseg.utils.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
@@ -105,7 +105,7 @@ def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> 
     assert all(path.exists() for path in others)
 
 
-def test_a_second_writer_is_refused_and_the_lock_of_a_dead_one_is_none(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_and_the_lock_of_a_dead_one_does_not_count(tmp_path: Path) -> None:
     folder = MaskFolder(tmp_path)
     with folder.opened(SETTINGS, ITEMS, False):
         with pytest.raises(UserError, match=rf"Another process \({os.getpid()}\) writes into"):
@@ -116,7 +116,7 @@ def test_a_second_writer_is_refused_and_the_lock_of_a_dead_one_is_none(tmp_path:
     assert todo(folder) == ["a", "b", "sub/c"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"Cannot write into .*another folder"):
         todo(MaskFolder(tmp_path / "file" / "masks"))

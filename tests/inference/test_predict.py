@@ -1,4 +1,4 @@
-"""The command predict: masks of the photograph's size and the allowed classes; bad input stops nothing else."""
+"""The command predict: masks of the image's size and the allowed classes; bad input stops nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def mask(path: Path) -> np.ndarray:
         return np.array(image)
 
 
-def test_each_mask_is_the_predictors_as_a_palette_png_of_the_photographs_size(
+def test_each_mask_is_that_of_the_predictor_as_a_palette_png_of_the_images_size(
     predict: Predict, photos: Path, tmp_path: Path, run_folder: Path
 ) -> None:
     outcome = predict("images=photos", "crf.test.backend=exact")
@@ -69,7 +69,7 @@ def test_results_state_protocol_counts_and_time_and_the_last_line_the_run(
     assert "images/s" in outcome.said
 
 
-def test_photographs_of_every_kind_come_out_right_and_bad_ones_stop_nothing(
+def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "odd"
@@ -103,7 +103,7 @@ def test_photographs_of_every_kind_come_out_right_and_bad_ones_stop_nothing(
     outcome = predict("images=odd", "out=m")
     monkeypatch.undo()
     assert outcome.code == 1
-    assert "4 of 11 photographs have no mask" in outcome.error
+    assert "4 of 11 images have no mask" in outcome.error
     assert "Traceback" not in outcome.error
     assert outcome.said.splitlines()[-1].startswith("run: ")
     results = outcome.results
@@ -132,7 +132,7 @@ def test_labels_restrict_the_classes_of_each_mask(predict: Predict, photos: Path
     assert "  labels: " in outcome.error, "other labels are other settings"
 
 
-def test_overlays_and_probabilities_lie_beside_the_masks(
+def test_overlays_and_probabilities_are_written_next_to_the_masks(
     predict: Predict, photos: Path, tmp_path: Path, run_folder: Path
 ) -> None:
     outcome = predict("images=photos", "out=m", "overlays=true", "probabilities=true")
@@ -182,7 +182,7 @@ def test_a_list_gives_an_archive_for_the_server(predict: Predict, tmp_path: Path
         ("ckpt=x", "images has no value: give images=<value>."),
     ],
 )
-def test_what_is_wrong_ends_in_one_message_before_anything_is_written(
+def test_wrong_settings_end_in_one_message_before_anything_is_written(
     predict: Predict, photos: Path, tmp_path: Path, words: str, said: str
 ) -> None:
     outcome = predict("out=m", "crf=paper", *words.split())
@@ -193,7 +193,7 @@ def test_what_is_wrong_ends_in_one_message_before_anything_is_written(
     assert not masks_in(tmp_path / "m")
 
 
-def test_the_server_takes_no_other_classes_than_vocs(predict: Predict, tmp_path: Path) -> None:
+def test_the_server_takes_only_vocs_classes(predict: Predict, tmp_path: Path) -> None:
     voc_layout(tmp_path / "VOC2012", ("a",))
     other = write_run(tmp_path / "other", ("background", "cat"))
     outcome = predict("images=test", f"root={tmp_path}", "server=true", ckpt=other)
@@ -201,7 +201,7 @@ def test_the_server_takes_no_other_classes_than_vocs(predict: Predict, tmp_path:
     assert "the VOC server takes VOC's classes" in outcome.error
 
 
-def test_the_inference_options_set_the_same_keys_which_are_the_protocols() -> None:
+def test_the_inference_options_set_the_keys_of_the_protocol() -> None:
     for path in (config_dir() / "inference").glob("*.yaml"):
         assert yaml.safe_load(path.read_text("utf-8")).keys() == Protocol().plain().keys(), path
     official = yaml.safe_load((config_dir() / "inference" / "official.yaml").read_text("utf-8"))

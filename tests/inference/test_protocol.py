@@ -75,7 +75,7 @@ def test_the_ratio_is_kept_in_an_input_of_the_same_area() -> None:
     assert one.network.seen[-1] == (1, 3, 321, 321)
 
 
-def test_classes_that_are_not_allowed_never_come_out_with_and_without_crf() -> None:
+def test_classes_that_are_not_allowed_are_never_predicted_with_and_without_crf() -> None:
     image = photo(30, 30)
     wild = lambda z, _: torch.softmax(torch.randn_like(z), 1)  # noqa: E731
     prediction = predictor(wild)(image, allowed={2})
@@ -91,7 +91,7 @@ def test_classes_that_are_not_allowed_never_come_out_with_and_without_crf() -> N
         predictor()(image, allowed={7})
 
 
-def test_labels_without_a_chance_are_left_out_of_the_crf_on_request_only() -> None:
+def test_improbable_labels_are_left_out_of_the_crf_only_on_request() -> None:
     seen = []
 
     def crf(logits: Tensor, image: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def test_labels_without_a_chance_are_left_out_of_the_crf_on_request_only() -> No
     assert float(dropped.probs[2].max()) == 0
 
 
-def test_a_large_photograph_is_worked_on_smaller_and_its_mask_enlarged() -> None:
+def test_a_large_image_is_reduced_and_its_mask_enlarged() -> None:
     image = photo(90, 200)
     prediction = predictor(lambda z, _: z.softmax(1), most_pixels=4500)(image)
     assert prediction.mask_crf is not None
@@ -115,7 +115,7 @@ def test_a_large_photograph_is_worked_on_smaller_and_its_mask_enlarged() -> None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
-def test_photographs_of_one_pixel_or_row_have_masks(size: tuple[int, int]) -> None:
+def test_images_of_one_pixel_or_row_have_masks(size: tuple[int, int]) -> None:
     for settings in ({}, {"keep_ratio": True}):
         assert predictor(**settings)(photo(*size)).mask.shape == size
 
@@ -135,7 +135,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], said: st
         predictor(**settings)
 
 
-def test_half_precision_is_that_of_the_network_alone() -> None:
+def test_only_the_network_uses_half_precision() -> None:
     image, network = photo(40, 50), tiny_network()
     plain = Predictor(network, Protocol(input_size=65)).probabilities(image)
     half = Predictor(network, Protocol(input_size=65, precision="bf16")).probabilities(image)
@@ -149,9 +149,9 @@ def test_batches_of_several_threads_give_the_masks_of_one(monkeypatch: pytest.Mo
     photos = [photo(30 + number, 50, number) for number in range(12)]
     one = Predictor(network, Protocol(input_size=65, mirror=True))
     joined = Predictor(network, Protocol(input_size=65, mirror=True))
-    joined._scores = batched = Batched(joined._pass)
+    joined._scores = batched = Batched(joined._forward)
     sizes = []
-    monkeypatch.setattr(batched, "function", lambda images: (sizes.append(len(images)), joined._pass(images))[1])
+    monkeypatch.setattr(batched, "function", lambda images: (sizes.append(len(images)), joined._forward(images))[1])
     for image, (_, prediction) in zip(photos, side_by_side(joined, photos, workers=4), strict=True):
         assert not isinstance(prediction, Exception)
         torch.testing.assert_close(prediction.probs, one(image).probs, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What images= means, and what the masks are called; masks never take a photograph's place."""
+"""What images= means, and what the masks are called; masks never take an image's place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def names(images: object, root: Path | None = None, out: Path | None = None) -> 
     return [item.name for item in find_photographs(str(images), None if root is None else str(root), out).items]
 
 
-def test_a_folder_gives_its_photographs_and_keeps_its_subfolders(photos: Path) -> None:
+def test_a_folder_gives_its_images_and_keeps_its_subfolders(photos: Path) -> None:
     (photos / "notes.txt").write_text("none")
     draw(photos / ".hidden.jpg")
     draw(photos / ".thumbnails" / "d.jpg")
@@ -23,13 +23,13 @@ def test_a_folder_gives_its_photographs_and_keeps_its_subfolders(photos: Path) -
     assert names(photos) == ["b", "sub/c", "with.dots"]
 
 
-def test_masks_that_lie_below_the_photographs_are_none(photos: Path) -> None:
+def test_masks_below_the_folder_of_images_are_not_images(photos: Path) -> None:
     draw(photos / "masks" / "a.png")
     assert names(photos, out=photos / "masks") == ["a", "b", "sub/c"]
     assert names(f"{photos}/**", out=photos / "masks") == ["a", "b", "c"]
 
 
-def test_a_file_is_taken_whatever_its_suffix(photos: Path) -> None:
+def test_a_file_may_have_any_suffix(photos: Path) -> None:
     (photos / "a.jpg").rename(photos / "a.jfif")
     assert names(photos / "a.jfif") == ["a"]
 
@@ -42,13 +42,13 @@ def test_a_glob_gives_masks_in_one_folder(photos: Path) -> None:
     assert found.folder == photos
 
 
-def test_a_name_with_brackets_that_exists_is_no_glob(tmp_path: Path) -> None:
+def test_an_existing_name_with_brackets_is_not_a_glob(tmp_path: Path) -> None:
     draw(tmp_path / "x[1]" / "cat[2].jpg")
     assert names(tmp_path / "x[1]") == ["cat[2]"]
     assert names(tmp_path / "x[1]" / "cat[2].jpg") == ["cat[2]"]
 
 
-def test_photographs_with_one_mask_are_refused_and_all_listed(photos: Path) -> None:
+def test_images_with_the_same_mask_are_refused_and_all_listed(photos: Path) -> None:
     draw(photos / "a.png")
     draw(photos / "sub" / "B.jpg")
     with pytest.raises(UserError, match=r"1 masks .*\n.*a\.png: \S+/a\.jpg, \S+/a\.png"):
@@ -73,11 +73,11 @@ def test_a_split_and_a_list_are_read_in_vocs_layout(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no split 'tset'. Did you mean 'test'"):
         find_photographs("tset", str(root))
     chosen.write_text("2008_000002\n2008_000009\n")
-    with pytest.raises(UserError, match="2008_000009: no photograph"):
+    with pytest.raises(UserError, match="2008_000009: no image"):
         find_photographs(str(chosen), str(root))
 
 
-def test_what_is_not_there_is_told_with_what_is(photos: Path, tmp_path: Path) -> None:
+def test_missing_images_are_reported_with_what_exists(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'photos'"):
         find_photographs(str(tmp_path / "photo"))
     with pytest.raises(UserError, match=r"folder \S+/photo does not exist"):
@@ -88,18 +88,18 @@ def test_what_is_not_there_is_told_with_what_is(photos: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="None of the 1 files"):
         find_photographs(str(photos / "*.txt"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no photograph"):
+    with pytest.raises(UserError, match="holds no image"):
         find_photographs(str(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize("images", ["", "a.jpg", "*.jpg"])
-def test_the_photographs_folder_takes_no_masks(photos: Path, images: str) -> None:
-    with pytest.raises(UserError, match="is the folder of the photographs"):
+def test_the_folder_of_the_images_takes_no_masks(photos: Path, images: str) -> None:
+    with pytest.raises(UserError, match="is the folder of the images"):
         find_photographs(str(photos / images), out=photos)
 
 
-def test_a_mask_never_takes_the_place_of_a_photograph(photos: Path) -> None:
+def test_a_mask_never_overwrites_an_image(photos: Path) -> None:
     draw(photos / "raw" / "raw" / "d.png", seed=1)
     draw(photos / "raw" / "d.png", seed=2)
-    with pytest.raises(UserError, match=r"take the place of photographs.*\n.*raw/raw/d\.png"):
+    with pytest.raises(UserError, match=r"overwrite images.*\n.*raw/raw/d\.png"):
         find_photographs(str(photos / "raw"), out=photos)

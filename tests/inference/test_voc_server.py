@@ -24,7 +24,7 @@ Given = tuple[Path, list[Path]]
 
 @pytest.fixture
 def given(tmp_path: Path) -> Given:
-    """A folder of masks, and their photographs."""
+    """A folder of masks, and their images."""
     root = voc_layout(tmp_path / "VOC2012", IDS)
     for number, name in enumerate(IDS):
         mask = np.random.default_rng(number).integers(0, 21, SIZES[name], dtype=np.uint8)
@@ -94,11 +94,11 @@ def other_palette(image: Image.Image) -> Image.Image:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (spoil(paint), r"values 21, 255, which are no classes \(0\.\.20\)"),
+        (spoil(paint), r"values 21, 255, which are not classes \(0\.\.20\)"),
         (spoil(grey), "L pixels, not a palette"),
         (spoil(lambda image: image.convert("RGB")), "RGB pixels, not a palette"),
         (spoil(other_palette), "a palette that is not VOC's"),
-        (spoil(lambda image: image.rotate(90, expand=True)), r"20 x 31 pixels, its photograph 31 x 20"),
+        (spoil(lambda image: image.rotate(90, expand=True)), r"20 x 31 pixels, its image 31 x 20"),
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "not a whole PNG"),
         (lambda path: path.write_bytes(b""), "not a whole PNG"),
     ],
@@ -108,7 +108,7 @@ def test_a_mask_that_the_server_would_refuse_refuses_the_archive(
 ) -> None:
     masks, photographs = given
     change(masks / "2008_000003.png")
-    with pytest.raises(UserError, match=rf"1 faults .*\n.*2008_000003\.png: {said}"):
+    with pytest.raises(UserError, match=rf"1 problems .*\n.*2008_000003\.png: {said}"):
         write_archive(masks, IDS, photographs, tmp_path / "results.tar")
     assert not (tmp_path / "results.tar").exists()
     assert not list(tmp_path.glob(".results*"))
@@ -118,12 +118,12 @@ def test_every_offender_is_listed(given: Given, tmp_path: Path) -> None:
     masks, photographs = given
     for name in IDS:
         spoil(paint)(masks / f"{name}.png")
-    with pytest.raises(UserError, match="3 faults") as raised:
+    with pytest.raises(UserError, match="3 problems") as raised:
         write_archive(masks, IDS, photographs, tmp_path / "results.tar")
     assert all(f"{name}.png: values" in str(raised.value) for name in IDS)
 
 
-def test_members_that_are_missing_too_many_or_twice_are_told(given: Given, tmp_path: Path) -> None:
+def test_missing_unexpected_and_repeated_members_are_reported(given: Given, tmp_path: Path) -> None:
     masks, photographs = given
     png = (masks / f"{IDS[0]}.png").read_bytes()
     with tarfile.open(tmp_path / "own.tar", "w") as tar:
@@ -131,13 +131,13 @@ def test_members_that_are_missing_too_many_or_twice_are_told(given: Given, tmp_p
             member = tarfile.TarInfo(str(place))
             member.size = len(png)
             tar.addfile(member, io.BytesIO(png))
-    with pytest.raises(UserError, match="4 faults") as raised:
+    with pytest.raises(UserError, match="4 problems") as raised:
         check_archive(tmp_path / "own.tar", IDS, photographs)
     for said in (
         f"{FOLDER}/2008_000001.png: missing",
         f"{FOLDER}/2008_000002.png: missing",
-        f"{FOLDER}/2008_000003.png: there 2 times",
-        "2008_000002.png: no mask of the list",
+        f"{FOLDER}/2008_000003.png: listed 2 times",
+        "2008_000002.png: not a mask of the list",
     ):
         assert said in str(raised.value)
     (tmp_path / "own.tar").write_bytes(b"no archive")

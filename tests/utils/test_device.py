@@ -96,7 +96,7 @@ def test_this_machines_cpu_and_a_mac_can_be_asked(monkeypatch: pytest.MonkeyPatc
     assert not multiplies_in_bfloat16("auto")
 
 
-def test_a_device_that_is_not_there_is_told() -> None:
+def test_a_missing_device_is_reported() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else pick_device("auto").type)
     with pytest.raises(UserError, match=r"device=cuda:99: this machine has auto, cpu"):

@@ -50,7 +50,7 @@ def gathered(images: list[Tensor], most: int = 16) -> tuple[Held, list[Tensor | 
         return function, [future.result() for future in (first, *others)]
 
 
-def test_what_waits_goes_as_one_batch_and_comes_back_to_its_caller() -> None:
+def test_waiting_calls_go_as_one_batch_and_each_gets_its_result() -> None:
     images = [torch.full((1, 3, 2, 2), float(number)) for number in range(6)]
     function, results = gathered(images)
     assert function.sizes == [1, 5]
@@ -58,7 +58,7 @@ def test_what_waits_goes_as_one_batch_and_comes_back_to_its_caller() -> None:
     assert gathered(images, most=2)[0].sizes == [1, 2, 2, 1]
 
 
-def test_images_of_other_sizes_go_apart() -> None:
+def test_images_of_other_sizes_go_in_other_batches() -> None:
     images = [torch.ones(1, 3, side, side) for side in (2, 2, 3, 2, 3)]
     function, results = gathered(images)
     assert sorted(function.sizes) == [1, 2, 2]

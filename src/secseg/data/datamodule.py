@@ -288,8 +288,8 @@ class VOCDataModule(ImageDataModule):
         path = Path(named).expanduser() if named else find_cues(self.root)
         if path is None:
             raise UserError(
-                f"There are no image-level labels: no cue file in {self.root} or above it. Name one, or a "
-                "table of lines name,label label, with data.labels=; or take labels from the training masks: data.labels=masks."
+                f"There are no image-level labels: no cue file in {self.root} or above it. Name a cue file, or a table "
+                "of lines name,label label, with data.labels=; or use the training masks: data.labels=masks."
             )
         return path
 

@@ -1,1 +1,1 @@
-"""Image in, mask out: predictor, sources, outputs, the VOC server's archive."""
+"""Prediction: from images to masks at their own size, with and without CRF."""

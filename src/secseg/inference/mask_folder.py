@@ -1,4 +1,4 @@
-"""The folder of the masks and their files: one writer at a time, one protocol, and what an interrupted run left."""
+"""The folder of the masks: one writer at a time, one protocol. An interrupted run is continued."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from secseg.data.classes import voc_palette
 from secseg.drawing.overlays import overlay
-from secseg.inference.sources import Photograph
+from secseg.inference.sources import InputImage
 from secseg.utils.config import flatten
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, locked, read_json, remove_leftovers, write_text
@@ -24,16 +24,16 @@ RECORD = "predict.json"
 LOCK = ".predict.lock"
 OVERLAYS, PROBABILITIES = "overlays", "probabilities"
 LEVELS = 255
-"""A probability is kept as the nearest of the steps 0/255, 1/255, ..., 1: it is off by 1/510 at most."""
+"""Probabilities are rounded to 0/255, 1/255, ..., 1: the error is at most 1/510."""
 
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Where the files of each photograph go: ``<name>.png``, ``overlays/<name>.jpg``, ``probabilities/<name>.npz``.
+    """Paths of the files of each image: ``<name>.png``, ``overlays/<name>.jpg``, ``probabilities/<name>.npz``.
 
     Attributes:
         path: the folder.
-        overlays, probabilities: whether these are wanted beside the mask.
+        overlays, probabilities: whether these are made in addition to the mask.
     """
 
     path: Path
@@ -50,37 +50,37 @@ class MaskFolder:
         return self.path / PROBABILITIES / f"{name}.npz"
 
     def wanted(self, name: str) -> list[Path]:
-        """Return all files of a photograph that this run makes."""
+        """Return all files of an image that this run makes."""
         files = [self.mask(name)]
         files += [self.overlay(name)] if self.overlays else []
         return files + ([self.probs(name)] if self.probabilities else [])
 
     @contextmanager
     def opened(
-        self, settings: Mapping[str, Any], photographs: Sequence[Photograph], overwrite: bool
-    ) -> Iterator[list[Photograph]]:
-        """Lock the folder, and yield the photographs that are still to do.
+        self, settings: Mapping[str, Any], images: Sequence[InputImage], overwrite: bool
+    ) -> Iterator[list[InputImage]]:
+        """Lock the folder, and yield the images that are not done.
 
-        A photograph is done where all its wanted files are there, made with the settings that ``predict.json`` keeps.
-        Once a run has overwritten, files older than its ``predict.json`` do not count.
+        An image is done if all its wanted files exist. ``predict.json`` holds the settings of the files. After a run
+        with ``overwrite``, files older than ``predict.json`` do not count.
 
         Args:
-            settings: what the masks depend on; plain values.
-            photographs: those of this run.
-            overwrite: make what is there again, file by file.
+            settings: everything that the masks depend on, as plain values.
+            images: the images of this run.
+            overwrite: make existing files again, one by one.
 
         Raises:
-            UserError: if another process writes here; if what is here was made with other settings, saying which; if
-                there are masks of unknown origin; if the folder cannot be written.
+            UserError: if another process writes into the folder; if its files were made with other settings, which are
+                listed; if it holds masks of unknown origin; if it cannot be written.
         """
         with locked(self.path, LOCK) as held:
             if held:
-                for folder in {file.parent for item in photographs for file in self.wanted(item.name)} | {self.path}:
+                for folder in {file.parent for item in images for file in self.wanted(item.name)} | {self.path}:
                     remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
             if overwrite:
                 self._write_record(settings, replaces_older=True)
             elif (before := self._record()) is None:
-                self._refuse_unknown([self.mask(item.name) for item in photographs])
+                self._refuse_unknown([self.mask(item.name) for item in images])
                 self._write_record(settings, replaces_older=False)
             elif changed := _differences(before["settings"], settings):
                 raise UserError(
@@ -90,7 +90,7 @@ class MaskFolder:
             record = self._record()
             assert record is not None
             since = (self.path / RECORD).stat().st_mtime_ns if record["replaces_older"] else -1
-            yield [item for item in photographs if not self._done(item.name, since)]
+            yield [item for item in images if not self._done(item.name, since)]
 
     def _done(self, name: str, since: int) -> bool:
         try:
@@ -99,11 +99,11 @@ class MaskFolder:
             return False
 
     def _refuse_unknown(self, masks: Sequence[Path]) -> None:
-        there = [mask for mask in masks if mask.exists()]
-        if there:
+        found = [mask for mask in masks if mask.exists()]
+        if found:
             raise UserError(
-                f"{self.path} holds {len(there)} masks of these photographs, but no {RECORD} says how they were made:\n"
-                f"{listing(there)}\nChoose another out=, or replace them with overwrite=true."
+                f"{self.path} holds {len(found)} masks of these images, but no {RECORD} with their settings:\n"
+                f"{listing(found)}\nChoose another out=, or replace them with overwrite=true."
             )
 
     def _record(self) -> dict[str, Any] | None:
@@ -115,8 +115,8 @@ class MaskFolder:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} cannot be read, so how the masks beside it were made is unknown. Choose another "
-                "out=, or replace them with overwrite=true."
+                f"{path} cannot be read, so the settings of the masks next to it are unknown. Choose another out=, or "
+                "replace them with overwrite=true."
             ) from error
 
     def _write_record(self, settings: Mapping[str, Any], replaces_older: bool) -> None:
@@ -131,14 +131,15 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def save_overlay(photo: np.ndarray, mask: np.ndarray, path: Path) -> None:
-    """Write the mask (H, W) uint8 over its photograph (H, W, 3) uint8 as a JPEG, whole or not at all."""
+    """Write the mask (H, W) uint8 over its image (H, W, 3) uint8 as a JPEG, whole or not at all."""
     with atomic_write(path) as temporary:
         Image.fromarray(overlay(photo, mask, voc_palette())).save(temporary, format="JPEG", quality=90)
 
 
 def save_probabilities(probs: Tensor, class_names: Sequence[str], path: Path) -> None:
-    """Write probabilities (C, h, w) as a compressed ``.npz``, whole or not at all: ``probs`` (C, h, w) uint8, 255 times
-    the probability, rounded, so off by 1/510 at most; and ``class_names`` (C,).
+    """Write probabilities (C, h, w) as a compressed ``.npz``, whole or not at all.
+
+    Arrays: ``probs`` (C, h, w) uint8, 255 times the probability, rounded; and ``class_names`` (C,).
     """
     steps = (probs * LEVELS).round().clamp(0, LEVELS).byte().numpy()
     with atomic_write(path) as temporary:
@@ -146,10 +147,11 @@ def save_probabilities(probs: Tensor, class_names: Sequence[str], path: Path) ->
 
 
 def read_probabilities(path: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read what ``save_probabilities`` wrote: (C, h, w) float32, each off by 1/510 at most, and the classes' names.
+    """Read the probabilities (C, h, w) float32 in [0, 1] and the class names that ``save_probabilities`` wrote. The
+    error of each probability is at most 1/510.
 
     Raises:
-        UserError: if the file is missing, damaged or another one.
+        UserError: if the file is missing, damaged or of another kind.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -159,5 +161,5 @@ def read_probabilities(path: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
         return probs.astype(np.float32) / LEVELS, names
     except FileNotFoundError as error:
         raise UserError(f"There are no probabilities at {path}.") from error
-    except Exception as error:  # NumPy raises whatever the damaged bytes lead to
+    except Exception as error:  # NumPy raises many kinds of errors for damaged files
         raise UserError(f"{path} does not hold probabilities, or is damaged ({error}). Predict them again.") from error

@@ -1,7 +1,7 @@
-"""Photograph in, mask out, at the photograph's own size; with and without CRF.
+"""Predict the mask of an image at its own size, with and without CRF.
 
-The defaults are the official test protocol: squeezed to the network's input with aligned corners, one forward pass,
-softmax, probabilities enlarged with aligned corners, floored at 1e-5, CRF on their logarithms, argmax.
+The defaults are the official test protocol: resize to the network's input with aligned corners, one forward pass,
+softmax, enlarge the probabilities with aligned corners, floor them at 1e-5, CRF on their logarithms, argmax.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from secseg.crf import CRF, build_stage_crf
 from secseg.data.transforms import evaluation_input
-from secseg.inference.full_size import contenders, full_size_probs, labels, refine_contenders
+from secseg.inference.full_size import crf_classes, full_size_probs, predict_mask, refine_classes
 from secseg.models import SegmentationNet, TrunkNet, fast_copy
 from secseg.models.files.load import load_network
 from secseg.utils.checks import check_choice, check_number, check_numbers, check_whole, refuse
@@ -31,26 +31,26 @@ from secseg.utils.progress import Stopwatch
 from secseg.utils.resizing import resize_mask
 
 STEP = 8
-"""Input sides other than the network's own are multiples of this plus 1, as 321 is: image and mask corners meet."""
+"""Input sides other than the network's are a multiple of this plus 1, such as 321, so that the corners of image and
+mask coincide."""
 PRECISIONS = ("32-true", "bf16")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a photograph becomes probabilities; the defaults are the official protocol.
+    """How the probabilities of an image are computed; the defaults are the official protocol.
 
     Attributes:
         input_size: side of the network's square input at scale 1, in pixels.
         scales: factors of the input's side; the probabilities of all passes are averaged.
-        mirror: average over the mirror images, too.
-        keep_ratio: keep the photograph's aspect ratio, in an input of the same area, in place of squeezing it square.
-        most_pixels: a larger photograph is worked on at this many pixels, and its mask enlarged (nearest pixel). It
-            bounds the memory: about 30 bytes a pixel and class for each image that is worked on.
-        drop_labels_below: labels whose probability is nowhere in the image as high are left out of the CRF, which makes
-            it faster; 0 leaves none out, as the official code does. Other labels gain what these would have got, so
-            single pixels can change.
-        precision: of the network's pass: ``32-true``, or ``bf16``, which devices with instructions for it do faster and
-            others slower. All else is float32.
+        mirror: average over the mirrored images, too.
+        keep_ratio: keep the aspect ratio of the image, in an input of the same area; else the input is square.
+        most_pixels: a larger image is reduced to this number of pixels, and its mask is enlarged (nearest pixel). This
+            bounds the memory: about 30 bytes per pixel and class for each image in work.
+        drop_labels_below: classes whose probability is below this at each pixel are left out of the CRF, which makes it
+            faster; 0 keeps all, as the official code does. The others get their share, so single pixels can change.
+        precision: of the network's forward pass: ``32-true``, or ``bf16``, which is faster on devices with instructions
+            for it and slower on others. Everything else is float32.
 
     Raises:
         UserError: for values out of range.
@@ -82,46 +82,48 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted for one photograph.
+    """The prediction for one image.
 
     Attributes:
         mask: (H, W) uint8, class numbers, without CRF.
-        mask_crf: the same with CRF; None where there is none.
-        likely: (k, h, w) float32, probabilities after the CRF where there is one; at the photograph's size, or at that
-            of ``Protocol.most_pixels`` for a larger one.
-        classes: (k,) whose they are; the others have probability 0.
-        num_classes: how many there are in all.
+        mask_crf: the same with CRF; None if there is no CRF.
+        kept_probs: (k, h, w) float32, probabilities of ``classes``, after the CRF if there is one; at the size of the
+            image, or at the reduced size of a larger one (``Protocol.most_pixels``).
+        classes: (k,) class numbers of ``kept_probs``; the other classes have probability 0.
+        num_classes: number of all classes.
         seconds: wall time of the stages ``network`` and ``CRF``.
     """
 
     mask: np.ndarray
     mask_crf: np.ndarray | None
-    likely: Tensor
+    kept_probs: Tensor
     classes: Tensor
     num_classes: int
     seconds: dict[str, float]
 
     @property
     def masks(self) -> dict[str, np.ndarray]:
-        """The masks ``without_crf`` and, where there is a CRF, ``with_crf``, the last one the best."""
+        """The masks ``without_crf`` and, if there is a CRF, ``with_crf``. The last one is the best."""
         return {"without_crf": self.mask} | ({} if self.mask_crf is None else {"with_crf": self.mask_crf})
 
     @property
     def probs(self) -> Tensor:
         """The probabilities (C, h, w) float32 of all classes."""
         if len(self.classes) == self.num_classes:
-            return self.likely
-        return self.likely.new_zeros(self.num_classes, *self.likely.shape[1:]).index_copy_(0, self.classes, self.likely)
+            return self.kept_probs
+        return self.kept_probs.new_zeros(self.num_classes, *self.kept_probs.shape[1:]).index_copy_(
+            0, self.classes, self.kept_probs
+        )
 
 
 class Predictor:
-    """A network with a protocol and a CRF: photographs to masks. Calls from several threads do not disturb each other.
+    """Predicts masks with a network, a protocol and a CRF. Thread-safe.
 
-    On a CPU a faster copy of the network computes the same but for rounding; on a GPU the photographs of several
+    On a CPU, a faster copy of the network is used, whose results differ only by rounding. On a GPU, images of several
     threads go through the network as a batch, and through the CRF one after the other, which bounds the memory.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         protocol: see ``Protocol``.
         crf: ``(logits (1, C, H, W), image (1, 3, H, W) uint8) -> probs``, or None.
     """
@@ -131,17 +133,18 @@ class Predictor:
         self.num_classes = len(network.class_names)
         self.device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         fast = self.device.type == "cpu" and isinstance(network, TrunkNet) and not network.training
-        self._fastest = fast_copy(network) if fast else network
+        self._network = fast_copy(network) if fast else network
         batches = self.device.type == "cuda"
-        self._scores: Callable[[Tensor], Tensor] = Batched(self._pass) if batches else self._pass
-        self._crf_turn: AbstractContextManager[Any] = threading.Lock() if batches else nullcontext()
+        self._scores: Callable[[Tensor], Tensor] = Batched(self._forward) if batches else self._forward
+        self._crf_lock: AbstractContextManager[Any] = threading.Lock() if batches else nullcontext()
 
     def __call__(self, photo: np.ndarray, allowed: Collection[int] | None = None) -> Prediction:
-        """Predict one photograph (H, W, 3) uint8 RGB, of any size.
+        """Predict the mask of an image.
 
         Args:
-            photo: the photograph.
-            allowed: foreground classes that may be in it (its image-level labels); background always may. None: all.
+            photo: (H, W, 3) uint8 RGB, of any size.
+            allowed: numbers of the foreground classes that may be in the image (its image-level labels); background is
+                always allowed. None for all classes.
 
         Raises:
             UserError: for an allowed class that the network does not have.
@@ -149,18 +152,18 @@ class Predictor:
         size = (photo.shape[0], photo.shape[1])
         watch = Stopwatch()
         with watch("network"):
-            photo = self.working_copy(photo)
+            photo = self.reduced(photo)
             probs = self.probabilities(photo, allowed)
-            mask = resize_mask(labels(probs), size)
+            mask = resize_mask(predict_mask(probs), size)
         mask_crf, classes = None, torch.arange(self.num_classes)
         with watch("CRF"):
             if self.crf is not None:
                 probs, classes = self.refine(probs, photo, allowed)
-                mask_crf = resize_mask(labels(probs, classes), size)
+                mask_crf = resize_mask(predict_mask(probs, classes), size)
         return Prediction(mask, mask_crf, probs.cpu(), classes, self.num_classes, watch.seconds)
 
-    def working_copy(self, photo: np.ndarray) -> np.ndarray:
-        """Return ``photo`` (H, W, 3) uint8 itself, or one of ``most_pixels`` pixels where it is larger."""
+    def reduced(self, photo: np.ndarray) -> np.ndarray:
+        """Return ``photo`` (H, W, 3) uint8, reduced to ``most_pixels`` pixels if it is larger."""
         height, width = photo.shape[:2]
         factor = math.sqrt(self.protocol.most_pixels / (height * width))
         if factor >= 1:
@@ -169,9 +172,9 @@ class Predictor:
         return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
 
     def probabilities(self, photo: np.ndarray, allowed: Collection[int] | None = None) -> Tensor:
-        """Return the network's probabilities (C, H, W) float32 of ``photo`` (H, W, 3) uint8, at its size.
+        """Return the probabilities (C, H, W) float32 of the network for ``photo`` (H, W, 3) uint8, at its size.
 
-        Classes that are not allowed have probability 0, and the others are scaled to a sum of 1.
+        Classes that are not allowed have probability 0; the others are scaled to a sum of 1.
         """
         size = (photo.shape[0], photo.shape[1])
         total: Tensor | None = None
@@ -189,22 +192,24 @@ class Predictor:
             return total if allowed is None else self._restricted(total, allowed)
 
     def refine(self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Return what the CRF makes of probabilities (C, H, W) of ``photo`` (H, W, 3) uint8: those (k, H, W) of the
-        classes that take part, and their numbers (k,).
+        """Refine probabilities (C, H, W) of ``photo`` (H, W, 3) uint8 with the CRF.
 
-        Classes that are not allowed take no part, nor do those below ``drop_labels_below``.
+        Classes that are not allowed, or below ``drop_labels_below``, are left out.
+
+        Returns:
+            The probabilities (k, H, W) of the other classes, and their numbers (k,).
         """
         assert self.crf is not None
-        with torch.inference_mode(), self._crf_turn:
+        with torch.inference_mode(), self._crf_lock:
             permitted = None if allowed is None else self._allowed(allowed)
-            classes = contenders(probs, permitted, self.protocol.drop_labels_below)
-            return refine_contenders(probs, photo, self.crf, classes), classes
+            classes = crf_classes(probs, permitted, self.protocol.drop_labels_below)
+            return refine_classes(probs, photo, self.crf, classes), classes
 
-    def _pass(self, images: Tensor) -> Tensor:
+    def _forward(self, images: Tensor) -> Tensor:
         """Return the network's scores (B, C, h, w) of images (B, 3, S, S)."""
         bf16 = self.protocol.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            return self._fastest(images)
+            return self._network(images)
 
     def _input_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         own = self.protocol.input_size
@@ -213,14 +218,14 @@ class Predictor:
         sizes = []
         for scale in self.protocol.scales:
             sides = (own * scale * stretch, own * scale / stretch)
-            # The network's own side is taken as it is.
+            # The own side of the network is not rounded.
             sizes.append(tuple(own if side == own else max(1, round((side - 1) / STEP)) * STEP + 1 for side in sides))
         return sizes  # type: ignore[return-value]
 
     def _allowed(self, allowed: Collection[int]) -> Tensor:
-        strange = sorted(number for number in allowed if not 0 <= number < self.num_classes)
-        if strange:
-            raise UserError(f"Allowed classes {strange}: the network has classes 0..{self.num_classes - 1}.")
+        unknown = sorted(number for number in allowed if not 0 <= number < self.num_classes)
+        if unknown:
+            raise UserError(f"Allowed classes {unknown}: the network has classes 0..{self.num_classes - 1}.")
         keep = torch.zeros(self.num_classes, dtype=torch.bool)
         keep[[0, *allowed]] = True
         return keep
@@ -231,10 +236,10 @@ class Predictor:
 
 
 def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Protocol:
-    """Return the protocol of a ``conf/inference`` node, plain; ``input_size`` null means the network's own.
+    """Return the protocol of a plain ``conf/inference`` node; ``input_size`` null is the input size of the network.
 
     Raises:
-        UserError: for values out of range or of the wrong kind, or a network whose input size is unknown.
+        UserError: for values out of range or of the wrong type, or a network whose input size is unknown.
     """
     size = network.input_size if settings["input_size"] is None else settings["input_size"]
     try:
@@ -245,8 +250,10 @@ def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Prot
 
 
 def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]]:
-    """Return the predictor of a command's ``ckpt``, ``device``, ``inference`` and ``crf.test``, plain, and what
-    ``results.json`` states of its protocol: ``inference`` and ``crf``.
+    """Build the predictor of a command from its ``ckpt``, ``device``, ``inference`` and ``crf.test``.
+
+    Returns:
+        The predictor, and the part of the protocol for ``results.json``: ``inference`` and ``crf``.
 
     Raises:
         UserError: for a network, device or settings that cannot be used.

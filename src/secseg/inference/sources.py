@@ -1,4 +1,4 @@
-"""Which photographs ``images=`` means, and what their masks are called."""
+"""Find the images that ``images=`` names, and name their masks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from secseg.utils.errors import UserError, listing, nearest
 
 
 @dataclass(frozen=True)
-class Photograph:
-    """A photograph and the name of what is made for it.
+class InputImage:
+    """An image, and the name of the files that are made for it.
 
     Attributes:
         name: path below the output folder, without suffix: ``<name>.png`` is the mask.
@@ -27,25 +27,25 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class Photographs:
-    """The photographs of a run, by name, and the folder that they come from."""
+class InputImages:
+    """The images of a run, sorted by name, and their folder."""
 
     folder: Path
-    items: tuple[Photograph, ...]
+    items: tuple[InputImage, ...]
 
 
-def find_photographs(images: str, root: str | None = None, out: Path | None = None) -> Photographs:
-    """Return the photographs that ``images`` means; each has a mask of its own name.
+def find_photographs(images: str, root: str | None = None, out: Path | None = None) -> InputImages:
+    """Return the images that ``images`` names. Each image has its own mask.
 
     Args:
-        images: without ``root``: a file; a folder, whose masks keep its subfolders; or a glob (``**`` for any
+        images: without ``root``: a file; a folder, whose subfolders are kept for the masks; or a glob (``**`` for any
             subfolders), whose masks all go into one folder. With ``root``: the name of a split, or an id list (.txt).
-        root: folder in VOC's layout; None where ``images`` is no list.
-        out: where masks go. What lies in it is no photograph.
+        root: folder in VOC's layout; None if ``images`` is not a list.
+        out: folder of the masks. Files in it are not images.
 
     Raises:
-        UserError: if there are none; for a list without ``root``, or one that names absent photographs; if several
-            photographs would have one mask, all of them listed; if a mask would take the place of a photograph.
+        UserError: if there are no images; for a list without ``root``, or a list of missing images; with all images
+            that would have the same mask; if a mask would overwrite an image.
     """
     path = Path(images).expanduser()
     if root is not None:
@@ -55,11 +55,11 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     elif path.is_dir():
         folder = path
         _refuse_same(folder, out)
-        pairs = find_images(path, lambda place: _same(place, out))
+        pairs = find_images(path, lambda place: _is_same(place, out))
         if not pairs:
-            raise UserError(f"The folder {path} holds no photograph ({KINDS}).")
+            raise UserError(f"The folder {path} holds no image ({KINDS}).")
     elif path.suffix.lower() == ".txt" and path.is_file():
-        raise UserError(f"images={images} is an id list: give the folder that holds its photographs, too, as root=.")
+        raise UserError(f"images={images} is an id list: give the folder of its images, too, as root=.")
     elif path.is_file():
         folder, pairs = path.parent, [(path.stem, path)]
     elif glob.has_magic(images):
@@ -70,7 +70,7 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
         raise UserError(f"There is nothing at images={images}.{_hint(path)}")
     _refuse_same(folder, out)
     _refuse_clashes(pairs)
-    found = Photographs(folder.resolve(), tuple(Photograph(name, file) for name, file in sorted(pairs)))
+    found = InputImages(folder.resolve(), tuple(InputImage(name, file) for name, file in sorted(pairs)))
     _refuse_overwriting(found, out)
     return found
 
@@ -79,21 +79,21 @@ def _matches(pattern: Path, out: Path | None) -> list[Path]:
     paths = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     if not paths:
         raise UserError(f"Nothing matches images={pattern}.")
-    files = [path for path in paths if path.is_file() and not any(_same(parent, out) for parent in path.parents)]
-    photographs = [path for path in files if is_image_file(path.name)]
-    if not photographs:
-        raise UserError(f"None of the {len(files)} files that images={pattern} matches is a photograph ({KINDS}).")
-    return photographs
+    files = [path for path in paths if path.is_file() and not any(_is_same(parent, out) for parent in path.parents)]
+    images = [path for path in files if is_image_file(path.name)]
+    if not images:
+        raise UserError(f"None of the {len(files)} files that images={pattern} matches is an image ({KINDS}).")
+    return images
 
 
-def _same(folder: Path, out: Path | None) -> bool:
+def _is_same(folder: Path, out: Path | None) -> bool:
     return out is not None and folder.resolve() == out.resolve()
 
 
 def _hint(path: Path) -> str:
     if not path.parent.is_dir():
         return f" The folder {path.parent} does not exist."
-    names = nearest(path.name, [there.name for there in path.parent.iterdir()])
+    names = nearest(path.name, [file.name for file in path.parent.iterdir()])
     return names or " Give a file, a folder or a glob; with root=, also the name of a split or an id list."
 
 
@@ -102,21 +102,19 @@ def _refuse_clashes(pairs: Iterable[tuple[str, Path]]) -> None:
     if found:
         lines = [f"{Path(name).name}.png: {', '.join(map(str, paths))}" for name, paths in sorted(found.items())]
         raise UserError(
-            f"{len(found)} masks would be those of several photographs each:\n{listing(lines)}\n"
-            "Rename photographs, predict them into different out= folders, or, where they lie in different folders, "
-            "give the folder above as images=: its subfolders are kept."
+            f"{len(found)} masks would belong to several images each:\n{listing(lines)}\n"
+            "Rename images, predict them into different out= folders, or, if they lie in different folders, give the "
+            "folder above as images=: its subfolders are kept."
         )
 
 
 def _refuse_same(folder: Path, out: Path | None) -> None:
-    if _same(folder, out):
-        raise UserError(f"out={out} is the folder of the photographs. Choose another one for the masks.")
+    if _is_same(folder, out):
+        raise UserError(f"out={out} is the folder of the images. Choose another folder for the masks.")
 
 
-def _refuse_overwriting(photographs: Photographs, out: Path | None) -> None:
-    files = {item.path.resolve() for item in photographs.items}
-    lost = [item.path for item in photographs.items if out and (out / f"{item.name}.png").resolve() in files]
+def _refuse_overwriting(images: InputImages, out: Path | None) -> None:
+    files = {item.path.resolve() for item in images.items}
+    lost = [item.path for item in images.items if out and (out / f"{item.name}.png").resolve() in files]
     if lost:
-        raise UserError(
-            f"Masks in out={out} would take the place of photographs. Choose another folder. Masks of:\n{listing(lost)}"
-        )
+        raise UserError(f"Masks in out={out} would overwrite images. Choose another folder. Masks of:\n{listing(lost)}")

@@ -65,7 +65,7 @@ def test_groups_are_swept_by_their_keys_where_a_run_does_not_record_its_options(
     assert study_of(tmp_path).swept == ("loss.constrain",)
 
 
-def test_an_option_with_other_values_in_two_runs_is_told_apart_by_its_keys(
+def test_an_option_with_other_values_in_two_runs_is_reported_apart_by_its_keys(
     truths: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     for number, words in enumerate([("loss=sec",), ("loss=sec", "loss.expand=0.5"), ("loss=seed",)]):
