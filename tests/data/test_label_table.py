@@ -88,7 +88,7 @@ def test_every_wrong_line_is_reported(tmp_path: Path) -> None:
         "line 5: b is listed a second time (first: line 4).",
         "line 6 has 2 cells, but there are 6 titles.",
         "line 4, split: 'vla' is not one of train, val, test.",
-        "line 6, split: '' is none of train, val, test.",
+        "line 6, split: '' is not one of train, val, test.",
     ]
     table = read(tmp_path, '{"a": "cat", "b": [], "b.jpg": ["cat"], "sub/c": [true]}', "labels.json")
     assert [problem.partition(":")[0] for problem in table.problems] == ["a", "entry 'b.jpg'", "sub/c"]
