@@ -272,6 +272,32 @@ def test_refined_cues_need_one_network_alone(make: Make, tmp_path: Path) -> None
     assert store.provenance["networks"]["background"] is None
 
 
+def test_a_recipe_of_a_plugin_makes_the_cues_and_its_code_is_part_of_the_fingerprint(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root)
+    code = (
+        "import numpy as np\n"
+        "from secseg.cue_making.recipes import CueRecipe\n"
+        "class TopCues(CueRecipe):\n"
+        "    def __init__(self, share): self.share = share\n"
+        "    def __call__(self, inputs):\n"
+        "        best = inputs.maps[inputs.labels[0] - 1]\n"
+        "        return np.where(best >= np.quantile(best, 1 - self.share), inputs.labels[0], 255).astype(np.uint8)\n"
+    )
+    (root / "my_recipes.py").write_text(code)
+    words = ("cues=base", "cues._target_=my_recipes.TopCues", "+cues.share=0.3", "plugins=[my_recipes]")
+    refused = make(*words[:-1])
+    assert "give plugins=[my_recipes]" in refused.error
+    assert ran(make(*words)) == ["maps", "cues", "audit"]
+    store = CueStore.load(root / "cues.safetensors")
+    assert {*np.unique(store["image03"].map)} == {store["image03"].labels[0], 255}
+    assert not store["image00"].map.any(), "an image without labels is background everywhere"
+    assert ran(make(*words)) == ["audit"]
+    (root / "my_recipes.py").write_text(code + "# edited\n")
+    assert ran(make(*words)) == ["cues", "audit"]
+
+
 def test_a_cue_file_is_audited_without_its_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from secseg.cue_making.classifier import LocalizationNet, build_localization_net
-from secseg.cue_making.vgg import BackgroundVGG16, ForegroundVGG16
 from secseg.models import vgg
-from secseg.models.vgg import VGG16LargeFOV
+from secseg.models.vgg import BackgroundVGG16, ForegroundVGG16, VGG16LargeFOV
 from secseg.training.optimizers import build_optimizer
 from secseg.utils.errors import UserError
 from tests.models.conftest import vgg16_state

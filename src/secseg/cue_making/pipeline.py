@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import inspect
 import json
 import logging
 import re
@@ -40,6 +41,7 @@ from secseg.data.images import read_image
 from secseg.data.transforms import crf_image, evaluation_input
 from secseg.runs.loggers import build_loggers
 from secseg.runs.wandb_logger import finish_wandb
+from secseg.utils.config import PACKAGES, find, flatten
 from secseg.utils.device import pick_device
 from secseg.utils.errors import UserError
 from secseg.utils.files import WRITTEN, atomic_write, read_json, remove_leftovers, sha256, write_text
@@ -68,7 +70,8 @@ class Pipeline:
         self.config, self.data, self.out, self.run = config, data, out, run
         self.images, self.labels = data.train_images, data.image_labels()
         self.recipe = build_recipe(config["cues"])
-        self.map_settings = map_settings(config["cues"])
+        scales, mirror, grid = (config["cues"][key] for key in MAP_KEYS)
+        self.map_settings = MapSettings(scales, mirror, (grid, grid))
         self.parts = ("foreground", "background") if "saliency" in self.recipe.needs else ("foreground",)
 
     def check(self) -> None:
@@ -119,9 +122,9 @@ class Pipeline:
         images = file_digests(dict(zip(self.images.names, self.images.images, strict=True)))
         data = {"classes": self.images.class_names, "images": images, "labels": self.labels}
         prints = {part: fingerprint(self._network_inputs(part), data) for part in self.parts}
-        cues = self.config["cues"]
-        prints["maps"] = fingerprint({key: cues[key] for key in MAP_KEYS}, prints)
-        prints["cues"] = fingerprint(recipe_node(cues), self.crf_node(), prints["maps"])
+        cues = {"recipe": recipe_node(self.config["cues"]), "crf": self.crf_node()}
+        prints["maps"] = fingerprint({key: self.config["cues"][key] for key in MAP_KEYS}, prints)
+        prints["cues"] = fingerprint(cues, plugin_code(cues), prints["maps"])
         return prints
 
     def crf_node(self) -> dict[str, Any] | None:
@@ -150,6 +153,7 @@ class Pipeline:
             "seed": self.config["seed"],
             "precision": self.config["precision"],
             "weights": sha256(file) if file is not None and file.is_file() else None,
+            "code": plugin_code(node),
         }
 
     def _build(self, part: str, weights: bool) -> LocalizationNet:
@@ -294,9 +298,14 @@ def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
     return dict(results_of(one, files))
 
 
-def map_settings(cues: Mapping[str, Any]) -> MapSettings:
-    """Return the settings of the maps of a node of ``conf/cues``."""
-    return MapSettings(cues["scales"], cues["mirror"], (cues["grid"], cues["grid"]))
+def plugin_code(node: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digest of the source file of each class that ``node`` names and that a plugin defines.
+
+    So a class of the user's own that was edited has another fingerprint. Files that it imports are not considered.
+    """
+    named = {str(value) for key, value in flatten(node).items() if key.endswith("_target_") and value}
+    plugins = [target for target in named if target.partition(".")[0] not in PACKAGES]
+    return {target: sha256(inspect.getfile(find(target, object))) for target in plugins}
 
 
 def on_maps(crf: CRF | None, input_size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -1,5 +1,5 @@
-"""VGG-16 with its weights, and DeepLab-CRF-LargeFOV on it: the paper's trunk, and its head's start from VGG's fully
-connected layers."""
+"""VGG-16 with its weights: the paper's trunks for segmentation (DeepLab-CRF-LargeFOV, with the start of its head from
+VGG's fully connected layers) and for localization."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # The start of the SHA-256 of IMAGENET1K_FEATURES, with which torchvision ends the file's name.
 FEATURES_DIGEST = "88682ab5"
 NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
+# The mean that the two localization networks subtract is finer than the segmentation network's.
+CAFFE_FINE = Normalization((104.008, 116.669, 122.675), (1.0, 1.0, 1.0), "bgr")
 # Stages of VGG-16: output channels of the convolutions, and torchvision's index of each.
 STAGES = (
     ((64, 64), (0, 2)),
@@ -176,6 +178,29 @@ class VGG16LargeFOV(VGG16):
         are none."""
         kept, self._fully_connected = self._fully_connected, None
         return kept
+
+
+class PooledVGG16(VGG16):
+    """VGG-16 whose first ``pool_count`` stages end in Caffe's 2 x 2 pool, which rounds up, without dilation."""
+
+    normalizations: Mapping[str, Normalization] = {**NORMALIZATIONS, "caffe": CAFFE_FINE}
+    pool_count: int
+
+    def __init__(self, weights: str | None = "imagenet", normalization: str | None = None, load: bool = True) -> None:
+        pools = [nn.MaxPool2d(2, 2, ceil_mode=True) if stage < self.pool_count else None for stage in range(5)]
+        super().__init__(pools, (2**self.pool_count,), weights=weights, normalization=normalization, load=load)
+
+
+class ForegroundVGG16(PooledVGG16):
+    """The trunk of the paper's foreground network: no pool4 and pool5, 321 to 41. Arguments as ``VGG16``."""
+
+    pool_count = 3
+
+
+class BackgroundVGG16(PooledVGG16):
+    """The trunk of the paper's background network: all five pools, 321 to 11. Arguments as ``VGG16``."""
+
+    pool_count = 5
 
 
 def _features_alone(weights: str) -> bool:

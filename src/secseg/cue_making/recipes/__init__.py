@@ -11,7 +11,7 @@ from secseg.utils.config import build
 __all__ = ["MAP_KEYS", "CueInputs", "CueRecipe", "build_recipe", "recipe_node"]
 
 MAP_KEYS = ("scales", "mirror", "grid")
-"""Keys of ``conf/cues`` about the maps; the other keys are the recipe's."""
+"""Keys of ``conf/cues`` about the maps, in the order of ``MapSettings``; the other keys are the recipe's."""
 
 
 def recipe_node(cues: Mapping[str, Any]) -> dict[str, Any]:
