@@ -226,5 +226,5 @@ def test_files_of_other_content_are_refused_with_what_to_give(tmp_path: Path) ->
 def test_a_file_whose_head_is_not_one_of_a_localization_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "network.safetensors"
     write_model(path, build_localization_net(NETWORK, CLASSES), {**NETWORK, "head": BACKBONE["head"]})
-    with pytest.raises(UserError, match=r"is no ScoreHead.*Do not trust"):
+    with pytest.raises(UserError, match=r"The head of the .* cannot be built: .* is no ScoreHead"):
         load_localization(path)

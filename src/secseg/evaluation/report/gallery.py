@@ -137,8 +137,9 @@ class _Files:
                 raise UserError(f"{data.root} holds nothing.")
             data.open_scored()
         except Exception as error:  # another's config can hold values of any type
-            told = f"Without photographs and truth, whose files are not there: {error}"
-            return cls({}, {}, voc_palette(), missing=told)
+            missing = f"Without photographs and truth, whose files are not there: {error}"
+            log.warning("%s", missing)
+            return cls({}, {}, voc_palette(), missing=missing)
         images = data.val_images
         path = data.cue_file or find_cues(data.root)
         try:

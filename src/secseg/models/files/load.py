@@ -116,14 +116,15 @@ def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..
         make: ``build_network`` or another function of its first three parameters.
 
     Raises:
-        UserError: if trunk or head are not of ``secseg``, refuse their options, or do not fit the weights.
+        UserError: if trunk or head are neither from ``secseg`` nor from a plugin of this run, refuse their options, or
+            do not fit the weights.
     """
     for part, kind in (("trunk", Trunk), ("head", head)):
         target = str(stored.node[part].get("_target_", ""))
         try:
             find(target, kind, ("secseg",))
         except UserError as error:
-            raise UserError(f"The {what} names no {part} of ours: {error} Do not trust this file.") from error
+            raise UserError(f"The {part} of the {what} cannot be built: {error}") from error
     network = build_checked(lambda: make(stored.node, stored.class_names, weights=False), stored.state, what)
     if stored.normalization is not None:
         network.trunk.normalization = stored.normalization
