@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from torch import nn
 
 from secseg.utils.config import build, using_plugins
 from secseg.utils.errors import UserError
+from tests.conftest import REPOSITORY
 
 CODE = """
 import os
@@ -78,3 +81,41 @@ def test_a_named_package_gives_only_classes_of_the_kind_that_is_needed(plugin: s
 def test_what_is_not_a_package_is_refused(names: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message), using_plugins(names):
         pytest.fail("the block was entered")
+
+
+TASK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {source!r})
+from secseg.cli.command import run_command
+from secseg.utils.config import build
+
+def task(cfg):
+    print("built", build({{"_target_": "some_plugin.layers.Layer", "width": cfg.seed}}, object).width, flush=True)
+    return Path(cfg.run_dir)
+
+run_command("train", task, "")
+"""
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_the_jobs_of_each_launcher_know_the_packages_of_the_command_line(
+    plugin: str, tmp_path: Path, launcher: str
+) -> None:
+    script = tmp_path / "task.py"
+    script.write_text(TASK.format(source=str(REPOSITORY / "src")))
+    words = [f"plugins=[{plugin}]", "-m", "seed=1,2", f"hydra/launcher={launcher}"]
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY / "src")])
+    result = subprocess.run(
+        [sys.executable, str(script), *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    logs = [path.read_text() for path in tmp_path.rglob("*_log.out")]  # of submitit's processes
+    built = "\n".join([result.stdout, *logs])
+    assert "built 1" in built
+    assert "built 2" in built
