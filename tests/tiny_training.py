@@ -1,4 +1,4 @@
-"""A tiny module and loaders with the attributes that callbacks read, and random numbers from three sources."""
+"""A tiny module with loaders, the attributes that callbacks read, and random numbers from three sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TinyImages(Dataset[dict[str, Any]]):
 
 
 class FromStep(Sampler[int]):
-    """All positions, from the first one that the trainer has not seen."""
+    """All positions from the first one that the trainer has not used."""
 
     def __init__(self, module: pl.LightningModule) -> None:
         self.module = module
@@ -43,7 +43,7 @@ class FromStep(Sampler[int]):
 
 
 class TinyModule(pl.LightningModule):
-    """``on_step(step)`` and ``on_validation(batch)`` are called inside the steps, to break them off."""
+    """Calls ``on_step(step)`` and ``on_validation(batch)`` within the steps, so that they can be interrupted."""
 
     def __init__(self, on_step: Callable[[int], None] | None = None, on_validation: Any = None) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class TinyModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.scored = 0
-        if not self.validated:  # as where workers start at the first validation and stay
+        if not self.validated:  # as workers do that start at the first validation
             torch.rand(1), random.random()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -124,7 +124,7 @@ def fit(
     loggers: Any = (),
     **settings: Any,
 ) -> pl.Trainer:
-    """Train the module as the package's own training does; a new run is seeded, a resumed one by other numbers."""
+    """Train the module as the package does. A resumed run has another seed."""
     pl.seed_everything(0 if resume_from is None else 999)
     module.net[0].reset_parameters()
     trainer = pl.Trainer(

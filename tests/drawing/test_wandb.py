@@ -1,4 +1,4 @@
-"""The dashboard's command, up to what the package would send; W&B itself is replaced by a dict of views."""
+"""The dashboard command, up to the request to W&B, whose server is replaced by a dict of views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[..., Outcome]
 
 
 class Server:
-    """Stands for ``wandb.Api`` and the service behind it."""
+    """Replaces ``wandb.Api`` and its service."""
 
     default_entity = "me"
 
@@ -65,7 +65,7 @@ def grouping(view: dict[str, Any]) -> list[str]:
     return [f"{key['section']}:{key['name']}" for key in runs["grouping"]]
 
 
-def test_one_command_makes_the_view_and_the_same_command_updates_it(server: Server, run: Run, tmp_path: Path) -> None:
+def test_the_first_command_creates_the_view_and_the_next_updates_it(server: Server, run: Run, tmp_path: Path) -> None:
     first = run()
     assert first.code == 0, first.error
     (key,) = server.views
@@ -79,7 +79,7 @@ def test_one_command_makes_the_view_and_the_same_command_updates_it(server: Serv
     assert json.loads((tmp_path / "run" / "dashboard.json").read_text()) == json.loads(server.views[key]["spec"])
 
 
-def test_the_settings_that_the_page_names_are_taken(server: Server, run: Run) -> None:
+def test_the_settings_in_the_documentation_are_accepted(server: Server, run: Run) -> None:
     page = (REPOSITORY / "docs" / "wandb.md").read_text("utf-8")
     (words,) = re.findall(r"^python src/dashboard.py (.+)$", page, re.MULTILINE)
     for word in [words, *re.findall(r"`'(group_by=.+?)'`", page)]:
@@ -102,7 +102,7 @@ def test_two_projects_have_views_of_different_names(server: Server, run: Run) ->
     assert len({name for *_, name in server.views}) == 2
 
 
-def test_without_a_key_it_says_how_to_get_one(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_the_error_says_how_to_log_in(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     outcome = run()
@@ -110,7 +110,7 @@ def test_without_a_key_it_says_how_to_get_one(server: Server, run: Run, monkeypa
     assert outcome.error == "The dashboard needs a W&B key. Log in with `wandb login`, or set WANDB_API_KEY.\n"
 
 
-def test_a_network_that_is_not_there_is_told_without_a_traceback(server: Server, run: Run, tmp_path: Path) -> None:
+def test_a_missing_connection_is_reported_without_a_traceback(server: Server, run: Run, tmp_path: Path) -> None:
     server.error = wandb.errors.CommError("Failed to connect.")
     outcome = run()
     assert outcome.code == 1
@@ -119,18 +119,20 @@ def test_a_network_that_is_not_there_is_told_without_a_traceback(server: Server,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_project_without_runs_is_told_as_such(server: Server, run: Run) -> None:
+def test_a_project_without_runs_is_reported(server: Server, run: Run) -> None:
     outcome = run("project=nowhere")
     assert outcome.code == 1
     assert outcome.error.startswith("W&B has no project me/nowhere: ")
     assert "logger.wandb.project=nowhere" in outcome.error
 
 
-def test_a_grouping_that_is_no_list_is_refused(server: Server, run: Run) -> None:
+def test_names_that_are_not_a_list_are_refused(server: Server, run: Run) -> None:
     assert run("group_by=Group").error == "group_by=Group: give a list of names: group_by=[Group,Name].\n"
     assert run("terms=size").error == "terms=size: give a list of names: terms=[size].\n"
 
 
-def test_a_missing_package_names_the_extra(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_names_its_extra(
+    server: Server, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("secseg.utils.errors.find_spec", lambda name: None)
     assert "pip install 'secseg[dashboard]'" in run().error

@@ -18,7 +18,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.evaluation.evaluate import open_data
 from secseg.evaluation.report.build import report
 from secseg.runs.run_reader import read_config, read_training_results
-from secseg.runs.run_writer import save_config
+from secseg.runs.run_writer import write_config
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 from tests.evaluation.report.synthetic import write_run
@@ -125,7 +125,7 @@ def test_a_config_that_grows_or_is_none_is_refused_at_once(kind: str, tmp_path: 
     with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
         read_config(tmp_path / "config.yaml")
     with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
-        save_config(tmp_path, {"a": 1})
+        write_config(tmp_path, {"a": 1})
 
 
 words = st.sampled_from(["miou", "iou", "figures", "without_crf", "protocol", "scored", "time", "git", "losses"])

@@ -39,7 +39,7 @@ def _log(folder: Path, *rows: tuple[int, dict[str, float]]) -> None:
         logger.save()
 
 
-def test_metrics_lie_in_the_run_folder_and_a_resumed_run_keeps_the_earlier_rows(tmp_path: Path) -> None:
+def test_metrics_are_in_the_run_folder_and_a_resumed_run_keeps_the_earlier_rows(tmp_path: Path) -> None:
     _log(tmp_path, (0, {"train/loss": 3.0}), (1, {"train/loss": 2.0}), (1, {"val/miou": 0.1}))
     _log(tmp_path, (2, {"train/loss": 1.0}), (3, {"val/miou": 0.2, "val/iou/cat": 0.3}))
     rows = _rows(tmp_path)
@@ -53,7 +53,7 @@ def test_metrics_lie_in_the_run_folder_and_a_resumed_run_keeps_the_earlier_rows(
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_rows_of_steps_that_are_run_again_are_replaced(tmp_path: Path) -> None:
+def test_rows_of_repeated_steps_are_replaced(tmp_path: Path) -> None:
     _log(tmp_path, (1, {"train/loss": 2.0}), (1, {"val/miou": 0.1}), (2, {"train/loss": 9.0}))
     _log(tmp_path, (1, {"val/miou": 0.2}), (2, {"train/loss": 1.0}))
     assert [(row["step"], row["train/loss"], row["val/miou"]) for row in _rows(tmp_path)] == [
@@ -63,7 +63,7 @@ def test_rows_of_steps_that_are_run_again_are_replaced(tmp_path: Path) -> None:
     ]
 
 
-def test_a_resumed_run_that_logs_nothing_leaves_the_file_alone(tmp_path: Path) -> None:
+def test_a_resumed_run_that_logs_nothing_does_not_change_the_file(tmp_path: Path) -> None:
     _log(tmp_path, (0, {"train/loss": 3.0}))
     before = (tmp_path / "metrics.csv").read_bytes()
     logger = MetricsFile(tmp_path)
@@ -73,12 +73,12 @@ def test_a_resumed_run_that_logs_nothing_leaves_the_file_alone(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_an_unknown_logger_names_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_logger_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Unknown logger 'wandbb'. Did you mean 'wandb'"):
         build_loggers({"wandbb": {}}, tmp_path, {}, "run")
 
 
-def test_tensorboard_that_is_not_installed_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorboard_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = util.find_spec
     monkeypatch.setattr("secseg.utils.errors.find_spec", lambda name: None if name == "tensorboard" else find(name))
     with pytest.raises(UserError, match=r"pip install 'secseg\[tensorboard\]'"):
@@ -102,7 +102,7 @@ def test_wandb_online_without_a_key_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["api.wandb.ai", urlsplit(wandb.Settings().base_url).netloc])
-def test_a_key_in_netrc_is_seen(tmp_path: Path, host: str) -> None:
+def test_a_key_in_netrc_is_found(tmp_path: Path, host: str) -> None:
     (tmp_path / ".netrc").write_text(f"machine {host} login user password not-a-key\n")
     _, logger = build_loggers({"wandb": {"project": "p"}}, tmp_path, {}, "run")
     assert logger._wandb_init["mode"] is None  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def test_wandb_works_offline_without_a_key_and_a_resumed_run_keeps_its_id(tmp_pa
     assert len(confusion.data) == 6  # no pixel is a dog
 
 
-def test_the_wandb_summary_holds_the_best_and_the_last_miou_and_of_other_keys_the_last_value(tmp_path: Path) -> None:
+def test_the_wandb_summary_has_the_best_and_last_miou_and_the_last_value_of_other_keys(tmp_path: Path) -> None:
     _, logger = build_loggers({"wandb": {"mode": "offline"}}, tmp_path, {}, "run")
     for step, value in enumerate((0.25, 0.75, 0.5)):
         logger.log_metrics({"val/miou": value, "val/miou_crf": -value, "val/iou/cat": value}, step)

@@ -26,7 +26,7 @@ def _hydra_folder(run: Path) -> Path:
     return run
 
 
-def test_a_new_run_gets_its_folder_also_where_hydra_made_it_before(tmp_path: Path) -> None:
+def test_a_new_run_gets_its_folder_even_if_hydra_has_created_it(tmp_path: Path) -> None:
     for run in (tmp_path / "runs" / "sec" / "1", _hydra_folder(tmp_path / "runs" / "sec" / "2")):
         folder = open_run_folder(run, "sec")
         assert folder.path == run
@@ -35,13 +35,13 @@ def test_a_new_run_gets_its_folder_also_where_hydra_made_it_before(tmp_path: Pat
 
 
 @pytest.mark.parametrize("resume", ["never", "auto"])
-def test_a_run_folder_that_holds_something_is_refused_with_the_mend(resume: str, tmp_path: Path) -> None:
+def test_a_run_folder_that_is_not_empty_is_refused_with_a_remedy(resume: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=r"(?s)exists and is not empty.*notes\.txt.*resume=auto"):
         open_run_folder(tmp_path, "sec", resume)  # type: ignore[arg-type]
 
 
-def test_resume_auto_begins_anew_in_the_folder_of_a_run_that_was_broken_off_before_its_first_checkpoint(
+def test_resume_auto_starts_a_new_run_in_a_folder_that_has_no_checkpoint_yet(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config.yaml").touch()
@@ -84,17 +84,17 @@ def test_resume_auto_continues_the_given_folder_before_its_neighbours(tmp_path: 
     assert open_run_folder(runs / "a", "sec", "auto").resume_from == mine
 
 
-def test_resume_auto_leaves_alone_the_neighbours_of_a_folder_that_is_not_named_after_the_run(tmp_path: Path) -> None:
+def test_resume_auto_ignores_the_neighbours_of_a_folder_without_the_name_of_the_run(tmp_path: Path) -> None:
     _checkpoint(tmp_path / "jobs" / "1")
     assert open_run_folder(tmp_path / "jobs" / "2", "sec", "auto").resume_from is None
 
 
-def test_resume_auto_without_a_run_starts_anew_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resume_auto_logs_that_a_new_run_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "secseg"):
         folder = open_run_folder(tmp_path / "runs" / "sec" / "1", "sec", "auto")
     assert folder.path.is_dir()
     assert folder.resume_from is None
-    assert "a new run starts" in caplog.text
+    assert "A new run starts." in caplog.text
 
 
 def _truncate(path: Path) -> None:
@@ -112,18 +112,18 @@ def _lengthen(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip_a_byte, _lengthen, lambda path: path.write_bytes(b"")])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(damage, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
+def test_the_checkpoint_before_a_damaged_one_is_used(damage, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
     run = tmp_path / "runs" / "sec" / "a"
     damage(_checkpoint(run))
     best = _checkpoint(run, "best.ckpt")
     assert open_run_folder(tmp_path / "runs" / "sec" / "b", "sec", "auto").resume_from == best
     assert "last.ckpt" in caplog.text
     damage(best)
-    with pytest.raises(UserError, match=r"(?s)last\.ckpt.*best\.ckpt.*start anew with resume=never"):
+    with pytest.raises(UserError, match=r"(?s)last\.ckpt.*best\.ckpt.*start a new run with resume=never"):
         open_run_folder(tmp_path / "runs" / "sec" / "b", "sec", "auto")
 
 
-def test_the_last_good_checkpoint_goes_before_that_of_a_crash(tmp_path: Path) -> None:
+def test_the_last_good_checkpoint_is_preferred_to_that_of_a_crash(tmp_path: Path) -> None:
     crash = _checkpoint(tmp_path, "exception.ckpt", time=300)
     assert open_run_folder(tmp_path, "sec", "auto").resume_from == crash
     last = _checkpoint(tmp_path, "last.ckpt", time=200)

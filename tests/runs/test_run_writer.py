@@ -10,10 +10,10 @@ import torch
 import yaml
 
 import secseg
-from secseg.runs.run_writer import save_config, versions, write_results, write_versions
+from secseg.runs.run_writer import versions, write_config, write_results, write_versions
 
 
-def test_results_are_plain_and_sorted_and_what_is_not_finite_is_null(tmp_path: Path) -> None:
+def test_results_are_plain_and_sorted_with_null_for_numbers_that_are_not_finite(tmp_path: Path) -> None:
     results = {
         "miou": float("nan"),
         "iou": {"cat": np.float32(0.5), "background": torch.tensor(0.25)},
@@ -42,7 +42,7 @@ def test_results_are_plain_and_sorted_and_what_is_not_finite_is_null(tmp_path: P
     assert list(read) == sorted(read)
 
 
-def test_results_that_cannot_be_written_leave_the_earlier_ones_whole(tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_keep_the_earlier_file(tmp_path: Path) -> None:
     write_results(tmp_path, {"miou": 0.5})
     with pytest.raises(TypeError, match="object"):
         write_results(tmp_path, {"miou": 0.6, "bad": object()})
@@ -50,7 +50,7 @@ def test_results_that_cannot_be_written_leave_the_earlier_ones_whole(tmp_path: P
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_versions_tell_packages_machine_and_commit(tmp_path: Path) -> None:
+def test_versions_list_packages_machine_and_commit(tmp_path: Path) -> None:
     write_versions(tmp_path)
     read = json.loads((tmp_path / "versions.json").read_text())
     assert read["packages"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
@@ -61,7 +61,7 @@ def test_versions_tell_packages_machine_and_commit(tmp_path: Path) -> None:
         assert read["git"]["commit"] == head.stdout.strip()
 
 
-def test_an_installed_package_tells_no_commit_of_the_checkout_that_its_environment_lies_in(
+def test_an_installed_package_has_no_commit_even_inside_a_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / ".venv" / "secseg" / "__init__.py"
@@ -71,13 +71,13 @@ def test_an_installed_package_tells_no_commit_of_the_checkout_that_its_environme
     assert versions()["git"] is None
 
 
-def test_a_run_that_goes_on_with_other_settings_is_told_which(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_that_continues_logs_different_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = {"run_dir": "a", "resume": "never", "optim": {"lr": 0.1, "name": "sgd"}, "decay": {"pos": 0.996}}
-    save_config(tmp_path, config)
+    write_config(tmp_path, config)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config
-    save_config(tmp_path, {**config, "run_dir": "b", "resume": "auto"})
+    write_config(tmp_path, {**config, "run_dir": "b", "resume": "auto"})
     assert not caplog.records
-    save_config(tmp_path, {**config, "optim": {"lr": 0.01, "name": "sgd"}, "seed": 3})
+    write_config(tmp_path, {**config, "optim": {"lr": 0.01, "name": "sgd"}, "seed": 3})
     assert "optim.lr: 0.1 -> 0.01" in caplog.text
     assert "seed: None -> 3" in caplog.text
     assert "decay" not in caplog.text

@@ -1,4 +1,4 @@
-"""W&B out of reach: a run goes on, loses nothing, and says how to send it later."""
+"""Without a connection to W&B, a run continues, loses nothing, and logs how to send it later."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 3.0)
-        wandb.teardown()  # its process keeps the address that it began with
+        wandb.teardown()  # W&B's process keeps its first address
         yield server
         finish_wandb()
         wandb.teardown()
@@ -43,7 +43,7 @@ def steps(folder: Path, kind: str = "run") -> list[float]:
     return [row["loss"] for row in read_wandb_run(file).history if "loss" in row]
 
 
-def test_a_run_that_is_sent_arrives_whole(server: WandbServer, tmp_path: Path) -> None:
+def test_a_run_is_sent_completely(server: WandbServer, tmp_path: Path) -> None:
     logger = open_logger(tmp_path)
     for step in range(3):
         logger.log_metrics({"loss": float(step)}, step)
@@ -51,12 +51,12 @@ def test_a_run_that_is_sent_arrives_whole(server: WandbServer, tmp_path: Path) -
     assert [row["loss"] for row in server.rows if "loss" in row] == steps(tmp_path) == [0, 1, 2]
 
 
-def test_a_run_goes_on_when_wandb_goes_away_and_its_end_names_the_folder_to_send(
+def test_a_run_continues_when_the_connection_is_lost_and_logs_the_folder_to_send(
     server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger = open_logger(tmp_path)
     logger.log_metrics({"loss": 0.0}, 0)
-    server.go_away()
+    server.stop()
     before = time.monotonic()
     for step in range(1, 100):
         logger.log_metrics({"loss": float(step)}, step)
@@ -68,12 +68,12 @@ def test_a_run_goes_on_when_wandb_goes_away_and_its_end_names_the_folder_to_send
     assert steps(tmp_path) == list(range(100))
 
 
-def test_a_run_that_begins_without_wandb_is_kept_offline_unless_online_is_asked_for(
+def test_a_run_that_starts_without_a_connection_is_offline_unless_the_mode_is_online(
     server: WandbServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb_logger, "INIT_TIMEOUT", 2.0)
-    server.go_away()
-    with pytest.raises(UserError, match=r"(?s)W&B does not take this run.*logger\.wandb\.mode=offline"):
+    server.stop()
+    with pytest.raises(UserError, match=r"(?s)W&B does not accept this run.*logger\.wandb\.mode=offline"):
         open_logger(tmp_path / "online", mode="online").log_metrics({"loss": 1.0}, 0)
     with caplog.at_level(logging.WARNING):
         open_logger(tmp_path / "either").log_metrics({"loss": 1.0}, 0)
@@ -83,7 +83,7 @@ def test_a_run_that_begins_without_wandb_is_kept_offline_unless_online_is_asked_
     assert steps(tmp_path / "either", "offline-run") == [1]
 
 
-def test_a_run_goes_on_when_wandb_s_own_process_is_killed_and_the_next_one_is_whole(
+def test_a_run_continues_when_the_process_of_wandb_is_killed_and_the_next_run_is_complete(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger = open_logger(tmp_path / "first", mode="offline")
@@ -96,7 +96,7 @@ def test_a_run_goes_on_when_wandb_s_own_process_is_killed_and_the_next_one_is_wh
             logger.send({"table": step})
             time.sleep(0.05)
         finish_wandb()
-    assert caplog.text.count("The run goes on without it.") == 1
+    assert caplog.text.count("The run continues without W&B.") == 1
     (folder,) = tmp_path.glob("first/wandb/offline-run-*")
     assert f"wandb sync {folder}" in caplog.text
     open_logger(tmp_path / "second", mode="offline").log_metrics({"loss": 1.0}, 0)

@@ -1,4 +1,4 @@
-"""What an offline W&B run holds, read back from its file: that is what `wandb sync` sends."""
+"""The content of an offline W&B run, read from the file that `wandb sync` sends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLASSES = ["background", "bird", "car", "fish", "flower", "house", "mushroom", "
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep with two jobs, made by the command itself."""
+    """Return the folder of a sweep with two jobs, started from the command line."""
     folder = tmp_path_factory.mktemp("wandb")
     result = subprocess.run(
         [sys.executable, str(REPOSITORY / "src" / "train.py"), *SETTINGS, *TINY, *STEPS, f"data.root={folder}/shapes"],
@@ -46,7 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(study: Path) -> dict[str, WandbRun]:
-    """The W&B runs by name."""
+    """Return the W&B runs by name."""
     files = study.glob("*/wandb/offline-run-*/*.wandb")
     return {found.run.display_name: found for found in map(read_wandb_run, files)}
 
@@ -56,25 +56,25 @@ def series(found: WandbRun, key: str) -> list[float]:
 
 
 def scalars(found: WandbRun) -> set[str]:
-    """The keys of the numbers that a run logs, without W&B's own."""
+    """Return the keys of the numbers that a run logs, without those of W&B."""
     values = {key: value for row in found.history for key, value in row.items()}
     return {key for key, value in values.items() if isinstance(value, int | float) and not key.startswith("_")}
 
 
 def logged(found: WandbRun) -> set[str]:
-    """All keys that a run logs, tables and pictures included."""
+    """Return all keys that a run logs, with tables and images."""
     return {key for row in found.history for key in row if not key.startswith("_")}
 
 
 def leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings by their path; the run file leaves out empty groups."""
+    """Return the settings by their dotted key; the run file has no empty groups."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 
-def test_each_job_keeps_its_own_wandb_run_in_its_own_folder(study: Path) -> None:
+def test_each_job_has_its_wandb_run_in_its_folder(study: Path) -> None:
     folders = sorted(path for path in study.iterdir() if path.is_dir())
     assert [folder.name.rpartition("-")[0] for folder in folders] == ["loss=sec", "loss=seed"]
     for folder in folders:
@@ -84,7 +84,7 @@ def test_each_job_keeps_its_own_wandb_run_in_its_own_folder(study: Path) -> None
     assert not (study.parent.parent / "wandb").exists()
 
 
-def test_runs_are_grouped_by_study_named_and_tagged_by_what_varies_and_end_well(runs: dict[str, WandbRun]) -> None:
+def test_runs_have_the_study_as_group_and_their_settings_as_name_and_tag(runs: dict[str, WandbRun]) -> None:
     assert set(runs) == {"loss=seed", "loss=sec"}
     assert len({found.run.run_id for found in runs.values()}) == 2
     for name, found in runs.items():
@@ -101,7 +101,7 @@ def test_the_config_is_the_resolved_one_of_the_run_folder(study: Path, runs: dic
     assert [runs[name].config["loss"]["expand"] > 0 for name in ("loss=seed", "loss=sec")] == [False, True]
 
 
-def test_the_history_has_the_terms_and_the_scores_under_stable_names(runs: dict[str, WandbRun]) -> None:
+def test_the_history_has_the_terms_and_scores_under_the_documented_keys(runs: dict[str, WandbRun]) -> None:
     common = {"trainer/global_step", "epoch", "train/loss", "train/seed", "train/images_per_second"}
     common |= {"val/miou", "val/miou_crf", *(f"val/iou/{name}" for name in CLASSES)}
     assert scalars(runs["loss=seed"]) == common
@@ -111,7 +111,7 @@ def test_the_history_has_the_terms_and_the_scores_under_stable_names(runs: dict[
     assert len(loss) == 2
 
 
-def test_the_page_lists_the_keys_that_are_logged_and_no_others(runs: dict[str, WandbRun]) -> None:
+def test_the_documentation_lists_exactly_the_logged_keys(runs: dict[str, WandbRun]) -> None:
     text = (REPOSITORY / "docs" / "wandb.md").read_text("utf-8")
     cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     listed = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)} - {"train/supervised"}  # another loss
@@ -128,7 +128,7 @@ def test_the_summary_has_the_best_and_the_last_score(runs: dict[str, WandbRun]) 
         assert found.summary["train/loss"] == series(found, "train/loss")[-1]
 
 
-def test_the_tables_hold_every_class_without_and_with_crf(study: Path, runs: dict[str, WandbRun]) -> None:
+def test_the_tables_have_every_class_without_and_with_crf(study: Path, runs: dict[str, WandbRun]) -> None:
     for name, found in runs.items():
         (files,) = study.glob(f"{name}-*/wandb/offline-run-*/files")
         ious = json.loads((files / found.summary["tables/iou"]["path"]).read_text())
@@ -158,14 +158,14 @@ def test_each_picture_has_its_masks_as_overlays_with_class_names(study: Path, ru
 
 
 def shown(panel: dict[str, Any]) -> set[str]:
-    """The keys, or patterns of keys, that a panel of a W&B view draws, from what is sent of it."""
+    """Return the keys, or patterns of keys, that a panel of a W&B view shows."""
     config = panel["config"]
-    if panel["viewType"] == "Weave":  # a table, picked from the summary
+    if panel["viewType"] == "Weave":  # a table from the summary
         return {config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]}
     return {*config.get("metrics", ()), *config.get("mediaKeys", ()), *filter(None, [config.get("metricRegex")])}
 
 
-def test_the_dashboard_draws_every_key_that_is_logged_and_no_others(runs: dict[str, WandbRun]) -> None:
+def test_the_dashboard_shows_exactly_the_logged_keys(runs: dict[str, WandbRun]) -> None:
     section = json.loads(build_dashboard("secseg", "me", [], ["size"])._to_model().spec.model_dump_json(by_alias=True))[
         "section"
     ]

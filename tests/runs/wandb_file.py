@@ -1,4 +1,4 @@
-"""The records of a W&B run file (``.wandb``), which is LevelDB's log format behind a header of seven bytes."""
+"""Read the records of a W&B run file (``.wandb``): a header of seven bytes, then LevelDB's log format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 20.0  # seconds
 
 @dataclass
 class WandbRun:
-    """What a run file says. A value with parts, such as ``val/miou`` with ``max`` and ``last``, is a dict of them."""
+    """The content of a run file. A value with parts, such as ``val/miou`` with ``max`` and ``last``, is a dict."""
 
     run: Any = None
     config: dict[str, Any] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class WandbRun:
 
 
 def read_wandb_run(path: Path) -> WandbRun:
-    """Return what the run file ``path`` of a finished run holds.
+    """Return the content of the run file ``path`` of a finished run.
 
     W&B's own process may write on for a moment after ``finish`` has returned: the record of the end is waited for.
     """
@@ -73,7 +73,7 @@ def _values(items: Any) -> dict[str, Any]:
 def _records(data: bytes) -> Iterator[Record]:
     at, parts = FILE_HEADER, b""
     while at + PART.size <= len(data):
-        if BLOCK - at % BLOCK < PART.size:  # the rest of a block that holds no header
+        if BLOCK - at % BLOCK < PART.size:  # the rest of a block is too small for a header
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = PART.unpack_from(data, at)

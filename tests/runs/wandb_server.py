@@ -1,4 +1,4 @@
-"""As much of W&B's service as its client needs to send a run: login, run, history, files. It can go away."""
+"""A server with the part of W&B's service that sending a run needs: login, run, history, files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USER = {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"e
 
 
 class WandbServer(ThreadingHTTPServer):
-    """On a free port of this machine; ``rows`` of history that have come in."""
+    """Listens on a free port of this machine. ``rows`` are the received rows of history."""
 
     daemon_threads = True
 
@@ -23,7 +23,7 @@ class WandbServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.rows: list[dict[str, Any]] = []
 
-    def go_away(self) -> None:
+    def stop(self) -> None:
         self.shutdown()
         self.server_close()
 
@@ -33,7 +33,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self._body()
-        body = json.loads(raw) if self.path.endswith(("file_stream", "graphql")) else {}  # telemetry is no JSON
+        body = json.loads(raw) if self.path.endswith(("file_stream", "graphql")) else {}  # telemetry is not JSON
         if self.path.endswith("file_stream"):
             history = (body.get("files") or {}).get("wandb-history.jsonl", {})
             self.server.rows += map(json.loads, history.get("content", ()))
@@ -79,4 +79,4 @@ def serve_wandb() -> Iterator[WandbServer]:
     try:
         yield server
     finally:
-        server.go_away()
+        server.stop()

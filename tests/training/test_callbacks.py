@@ -15,7 +15,7 @@ from secseg.utils.errors import UserError
 from tests.tiny_training import CLASSES, EVERY, STEPS, TinyModule, fit
 
 
-def test_plain_output_shows_terms_rate_speed_eta_and_the_table_in_whole_lines(
+def test_without_a_terminal_lines_show_terms_rate_speed_eta_and_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = TinyModule(on_step=lambda step: module.print(f"the module at {step}"))
@@ -34,7 +34,7 @@ def test_plain_output_shows_terms_rate_speed_eta_and_the_table_in_whole_lines(
         assert len(re.findall(rf"^{name} ", text, re.MULTILINE)) == STEPS // EVERY
 
 
-def test_a_terminal_gets_one_bar_over_all_steps(
+def test_a_terminal_shows_one_bar_over_all_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -46,7 +46,7 @@ def test_a_terminal_gets_one_bar_over_all_steps(
     assert "Epoch" not in text
 
 
-def test_speed_leaves_validation_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speed_does_not_include_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     speeds: list[float] = []
     monkeypatch.setattr("secseg.training.progress.time.perf_counter", lambda: clock[0])
@@ -113,9 +113,7 @@ def test_an_unknown_option_and_a_class_that_is_not_a_callback_are_refused() -> N
         build_callbacks({"net": {"_target_": "torch.nn.Linear"}})
 
 
-def test_nothing_is_shown_in_the_sanity_check_before_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_sanity_check_before_training_shows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer: Trainer = fit(TinyModule(), tmp_path, callbacks=[ScoreTable()], max_steps=1, num_sanity_val_steps=2)
     assert trainer.global_step == 1
     assert "background" not in capsys.readouterr().out

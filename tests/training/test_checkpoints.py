@@ -22,7 +22,7 @@ from tests.tiny_training import EVERY, STEPS, TinyModule, fit
 
 @pytest.fixture(autouse=True)
 def _keep_handler() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores Ctrl-C
     yield
     signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored after an interrupt
 
@@ -85,7 +85,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("case", BREAKS)
-def test_a_run_resumed_after_a_break_equals_an_undisturbed_one_bit_for_bit(
+def test_a_run_resumed_after_an_interruption_equals_an_uninterrupted_one_bit_for_bit(
     case: str, tmp_path: Path, undisturbed: tuple[TinyModule, list[dict[str, str]]]
 ) -> None:
     breaks, error, name, step = BREAKS[case]
@@ -104,7 +104,7 @@ def test_a_run_resumed_after_a_break_equals_an_undisturbed_one_bit_for_bit(
     assert _rows(tmp_path) == rows
 
 
-def test_processes_draw_different_numbers_which_depend_on_the_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_draw_different_numbers_that_depend_only_on_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "3")
 
     def drawn(step: int, rank: int) -> float:
@@ -117,11 +117,11 @@ def test_processes_draw_different_numbers_which_depend_on_the_step_alone(monkeyp
     first = [drawn(0, rank) for rank in range(3)]
     assert len(set(first)) == 3
     torch.manual_seed(0)
-    assert first[0] == float(torch.rand(1)), "the first process goes on with what it has, as a single one does"
+    assert first[0] == float(torch.rand(1)), "the first process keeps its state, as a single process does"
     assert drawn(0, 1) == first[1] != drawn(1, 1)
 
 
-def test_last_and_best_are_written_at_each_validation_with_names_that_hydra_can_take(tmp_path: Path) -> None:
+def test_each_validation_writes_last_and_best_with_names_that_hydra_can_parse(tmp_path: Path) -> None:
     module = TinyModule()
     trainer = fit(module, tmp_path)
     files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -130,7 +130,7 @@ def test_last_and_best_are_written_at_each_validation_with_names_that_hydra_can_
     assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "checkpoints" / "best.ckpt")
 
 
-def test_a_damaged_best_checkpoint_is_told_and_replaced_when_the_run_goes_on(
+def test_a_damaged_best_checkpoint_is_reported_and_replaced_when_the_run_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     module = TinyModule()
@@ -150,13 +150,13 @@ def test_best_is_the_checkpoint_with_the_highest_val_miou(tmp_path: Path) -> Non
     assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 8
 
 
-def test_the_last_steps_are_kept_where_the_run_does_not_end_with_a_validation(tmp_path: Path) -> None:
+def test_the_last_step_is_saved_if_the_run_does_not_end_with_a_validation(tmp_path: Path) -> None:
     fit(TinyModule(), tmp_path, max_steps=EVERY + 2)
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == EVERY + 2
 
 
-def test_a_crash_with_weights_that_are_not_finite_leaves_no_checkpoint_of_it(tmp_path: Path) -> None:
+def test_a_crash_with_weights_that_are_not_finite_writes_no_checkpoint(tmp_path: Path) -> None:
     module = TinyModule()
 
     def spoil(step: int) -> None:
@@ -179,7 +179,7 @@ def test_ctrl_c_works_as_before_once_training_has_ended(on_step: Callable[[int],
         _press_ctrl_c()
 
 
-def test_a_signal_goes_to_whom_it_was_for_once_the_run_has_stopped(tmp_path: Path) -> None:
+def test_a_signal_is_raised_again_for_the_earlier_handler_once_the_run_has_stopped(tmp_path: Path) -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda signum, _: seen.append(signum))
     try:
@@ -192,13 +192,13 @@ def test_a_signal_goes_to_whom_it_was_for_once_the_run_has_stopped(tmp_path: Pat
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fit(TinyModule(on_step=_at(2, _press_ctrl_c)), tmp_path, max_steps=4)
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_keeps_the_old_one_and_logs_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     files = CheckpointFiles()
     files.save_checkpoint({"a": torch.zeros(10)}, path)
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_says_so(tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
     class Code:
         def __reduce__(self) -> tuple[object, ...]:
             return os.mkdir, (str(tmp_path / "ran"),)
@@ -226,7 +226,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_p
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_missing_or_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_checkpoint_is_reported_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no checkpoint .*none\.ckpt"):
         CheckpointFiles().load_checkpoint(tmp_path / "none.ckpt")
     (tmp_path / "bad.ckpt").write_bytes(b"PK not a checkpoint")

@@ -1,4 +1,4 @@
-"""One run over two processes is the run of one process with twice the batch."""
+"""A run over two processes equals the run of one process with twice the batch size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from secseg.data.shapes import draw_shapes
-from secseg.evaluation.predictions import COUNTS, read_predicted
+from secseg.evaluation.predictions import read_counts, read_predicted
 from secseg.utils.files import COMMAND
 from tests.cli.test_cli import TRAIN, run
 from tests.training.test_run import TINY
@@ -25,11 +25,11 @@ from tests.training.test_run import TINY
 TERMS = ("loss", "seed", "expand", "constrain")
 SETTINGS = [
     *TINY,
-    "backbone.trunk.model=test_convnext",  # without batch normalisation, whose figures are those of one process
+    "backbone.trunk.model=test_convnext",  # without batch normalisation, whose statistics are those of one process
     "backbone.head.dropout=0",
     "optim.optimizer.lr=0.01",
     "loss.expand=0.01",
-    "loss.constrain=0.01",  # so that not all is background
+    "loss.constrain=0.01",  # so that not every pixel is background
     "evaluation.crf=always",
     "evaluation.pictures=0",
     "callbacks.curves=null",
@@ -38,7 +38,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of a run of one process with batches of 4, and of one of two processes with batches of 2."""
+    """Return the folders of a run with one process and batches of 4, and one with two processes and batches of 2."""
     root = tmp_path_factory.mktemp("ddp")
     draw_shapes(root / "shapes", train=6, val=9, seed=0)  # 5 and 4 of these: two batches and one
     for name, words in {
@@ -66,23 +66,20 @@ def test_the_weights_are_the_same(runs: tuple[Path, Path]) -> None:
     one, two = (torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in runs)
     assert one.keys() == two.keys()
     furthest = max(float((two[name] - tensor).abs().max()) for name, tensor in one.items())
-    assert furthest < 1e-4, "AdamW magnifies rounding where gradients are tiny: a hundredth of one step's 0.01"
+    assert furthest < 1e-4, "AdamW magnifies rounding errors of tiny gradients: a hundredth of one step's 0.01"
 
 
-def test_an_uneven_number_of_validation_images_and_batches_is_counted_once_each(runs: tuple[Path, Path]) -> None:
-    def counts(folder: Path) -> dict[str, np.ndarray]:
-        with np.load(folder / COUNTS) as arrays:
-            return dict(arrays)
-
-    one, two = (counts(folder) for folder in runs)
-    assert len(two["names"]) == 9
-    assert two["names"].tolist() == one["names"].tolist()
+def test_each_validation_image_counts_once_if_processes_have_different_numbers_of_them(runs: tuple[Path, Path]) -> None:
+    one, two = (read_counts(folder) for folder in runs)
+    assert len(two.names) == 9
+    assert two.names == one.names
     for variant in ("without_crf", "with_crf"):
-        np.testing.assert_allclose(two[variant], one[variant], atol=9)  # pixels, of 9 images
-    assert (one["without_crf"].sum((0, 1)) > 0).sum() > 1, "more than one class is predicted"
+        counts = (each.by_variant[variant].toarray() for each in (two, one))
+        np.testing.assert_allclose(*counts, atol=9)  # pixels, of 9 images
+    assert (one.total("without_crf").sum(0) > 0).sum() > 1, "more than one class is predicted"
 
 
-def test_the_validations_score_the_same(runs: tuple[Path, Path]) -> None:
+def test_the_validations_have_the_same_scores(runs: tuple[Path, Path]) -> None:
     for key in ("val/miou", "val/miou_crf"):
         one, two = (logged(folder, key) for folder in runs)
         assert len(one) == 2
@@ -91,7 +88,7 @@ def test_the_validations_score_the_same(runs: tuple[Path, Path]) -> None:
     assert two_losses == pytest.approx(one_losses, rel=1e-4)
 
 
-def test_two_processes_leave_each_images_masks_and_the_command(runs: tuple[Path, Path]) -> None:
+def test_two_processes_write_the_masks_of_each_image_and_the_command(runs: tuple[Path, Path]) -> None:
     _, two = runs
     names = tuple(f"val_{number:05}" for number in range(9))
     for variant in ("without_crf", "with_crf"):
@@ -139,7 +136,7 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_all_and_names_its_images(
     script.write_text(SPOILT.format(rank=rank))
     words = [*SETTINGS, "trainer=ddp", "trainer.devices=2", f"data.root={tmp_path}/shapes", f"run_dir={tmp_path}/run"]
     result = run(script, tmp_path, *words)
-    assert result.returncode in (1, -signal.SIGKILL), "the launcher may kill those that have not ended yet"
+    assert result.returncode in (1, -signal.SIGKILL), "the launcher may kill processes that have not ended yet"
     said = result.stdout + result.stderr
     assert "The loss is not finite at step 0 (term: seed). The batch's images:" in said
     assert "Traceback" not in said
@@ -147,7 +144,7 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_all_and_names_its_images(
 
 
 def _session(leader: int) -> list[int]:
-    """The processes of a session that have not ended."""
+    """Return the processes of a session that have not ended."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

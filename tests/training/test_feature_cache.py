@@ -19,7 +19,7 @@ from secseg.utils.errors import UserError
 
 
 class Trunk:
-    """Two feature levels that tell left from right; counts the images that it sees."""
+    """A trunk with two feature levels in which left and right differ; counts its images."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -43,7 +43,7 @@ def cache(folder: Path, key: str = "k", mirror: bool = True) -> FeatureCache:
     return FeatureCache(folder, key, 33, "train", mirror)
 
 
-def test_it_returns_the_features_of_both_mirror_images(tmp_path: Path, images: list[Path]) -> None:
+def test_it_returns_the_features_of_an_image_and_of_its_mirror_image(tmp_path: Path, images: list[Path]) -> None:
     store = cache(tmp_path / "cache")
     store.prepare(images, Trunk(), batch_size=2)
     for path in images:
@@ -55,16 +55,16 @@ def test_it_returns_the_features_of_both_mirror_images(tmp_path: Path, images: l
                 torch.testing.assert_close(got, level[0].half())
 
 
-def test_a_later_run_computes_only_what_is_missing(tmp_path: Path, images: list[Path]) -> None:
+def test_a_later_run_computes_only_missing_features(tmp_path: Path, images: list[Path]) -> None:
     cache(tmp_path / "cache").prepare(images[:3], Trunk())
     trunk = Trunk()
     cache(tmp_path / "cache").prepare(images, trunk, batch_size=1)
-    assert trunk.seen == 2 * 2 + 2  # two images, both ways, and one to learn the size
+    assert trunk.seen == 2 * 2 + 2  # two images, each mirrored, too, and one to measure the size
     cache(tmp_path / "cache").prepare(images, trunk)
     assert trunk.seen == 6
 
 
-def test_other_weights_or_another_image_content_never_meet_an_old_entry(tmp_path: Path, images: list[Path]) -> None:
+def test_other_weights_or_another_image_content_get_new_files(tmp_path: Path, images: list[Path]) -> None:
     cache(tmp_path / "cache").prepare(images, Trunk())
     trunk = Trunk()
     cache(tmp_path / "cache", key="other weights").prepare(images, trunk)
@@ -75,7 +75,7 @@ def test_other_weights_or_another_image_content_never_meet_an_old_entry(tmp_path
     assert trunk.seen == 4
 
 
-def test_it_is_refused_where_the_disk_has_no_room(tmp_path: Path, images: list[Path], monkeypatch) -> None:
+def test_a_cache_that_is_too_large_for_the_disk_is_refused(tmp_path: Path, images: list[Path], monkeypatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10, 9, 1000))
     with pytest.raises(UserError, match=r"data\.feature_cache"):
@@ -83,14 +83,14 @@ def test_it_is_refused_where_the_disk_has_no_room(tmp_path: Path, images: list[P
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
-def test_its_size_is_told_before_it_is_written(tmp_path: Path, images: list[Path], caplog) -> None:
+def test_its_size_is_logged_before_it_is_written(tmp_path: Path, images: list[Path], caplog) -> None:
     store = cache(tmp_path / "cache", mirror=False)
     with caplog.at_level("INFO"):
         store.prepare(images, Trunk())
     assert "features of 5 images take" in caplog.text
 
 
-def test_a_damaged_entry_is_told_with_its_path(tmp_path: Path, images: list[Path]) -> None:
+def test_a_damaged_file_is_reported_with_its_path(tmp_path: Path, images: list[Path]) -> None:
     store = cache(tmp_path / "cache")
     store.prepare(images, Trunk())
     for path in (tmp_path / "cache").rglob("*.safetensors"):

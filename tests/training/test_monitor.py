@@ -1,4 +1,4 @@
-"""A step on an accelerator: no value is waited for, and a loss that is not finite still spoils nothing that is kept."""
+"""A step does not synchronise with a GPU, and a loss that is not finite is found before weights are saved."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NAMES = ["a", "b"]
 
 
 @pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Treat the CPU as an accelerator that works in a queue."""
+def asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat the CPU as an asynchronous device."""
     monkeypatch.setattr(secseg.training.monitor, "is_asynchronous", lambda device: True)
 
 
-class NoWaiting(TorchDispatchMode):
-    """Fails where a value is read that an accelerator would have to be waited for.
+class NoSynchronisation(TorchDispatchMode):
+    """Raises an error for an operation that would synchronise with a GPU.
 
     Args:
-        copies: fail where a tensor is made of Python's numbers, too: to copy it to an accelerator waits.
+        copies: raise for tensors made of Python numbers, too: copying them to a GPU synchronises.
     """
 
     def __init__(self, copies: bool = False) -> None:
@@ -45,32 +45,36 @@ class NoWaiting(TorchDispatchMode):
         name = func.overloadpacket.__name__
         picked = args[1] if name in ("index", "index_put", "index_put_") else ()
         if name in self.refused or any(at is not None and at.dtype == torch.bool for at in picked):
-            raise AssertionError(f"{name} waits for the accelerator")
+            raise AssertionError(f"{name} synchronises")
         return func(*args, **(kwargs or {}))
 
 
 def guarded(function: Callable[..., Any], calls: list[int], copies: bool) -> Callable[..., Any]:
-    """Let ``function`` read no value from its second to its fourth call: the first may make what is kept."""
+    """Guard the second to fourth call of ``function``. The first one may create tensors that are kept."""
 
     def refuse(*_: Any) -> Any:
-        raise AssertionError("a copy to the host waits for the accelerator")
+        raise AssertionError("a copy to the host synchronises")
 
     def call(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if not 2 <= len(calls) <= 4:
             return function(*args, **kwargs)
-        with NoWaiting(copies), patch.object(torch.Tensor, "cpu", refuse), patch.object(torch.Tensor, "numpy", refuse):
+        with (
+            NoSynchronisation(copies),
+            patch.object(torch.Tensor, "cpu", refuse),
+            patch.object(torch.Tensor, "numpy", refuse),
+        ):
             return function(*args, **kwargs)
 
     return call
 
 
-@pytest.mark.usefixtures("queue")
-def test_no_step_waits_for_an_accelerator(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+@pytest.mark.usefixtures("asynchronous")
+def test_no_step_synchronises(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     steps: list[int] = []
     monkeypatch.setattr(_TrainingEpochLoop, "advance", guarded(_TrainingEpochLoop.advance, steps, copies=False))
     monkeypatch.setattr(SECModule, "training_step", guarded(SECModule.training_step, [], copies=True))
-    # What a CPU does in its own way: all classes are sorted on an accelerator, and the optimiser's count lies there.
+    # As on a GPU, the scores of all classes are sorted, and the optimizer is fused.
     monkeypatch.setattr(losses.expand, "_pool_chosen", lambda scores, _, decay, pooling: pooling(scores, decay))
     crf = ("crf.train.backend=exact", "crf.train.gradient=exact")  # which a CPU computes as a GPU does
     own = (
@@ -84,7 +88,7 @@ def test_no_step_waits_for_an_accelerator(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("spoil", ["float", "item", "bool", "mask"])
-def test_the_guard_sees_a_value_that_is_read(spoil: str) -> None:
+def test_the_guard_detects_a_value_that_is_read(spoil: str) -> None:
     value = torch.ones(2)
     reads: dict[str, Callable[[], Any]] = {
         "float": lambda: float(value[0]),
@@ -92,13 +96,13 @@ def test_the_guard_sees_a_value_that_is_read(spoil: str) -> None:
         "bool": lambda: bool((value > 0).all()),
         "mask": lambda: value[value > 0],
     }
-    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+    with NoSynchronisation(), pytest.raises(AssertionError, match="synchronises"):
         reads[spoil]()
 
 
-@pytest.mark.usefixtures("queue")
+@pytest.mark.usefixtures("asynchronous")
 @pytest.mark.parametrize("bad", [2, 3])
-def test_a_loss_that_is_found_a_step_later_leaves_the_last_good_checkpoint(
+def test_a_loss_that_is_checked_a_step_later_keeps_the_last_good_checkpoint(
     run: Run,  # noqa: F811
     bad: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +130,7 @@ def terms(seed: float, expand: float) -> dict[str, torch.Tensor]:
     return {"seed": torch.tensor(seed), "expand": torch.tensor(expand), "loss": torch.tensor(seed + expand)}
 
 
-def test_on_a_cpu_the_step_itself_is_refused_and_the_weights_before_it_may_be_kept() -> None:
+def test_on_a_cpu_the_step_itself_raises_and_the_weights_before_it_can_be_saved() -> None:
     monitor = LossMonitor("The loss", "Advice.")
     monitor.check(terms(1, 2), NAMES, step=0)
     with pytest.raises(UserError, match=r"(?s)loss is not finite at step 1 \(term: expand\).*  a\n  b\nAdvice"):
@@ -134,8 +138,8 @@ def test_on_a_cpu_the_step_itself_is_refused_and_the_weights_before_it_may_be_ke
     monitor.raise_if_not_finite()
 
 
-@pytest.mark.usefixtures("queue")
-def test_on_an_accelerator_whoever_keeps_the_weights_is_refused_from_then_on() -> None:
+@pytest.mark.usefixtures("asynchronous")
+def test_on_a_gpu_each_later_call_raises() -> None:
     monitor = LossMonitor("The loss", "Advice.")
     monitor.check(terms(float("nan"), 2), NAMES, step=4)
     for _ in range(2):
@@ -146,14 +150,14 @@ def test_on_an_accelerator_whoever_keeps_the_weights_is_refused_from_then_on() -
 
 
 @pytest.mark.parametrize("own", [1.0, float("nan")])
-def test_a_loss_that_is_not_finite_in_any_process_is_refused_by_each_in_the_same_step(own: float) -> None:
+def test_all_processes_raise_in_the_same_step_for_a_loss_of_any_process_that_is_not_finite(own: float) -> None:
     monitor = LossMonitor("The loss", "Advice.")
     monitor.check(terms(1, 2), NAMES, step=0, everywhere=torch.tensor(3.0))
     with pytest.raises(UserError, match="step 1 in another process" if own == 1 else r"step 1 \(term: seed\)"):
         monitor.check(terms(own, 2), NAMES, step=1, everywhere=torch.tensor(float("nan")))
 
 
-def test_a_clock_adds_up_what_lies_between_start_and_stop() -> None:
+def test_a_clock_sums_the_time_between_start_and_stop() -> None:
     clock, device = StepClock(), torch.device("cpu")
     for _ in range(2):
         clock.start(device)

@@ -1,4 +1,4 @@
-"""Multipliers and schedules."""
+"""Parameter groups and schedules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SGD = {
 
 
 @pytest.mark.parametrize("classes", [2, 21])
-def test_the_papers_multipliers_hold_for_any_number_of_classes(classes: int) -> None:
+def test_the_groups_have_the_papers_multipliers_for_any_number_of_classes(classes: int) -> None:
     net = Net(classes)
     optimizer, _ = build_optimizer(net, net.last, SGD, 8000)
     rate = {id(p): (g["lr"], g["weight_decay"], g["momentum"]) for g in optimizer.param_groups for p in g["params"]}
@@ -38,7 +38,7 @@ def test_the_papers_multipliers_hold_for_any_number_of_classes(classes: int) -> 
     assert "(20, 0)" in describe_groups(optimizer.param_groups)
 
 
-def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
+def test_every_trainable_parameter_is_in_one_group_and_frozen_parameters_are_in_none() -> None:
     net = Net()
     net.body.requires_grad_(False)
     groups = parameter_groups(net, net.last, 1e-3, 5e-4)
@@ -48,7 +48,7 @@ def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none() -> 
         parameter_groups(net, net.last, 1e-3, 5e-4)
 
 
-def test_the_rate_is_not_decayed_at_iteration_0_but_at_each_2000th() -> None:
+def test_the_rate_decays_at_each_2000th_step_but_not_at_step_0() -> None:
     net = Net()
     optimizer, schedule = build_optimizer(net, net.last, SGD, 8000)
     rates = []
@@ -61,7 +61,7 @@ def test_the_rate_is_not_decayed_at_iteration_0_but_at_each_2000th() -> None:
     assert rates[6000] == pytest.approx(1e-6)
 
 
-def test_poly_ends_at_zero_and_warm_up_rises() -> None:
+def test_poly_ends_at_zero_and_the_rate_increases_during_warm_up() -> None:
     assert rate_factor(0, 100, "poly", power=0.9) == 1
     assert rate_factor(100, 100, "poly") == 0
     assert rate_factor(50, 100, "poly", power=0.9) == pytest.approx(0.5**0.9)
@@ -69,6 +69,6 @@ def test_poly_ends_at_zero_and_warm_up_rises() -> None:
     assert rate_factor(9, 100, "constant", warmup=9) == 1
 
 
-def test_an_unknown_schedule_names_the_nearest() -> None:
+def test_an_unknown_schedule_is_reported_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match="Did you mean 'poly'"):
         rate_factor(0, 10, "pol")

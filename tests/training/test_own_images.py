@@ -1,4 +1,4 @@
-"""A folder of one's own from the command line: training, prediction and export without any mask; then with some."""
+"""The command line with a user's folder of images: training, prediction and export, without and with masks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Command = Callable[..., Outcome]
 
 
 def draw(root: Path) -> Path:
-    """A folder of 32 classes with names of any spelling, whose last one stands in one image alone."""
+    """Return a folder of 32 classes with arbitrary names. The last class is in one image only."""
     rows = [[name, *(str(int(number in labels)) for number in range(1, len(NAMES)))] for name, labels in LABELS.items()]
     return draw_folder(root, "\n".join(",".join(row) for row in [["image", *NAMES[1:]], *rows]))
 
@@ -71,7 +71,7 @@ def test_a_folder_without_masks_trains_predicts_and_is_exported(command: Command
         "b.png",
         "sub/c.png",
     ]
-    assert Image.open(tmp_path / "p/masks/sub/c.png").getextrema() == (0, 0), "its labels say background alone"
+    assert Image.open(tmp_path / "p/masks/sub/c.png").getextrema() == (0, 0), "its labels have no foreground class"
 
     exported = command(export.main, f"ckpt={run}", "out=model", run="x")
     assert exported.code == 0, exported.error
@@ -102,9 +102,9 @@ def test_a_folder_of_one_class_is_scored_on_the_images_that_have_masks(command: 
     assert "1 of 3 images have a mask and are scored" in scored.said
 
 
-def test_without_cues_the_command_that_makes_them_is_named(command: Command, tmp_path: Path) -> None:
+def test_without_cues_the_error_names_the_command_that_makes_them(command: Command, tmp_path: Path) -> None:
     root = draw(tmp_path / "data")
     outcome = command(train.main, *SMALL, f"data.root={root}")
     assert outcome.code == 1
     assert f"`python src/make_cues.py data=folder data.root={root}`" in outcome.error
-    assert not (tmp_path / "run").exists(), "refused before anything is made"
+    assert not (tmp_path / "run").exists(), "the error comes before anything is written"

@@ -1,4 +1,4 @@
-"""Whole runs on a few drawn images with a tiny trunk."""
+"""Complete runs on a few drawn images with a tiny trunk."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return result["module"].state_dict()
 
 
-def test_a_run_leaves_config_versions_metrics_curves_pictures_checkpoints_and_results(run: Run) -> None:
+def test_a_run_writes_config_versions_metrics_curves_pictures_checkpoints_and_results(run: Run) -> None:
     folder = run()["run"]
     for name in ("config.yaml", "versions.json", "metrics.csv", "curves.png", "results.json"):
         assert (folder / name).is_file(), name
@@ -82,7 +82,7 @@ def test_a_run_leaves_config_versions_metrics_curves_pictures_checkpoints_and_re
     assert logged | {"val/iou/background", "train/crf_share"} <= set(header)
 
 
-def test_results_state_the_protocol_of_the_figures(run: Run) -> None:
+def test_results_have_the_protocol_of_the_figures(run: Run) -> None:
     results = json.loads((run()["run"] / "results.json").read_text())
     assert 0 <= results["figures"]["without_crf"]["miou"] <= 1
     assert 0 <= results["figures"]["with_crf"]["miou"] <= 1
@@ -101,7 +101,7 @@ def test_each_subset_of_the_terms_trains_and_shows_only_its_terms(run: Run, loss
     assert result["results"]["figures"]["with_crf"] is None
 
 
-def test_a_term_that_the_config_names_by_its_class_is_trained_and_shown_like_the_others(run: Run) -> None:
+def test_a_term_named_by_its_class_is_trained_and_shown_like_the_others(run: Run) -> None:
     node = "+loss.second={_target_: secseg.losses.seed.SeedTerm, weight: 0.5}"
     result = run("loss=seed", node, "trainer.max_steps=1", "trainer.val_check_interval=1", "evaluation.crf=never")
     losses = result["results"]["losses"]
@@ -110,13 +110,13 @@ def test_a_term_that_the_config_names_by_its_class_is_trained_and_shown_like_the
     assert "train/second" in (result["run"] / "metrics.csv").read_text()
 
 
-def test_an_unknown_term_is_refused_before_the_run_folder_is_made(run: Run, tmp_path: Path) -> None:
+def test_an_unknown_term_is_refused_before_the_run_folder_is_created(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loss\.sed is not a term of the loss.*Did you mean 'seed'"):
         run("+loss.sed=1")
     assert not (tmp_path / "run").exists()
 
 
-def test_without_a_training_crf_the_constrain_term_is_left_out_and_the_protocol_says_so(run: Run, caplog) -> None:
+def test_without_a_training_crf_the_loss_and_the_protocol_have_no_constrain_term(run: Run, caplog) -> None:
     protocol = run("crf=off", "trainer.max_steps=1", "trainer.val_check_interval=1")["results"]["protocol"]
     assert protocol["loss"]["constrain"] == 0
     assert protocol["training_crf"] is protocol["crf"] is None
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(run: Ru
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_run_that_was_broken_off_continues_to_the_same_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_continues_to_the_same_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = weights(run(folder="whole"))
     step = secseg.training.module.SECModule.training_step
 
@@ -151,7 +151,7 @@ def test_a_run_that_was_broken_off_continues_to_the_same_weights(run: Run, monke
     assert all(torch.equal(whole[name], value) for name, value in weights(resumed).items())
 
 
-def test_a_run_that_ended_before_its_results_were_written_has_them_all_when_it_goes_on(run: Run) -> None:
+def test_a_run_that_ended_before_its_results_were_written_writes_them_when_it_continues(run: Run) -> None:
     first = run(*QUICK)
     results = json.loads((first["run"] / "results.json").read_text())
     (first["run"] / "results.json").unlink()
@@ -161,7 +161,7 @@ def test_a_run_that_ended_before_its_results_were_written_has_them_all_when_it_g
     assert again["figures"] == results["figures"]
 
 
-def test_a_frozen_trunk_trains_on_cached_features_as_without_the_cache(run: Run, tmp_path: Path) -> None:
+def test_a_frozen_trunk_gives_the_same_weights_with_and_without_cached_features(run: Run, tmp_path: Path) -> None:
     frozen = ["backbone.freeze=true", "evaluation.crf=never"]
     cached = run(*frozen, f"data.feature_cache={tmp_path / 'features'}", folder="a")
     plain = run(*frozen, "data.feature_cache=off", folder="b")
@@ -172,7 +172,7 @@ def test_a_frozen_trunk_trains_on_cached_features_as_without_the_cache(run: Run,
             assert torch.equal(weights(cached)[name], value)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_images_and_term(
+def test_a_loss_that_is_not_finite_ends_the_run_and_the_error_names_images_and_term(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls = []
@@ -212,13 +212,13 @@ def test_compiling_in_place_changes_neither_scores_nor_names(monkeypatch: pytest
         compile_in_place(network)
 
 
-def test_a_checkpoint_of_another_network_is_refused_naming_the_tensors(run: Run) -> None:
+def test_a_checkpoint_of_another_network_is_refused_with_the_names_of_the_tensors(run: Run) -> None:
     checkpoint = run(folder="a")["run"] / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match=r"head\..*weight"):
         run("backbone.head.width=24", f"ckpt_path={checkpoint}", folder="b")
 
 
-def test_a_given_checkpoint_is_continued(run: Run) -> None:
+def test_a_run_continues_from_a_given_checkpoint(run: Run) -> None:
     checkpoint = run(folder="a")["run"] / "checkpoints" / "last.ckpt"
     longer = run("trainer.max_steps=6", f"ckpt_path={checkpoint}", folder="b")
     assert longer["trainer"].global_step == 6
@@ -232,7 +232,7 @@ def test_a_run_folder_that_exists_is_refused(run: Run, tmp_path: Path) -> None:
         run()
 
 
-def test_an_accelerator_that_is_not_there_is_told_in_one_message(run: Run) -> None:
+def test_a_missing_accelerator_is_reported_in_one_message(run: Run) -> None:
     if torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
     with pytest.raises(UserError, match=r"trainer\.\*"):
@@ -240,7 +240,7 @@ def test_an_accelerator_that_is_not_there_is_told_in_one_message(run: Run) -> No
 
 
 @pytest.mark.parametrize(("setting", "then"), [(True, "ends the run"), ("warn", "gives a warning")])
-def test_deterministic_says_on_a_gpu_what_it_can_promise(setting: bool | str, then: str, caplog) -> None:
+def test_deterministic_logs_what_it_guarantees_on_a_gpu(setting: bool | str, then: str, caplog) -> None:
     warn_about_determinism(setting, CUDAAccelerator())
     assert then in caplog.text
     caplog.clear()
@@ -249,7 +249,7 @@ def test_deterministic_says_on_a_gpu_what_it_can_promise(setting: bool | str, th
     assert not caplog.text
 
 
-def test_masks_enter_training_only_when_asked_for_and_the_protocol_says_so(
+def test_only_the_supervised_loss_trains_on_masks_and_the_protocol_has_their_source(
     run: Run, tmp_path: Path, shapes: Path
 ) -> None:
     with pytest.raises(UserError, match=r"data\.masks"):
@@ -291,7 +291,7 @@ def test_two_processes_do_not_train_in_one_folder(run: Run) -> None:
     assert run("trainer.max_steps=4", "resume=auto", *QUICK)["trainer"].global_step == 4
 
 
-def test_what_a_killed_run_left_half_written_is_removed_when_it_goes_on(run: Run) -> None:
+def test_partial_files_of_a_killed_run_are_removed_when_it_continues(run: Run) -> None:
     folder = run("trainer.max_steps=2", *QUICK)["run"]
     half = [folder / "checkpoints" / ".last.abcd1234.ckpt", folder / ".results.abcd1234.json"]
     for path in half:

@@ -25,7 +25,7 @@ def task(cfg: DictConfig) -> Path:
     if (config["ckpt"] is None) == (config["caffe"] is None):
         raise UserError("Give one of ckpt=<run folder or checkpoint> and caffe=<.caffemodel or state dict>.")
     from secseg.models.files.export import export_caffe, export_checkpoint
-    from secseg.runs.run_writer import save_config, versions, write_results
+    from secseg.runs.run_writer import versions, write_config, write_results
 
     run = Path(config["run_dir"])
     out = run / "model" if config["out"] is None else config["out"]
@@ -33,7 +33,7 @@ def task(cfg: DictConfig) -> Path:
         results = export_checkpoint(config["ckpt"], out)
     else:
         results = export_caffe(config["caffe"], out)
-    save_config(run, config)
+    write_config(run, config)
     write_results(run, {**results, "versions": versions()})
     print(f"Exported to {results['out']}. In Python: secseg.load({str(results['out'])!r})")
     return run

@@ -23,10 +23,10 @@ def task(cfg: DictConfig) -> Path:
     config = to_plain(cfg)
     from secseg.data.prepare_voc import prepare
     from secseg.data.voc import open_split
-    from secseg.runs.run_writer import save_config, write_results
+    from secseg.runs.run_writer import write_config, write_results
 
     run = Path(config["run_dir"])
-    save_config(run, config)
+    write_config(run, config)
     folder = prepare(config["root"], config["archives"], config["cues"])
     images = {split: len(open_split(folder, split, require_masks=True).names) for split in ("train_aug", "val")}
     write_results(run, {"data": folder, "images": images, "cues": config["cues"]})

@@ -20,7 +20,7 @@ from secseg.data.cues.export import export_official, export_pngs
 from secseg.data.cues.official import GRID
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
-from secseg.runs.run_writer import save_config, versions, write_results
+from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_choice, check_flag, check_numbers, check_options, check_whole, refuse
 from secseg.utils.config import build, find
 from secseg.utils.device import PRECISIONS, pick_device, resolve_precision
@@ -62,7 +62,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     if stage == "all" and data is not None:
         pipeline = Pipeline(config, data, out, run)
         pipeline.check()
-    save_config(run, config)
+    write_config(run, config)
     watch, figures = Stopwatch(), dict.fromkeys(("foreground", "background", "audit", "export"))
     with nullcontext() if named is not None else working_in(out):
         if pipeline is not None:

@@ -17,7 +17,7 @@ from secseg.inference.predictor import open_predictor
 from secseg.models.files.load import find_network, read_checkpoint
 from secseg.models.files.model_file import is_safetensors
 from secseg.runs.loggers import build_loggers
-from secseg.runs.run_writer import save_config, versions, write_results
+from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.runs.wandb_logger import finish_wandb
 from secseg.utils.checks import check_options, check_whole, refuse
 from secseg.utils.config import build
@@ -62,7 +62,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     data = open_data(config)
     run = Path(config["run_dir"])
     with working_in(run):
-        save_config(run, config)
+        write_config(run, config)
         try:
             loggers = build_loggers(config["logger"], run, config, run.name)
             found = score_network(config, data) if config["masks"] is None else _score_masks(config, data)

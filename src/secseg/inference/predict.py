@@ -18,7 +18,7 @@ from secseg.inference.predictor import Predictor, open_predictor
 from secseg.inference.sources import InputImage, InputImages, find_photographs
 from secseg.inference.voc_server import write_archive
 from secseg.models.files.load import find_network
-from secseg.runs.run_writer import save_config, versions, write_results
+from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_flag, check_options, check_whole, refuse
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256
@@ -71,7 +71,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     }
     archive = run / ARCHIVE if config["server"] else None
     with folder.opened(settings, images.items, config["overwrite"]) as todo:
-        save_config(run, config)
+        write_config(run, config)
         summary = Summary(total=len(images.items), kept=len(images.items) - len(todo))
         if summary.kept:
             log.info("%d of %d masks exist in %s and are kept.", summary.kept, summary.total, folder.path)

@@ -1,1 +1,1 @@
-"""What surrounds a run: its folder, its files, its loggers."""
+"""Runs: the run folder, its files, and the loggers."""

@@ -1,4 +1,4 @@
-"""Loggers: CSV in the run folder always, W&B (``wandb_logger``) and TensorBoard where asked for."""
+"""Loggers: CSV in each run folder; W&B (``wandb_logger``) and TensorBoard if the config has them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ KINDS = ("csv", "wandb", "tensorboard")
 def build_loggers(
     config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
 ) -> list[Logger]:
-    """Return the loggers of ``config``: ``csv``, ``wandb``, ``tensorboard``, each ``None`` or a dict of
-    options.
+    """Return the loggers of a run.
 
-    ``metrics.csv`` belongs to every run folder, so the CSV logger is there whether named or not. Options of
-    ``wandb``: ``project``, ``entity``, ``group``, ``tags``, ``name`` and ``mode`` (``None``: online with a
-    key, offline without; or ``online``, ``offline``, ``disabled``).
+    Args:
+        config: the ``logger`` node, plain: ``csv``, ``wandb`` and ``tensorboard``, each None or its options. Every run
+            folder has ``metrics.csv``, so there is always a CSV logger. Options of ``wandb``: ``project``, ``entity``,
+            ``group``, ``tags``, ``name`` and ``mode`` (``online``, ``offline``, ``disabled``, or None: online if there
+            is a key, else offline).
+        folder: the run folder.
+        run_config: the config of the run, for W&B.
+        run_name: name of the run, for W&B.
 
     Raises:
-        UserError: for an unknown logger, a missing package, or ``mode=online`` without a key.
+        UserError: if a logger is unknown, a package is missing, or ``mode=online`` has no key.
     """
     for kind in config:
         if kind not in KINDS:
-            raise UserError(f"Unknown logger '{kind}'.{nearest(kind, KINDS)} There are {', '.join(KINDS)}.")
+            raise UserError(f"Unknown logger '{kind}'.{nearest(kind, KINDS)} The loggers are {', '.join(KINDS)}.")
     loggers: list[Logger] = [MetricsFile(folder)]
     if config.get("wandb") is not None:
         loggers.append(build_wandb(config["wandb"], folder, run_config, run_name))
@@ -45,10 +49,9 @@ def build_loggers(
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's CSV logger, with ``metrics.csv`` directly in the run folder, where a resumed run goes on
-    with it.
+    """Lightning's CSV logger with ``metrics.csv`` in the run folder, to which a resumed run appends.
 
-    Hyper-parameters are not logged: ``config.yaml`` lies beside it.
+    It does not log hyper-parameters, which are in ``config.yaml``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,9 +69,9 @@ class MetricsFile(CSVLogger):
 
 
 class _MetricsWriter(ExperimentWriter):
-    """Keeps the rows of an earlier part of the run, except those of steps that are run again."""
+    """Keeps the rows from before a resume, except those of steps that are repeated."""
 
-    def _check_log_dir_exists(self) -> None:  # Lightning's deletes the file
+    def _check_log_dir_exists(self) -> None:  # Lightning's method deletes the file
         self._earlier: list[dict[str, str]] | None = None
         path = Path(self.metrics_file_path)
         if path.is_file():
@@ -78,7 +81,7 @@ class _MetricsWriter(ExperimentWriter):
     def save(self) -> None:
         if self._earlier is not None and self.metrics:
             first = self.metrics[0]
-            self._earlier = [row for row in self._earlier if not _runs_again(row, first)]
+            self._earlier = [row for row in self._earlier if not _is_repeated(row, first)]
             self._record_new_keys()
             self._write(self._earlier)
             self._earlier = None
@@ -97,8 +100,8 @@ class _MetricsWriter(ExperimentWriter):
             writer.writerows(rows)
 
 
-def _runs_again(row: Mapping[str, str], first: Mapping[str, Any]) -> bool:
-    """Whether ``row`` was logged at, or after, what ``first``, the first row of the resumed run, logs."""
+def _is_repeated(row: Mapping[str, str], first: Mapping[str, Any]) -> bool:
+    """Return whether ``row`` is repeated by ``first``, the first row after the resume, or by a later row."""
     step = int(row["step"])
     same = {key for key, value in row.items() if value} & set(first) - {"step", "epoch"}
     return step > first["step"] or (step == first["step"] and bool(same))
@@ -106,4 +109,4 @@ def _runs_again(row: Mapping[str, str], first: Mapping[str, Any]) -> bool:
 
 class _TensorBoard(TensorBoardLogger):
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        return None  # config.yaml lies in the run folder
+        return None  # they are in config.yaml

@@ -1,4 +1,4 @@
-"""The run folder: a new run never mixes with an old one; ``resume=auto`` finds the one to go on with."""
+"""The run folder: a new run gets an empty one, and ``resume=auto`` finds the one to continue."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from secseg.utils.torch_file import find_damage
 
 log = logging.getLogger(__name__)
 
-# In the order in which a run is taken up again. The state around a crash is suspect, so the last good one
-# goes first.
+# In the order in which a run resumes from them. The state at a crash may be damaged, so the last good one comes first.
 RESUMABLE = ("last.ckpt", "exception.ckpt", "best.ckpt")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, and the checkpoint that the run goes on from (``None`` for a new run)."""
+    """The folder of a run, and the checkpoint from which it resumes (None for a new run)."""
 
     path: Path
     resume_from: Path | None = None
@@ -37,13 +36,13 @@ class RunFolder:
 def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "auto"] = "never") -> RunFolder:
     """Create ``run_dir`` for a new run, or find the run to continue.
 
-    With ``resume="auto"`` a run continues in its own folder: in ``run_dir`` if that one holds checkpoints already,
-    else, where ``run_dir`` lies in a folder called ``name`` (``runs/<name>/<time>``), in the neighbour whose checkpoint
-    is the newest (jobs of sweeps left out). The fresh folder that Hydra made is then removed. Where there is none, a
-    new run starts, also in a ``run_dir`` whose run was broken off before its first checkpoint.
+    With ``resume="auto"``, the run in ``run_dir`` continues if it has checkpoints. Otherwise, if ``run_dir`` is in a
+    folder called ``name`` (``runs/<name>/<time>``), the run in that folder with the newest checkpoint continues, except
+    for jobs of sweeps; the empty folder that Hydra created is removed. If there is no such run, a new run starts, also
+    in a ``run_dir`` whose run was interrupted before its first checkpoint.
 
     Raises:
-        UserError: if ``run_dir`` holds something and is not to be continued, or if every checkpoint of the run to
+        UserError: if ``run_dir`` is not empty and its run does not continue, or if every checkpoint of the run to
             continue is damaged.
     """
     run_dir = Path(run_dir).absolute()
@@ -52,12 +51,12 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
     if resume == "auto" and (found := _run_to_continue(run_dir, name)) is not None:
         checkpoint = _newest_whole_checkpoint(found)
         if found != run_dir and run_dir.is_dir() and not _contents(run_dir):
-            shutil.rmtree(run_dir, ignore_errors=True)  # several processes of one run may do so at once
+            shutil.rmtree(run_dir, ignore_errors=True)  # other processes of this run may do the same
         log.info("Continuing the run in %s from %s.", found, checkpoint.name)
         return RunFolder(found, checkpoint)
-    # The further processes of a distributed run enter the folder that the first one has opened.
-    begun = resume == "auto" and (run_dir / CONFIG).is_file() and not (run_dir / RESULTS).is_file()
-    if run_dir.is_dir() and first_process() and (contents := _contents(run_dir)) and not begun:
+    # Other processes of a distributed run use the folder that the first one has created.
+    started = resume == "auto" and (run_dir / CONFIG).is_file() and not (run_dir / RESULTS).is_file()
+    if run_dir.is_dir() and first_process() and (contents := _contents(run_dir)) and not started:
         raise UserError(
             f"The run folder {run_dir} exists and is not empty:\n{listing(contents)}\n"
             "Choose another run_dir= or name=, or continue that run with resume=auto."
@@ -65,19 +64,19 @@ def open_run_folder(run_dir: str | Path, name: str, resume: Literal["never", "au
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"Cannot make the run folder {run_dir}: {error.strerror}. Choose another run_dir.") from error
+        raise UserError(f"Cannot create the run folder {run_dir}: {error.strerror}. Choose another run_dir.") from error
     if resume == "auto":
-        log.info("resume=auto: no run called '%s' with a checkpoint beside %s; a new run starts.", name, run_dir)
+        log.info("resume=auto: no run called '%s' next to %s has a checkpoint. A new run starts.", name, run_dir)
     return RunFolder(run_dir)
 
 
 def first_process() -> bool:
-    """Return whether this is the first of the processes that a run is spread over, or the only one."""
+    """Return whether this is the first process of a distributed run, or the only process of a run."""
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def _contents(folder: Path) -> Sequence[str]:
-    """Names in ``folder``, without hidden ones (a lock, what Hydra puts into each fresh folder) and logs."""
+    """Return the names in ``folder``, without hidden files (a lock, and Hydra's files) and logs."""
     return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".") and p.suffix != ".log")
 
 
@@ -91,8 +90,8 @@ def _run_to_continue(run_dir: Path, name: str) -> Path | None:
     levels = Path(name).parts
     if not levels or run_dir.parent.parts[-len(levels) :] != levels or not run_dir.parent.is_dir():
         return None
-    beside = (run for run in run_dir.parent.iterdir() if run != run_dir and not JOB.search(run.name))
-    runs = [run for run in beside if _checkpoints(run)]
+    others = (run for run in run_dir.parent.iterdir() if run != run_dir and not JOB.search(run.name))
+    runs = [run for run in others if _checkpoints(run)]
     return max(runs, key=lambda run: (_checkpoints(run)[0].stat().st_mtime, run.name), default=None)
 
 
@@ -101,10 +100,10 @@ def _newest_whole_checkpoint(run: Path) -> Path:
     for path in _checkpoints(run):
         if (problem := find_damage(path)) is None:
             if damaged:
-                log.warning("Damaged, so passed over:\n%s\nUsing %s instead.", listing(damaged), path.name)
+                log.warning("These checkpoints are damaged:\n%s\nUsing %s instead.", listing(damaged), path.name)
             return path
         damaged.append(f"{path} ({problem})")
     raise UserError(
         f"Every checkpoint of the run to continue is damaged:\n{listing(damaged)}\n"
-        f"Remove {run} and resume=auto takes the run before it, or start anew with resume=never."
+        f"Remove {run}, so that resume=auto continues the run before it, or start a new run with resume=never."
     )

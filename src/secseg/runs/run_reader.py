@@ -1,4 +1,4 @@
-"""What a training left in its run folder, read back and believed in nothing unchecked: the folder may be another's."""
+"""Read the files of a run folder. The folder may come from someone else, so every value is validated."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from secseg.utils.errors import UserError, listing
 from secseg.utils.files import read_json
 
 MOST_BYTES = 2**20
-"""Of a config; ours have four thousand."""
+"""Limit for a config; a run writes about 4,000 bytes."""
 MOST_BRACKETS = 1_000
-"""Of a config; ours have a dozen, and the time that PyYAML takes grows with their square."""
+"""Limit for a config; a run writes about ten. PyYAML's time is quadratic in them."""
 MOST_VALUES, DEEPEST = 100_000, 50
-"""Of a config, each reference counted as what it stands for: nested ones grow without end."""
+"""Limits for a config with all its references expanded; nested references can expand without limit."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Without merge keys (``<<``), which grow while they are read."""
+    """Loader without merge keys (``<<``), which can expand without limit."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         pass
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the settings of a run's ``config.yaml``, plain and nested. Nothing in it is resolved: a text like
-    ``${oc.env:HOME}`` stays that text, so that no page shows what the environment holds.
+    """Return the settings of a run's ``config.yaml``, plain and nested.
+
+    Interpolations are not resolved: ``${oc.env:HOME}`` stays this text, so a page cannot show environment variables.
 
     Raises:
-        UserError: where it cannot be read, is no YAML of plain values, or grows without end.
+        UserError: if the file cannot be read, is not YAML of plain values, or is beyond the limits.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -44,14 +45,14 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ValueError(f"it has more than {MOST_BRACKETS:,} brackets")
         config = yaml.load(text, _Loader)
         if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
-            raise ValueError("it holds no settings by name")
+            raise ValueError("it does not contain settings with names")
         for count, _ in enumerate(_values(config, 0)):
             if count > MOST_VALUES:
                 raise ValueError(f"it has more than {MOST_VALUES:,} values")
-        json.dumps(config, ensure_ascii=False, default=str).encode()  # no halves of characters, which no page can hold
+        json.dumps(config, ensure_ascii=False, default=str).encode()  # fails for half characters
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} cannot be read ({reason}): mend it, or leave its run out.") from error
+        raise UserError(f"{path} cannot be read ({reason}): fix it, or leave its run out.") from error
     return config
 
 
@@ -64,10 +65,10 @@ def _values(value: Any, depth: int) -> Iterator[Any]:
 
 
 def read_training_results(path: Path) -> dict[str, Any] | None:
-    """Return a training's ``results.json``; None where it is that of another command.
+    """Return the ``results.json`` of a training; None if the file is that of another command.
 
     Raises:
-        UserError: where it cannot be read, or with all that is missing or of another type.
+        UserError: if the file cannot be read, or with all values that are missing or have a wrong type.
     """
     try:
         results = read_json(path)
@@ -76,37 +77,37 @@ def read_training_results(path: Path) -> dict[str, Any] | None:
     if not isinstance(results, dict) or not {"figures", "losses", "protocol"} <= results.keys():
         return None
     if problems := list(_problems(results)):
-        raise UserError(f"{path} does not hold a training's results:\n{listing(problems)}\nMend it, or move it away.")
+        raise UserError(f"{path} is not a training's results:\n{listing(problems)}\nFix it, or move it away.")
     return results
 
 
 def _problems(results: Mapping[str, Any]) -> Iterator[str]:
     figures, protocol = results["figures"], results["protocol"]
     if not isinstance(figures, dict) or "without_crf" not in figures:
-        yield "figures: without_crf is not there"
+        yield "figures: without_crf is missing"
         figures = {}
     for variant, score in figures.items():
         if score is None:
             continue
         if not isinstance(score, dict) or not isinstance(score.get("iou"), dict):
-            yield f"figures.{variant}: there is no iou by class"
+            yield f"figures.{variant}: iou, by class, is missing"
             continue
         shares = {key: score.get(key, "nothing") for key in ("miou", "pixel_accuracy")} | score["iou"]
         yield from (f"figures.{variant}, {key}: {value!r:.80}" for key, value in shares.items() if not _is_share(value))
     scored = protocol.get("scored") if isinstance(protocol, dict) else None
     if not isinstance(scored, list) or not scored or not all(isinstance(name, str) for name in scored):
-        yield "protocol.scored: there are no names of classes"
-    yield from (f"protocol.{key}: is not there" for key in ("val_split", "val_images") if key not in (protocol or ()))
+        yield "protocol.scored: it is not a list of class names"
+    yield from (f"protocol.{key} is missing" for key in ("val_split", "val_images") if key not in (protocol or ()))
     times = results.get("time")
     if not isinstance(times, dict) or not all(value is None or is_number(value) for value in times.values()):
-        yield "time: not everything is a number"
+        yield "time: not all values are numbers"
     versions = results.get("versions") or {}
     if not isinstance(versions, dict) or not isinstance(versions.get("packages", {}), dict):
-        yield "versions: there are no names of packages"
+        yield "versions: packages is not a mapping"
         versions = {}
     git = versions.get("git")
     if git and not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
-        yield "versions.git: it names no commit"
+        yield "versions.git: commit or dirty is missing"
 
 
 def _is_share(value: Any) -> bool:
@@ -114,10 +115,10 @@ def _is_share(value: Any) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a ``metrics.csv``, what is written in each; every cell is a number.
+    """Return the rows of a ``metrics.csv``, without empty cells. Every cell is a number.
 
     Raises:
-        UserError: where it cannot be read, or a cell is something else.
+        UserError: if the file cannot be read, or a cell is not a number.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -130,6 +131,6 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
                     raise ValueError(f"{key} {cell:.80}")
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(
-            f"{path} is no table of numbers ({error}): it is damaged. Remove it; the curves up to here are lost."
+            f"{path} is damaged: it is not a table of numbers ({error}). Remove it; the curves so far are lost."
         ) from error
     return rows

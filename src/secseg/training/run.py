@@ -31,7 +31,7 @@ from secseg.models.files.load import read_checkpoint
 from secseg.models.weights import check_state_dict
 from secseg.runs.loggers import build_loggers
 from secseg.runs.run_folder import RunFolder, first_process, open_run_folder
-from secseg.runs.run_writer import save_config, versions, write_results, write_versions
+from secseg.runs.run_writer import versions, write_config, write_results, write_versions
 from secseg.runs.wandb_logger import finish_wandb
 from secseg.training.callbacks import build_callbacks
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
@@ -76,7 +76,7 @@ def _train_in(
     if checkpoint is not None:
         check_checkpoint(checkpoint, module)
     if first_process():
-        save_config(run.path, config)
+        write_config(run.path, config)
         write_versions(run.path)
     try:
         callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"])]
