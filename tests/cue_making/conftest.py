@@ -19,7 +19,7 @@ def localization(option: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def paper() -> dict[str, Any]:
-    """The paper's two networks, without their first weights."""
+    """The paper's two networks, without pretrained weights."""
     nodes = localization("paper")
     for name in ("foreground", "background"):
         nodes[name]["network"]["trunk"]["weights"] = None

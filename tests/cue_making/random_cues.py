@@ -16,7 +16,7 @@ NAMES = ("background", "cat", "dog", "a <very> odd name", "bird")
 
 
 def random_store(seed: int, images: int = 7, grid: tuple[int, int] = (5, 7)) -> CueStore:
-    """Cues of classes 0..3, in patches; the first image has no cue, the second no label, the third all of one class."""
+    """Random cues of classes 0..3; the first image has no cue, the second no label, the third one class everywhere."""
     rng = np.random.default_rng(seed)
     cues = {}
     for number in range(images):
@@ -42,10 +42,10 @@ def random_masks(folder: Path, store: CueStore, seed: int, size: tuple[int, int]
 def image_set(
     folder: Path, store: CueStore, masks: dict[str, Path] | None, size: tuple[int, int] = (23, 31)
 ) -> ImageSet:
-    """A split with photographs of noise."""
+    """A split with images of noise."""
     rng = np.random.default_rng(0)
-    photographs = tuple(folder / f"{name}.jpg" for name in store.names)
-    for path in photographs:
+    paths = tuple(folder / f"{name}.jpg" for name in store.names)
+    for path in paths:
         Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-    paths = None if masks is None else tuple(masks.get(name, folder / "none.png") for name in store.names)
-    return ImageSet("noise/train", store.names, photographs, paths, NAMES, voc_palette())
+    mask_paths = None if masks is None else tuple(masks.get(name, folder / "none.png") for name in store.names)
+    return ImageSet("noise/train", store.names, paths, mask_paths, NAMES, voc_palette())

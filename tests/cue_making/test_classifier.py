@@ -97,7 +97,7 @@ def test_standardized_features_have_mean_0_and_variance_1_whatever_their_size(im
     assert len([*head.parameters()]) == 1, "the classifier alone is trained"
 
 
-def test_relu_stands_behind_the_last_convolution_only_on_wish(images: Tensor) -> None:
+def test_relu_follows_the_last_convolution_only_if_set(images: Tensor) -> None:
     for last_relu in (False, True):
         network = tiny(last_relu=last_relu)
         hidden = network.head.hidden(network.joined(network.features(images)))  # type: ignore[operator]
@@ -111,7 +111,7 @@ def test_scores_from_features_equal_scores_from_images(images: Tensor) -> None:
 
 
 class TwoLevels(Trunk):
-    """A fine level, and a coarse one that is computed of it."""
+    """A fine level, and a coarse level that is computed from it."""
 
     channels, strides = (2, 3), (2, 4)
     normalization = Normalization((0.0, 0.0, 0.0), (100.0, 100.0, 100.0))
@@ -131,7 +131,7 @@ class TwoLevels(Trunk):
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-def test_saliency_is_the_slope_of_all_scores_at_the_finest_level_through_the_deeper_ones(freeze: bool) -> None:
+def test_saliency_is_the_gradient_of_all_scores_at_the_finest_level_through_the_deeper_levels(freeze: bool) -> None:
     torch.manual_seed(0)
     trunk = TwoLevels()
     network = LocalizationNet(trunk, ActivationMapHead(5, 3, kernels=(), std=None), CLASSES, freeze, 8).double().eval()
@@ -151,7 +151,7 @@ def test_saliency_is_the_slope_of_all_scores_at_the_finest_level_through_the_dee
         assert torch.equal(network.saliency(image), found)
 
 
-def test_saliency_of_one_image_does_not_hang_on_the_others_of_its_batch(images: Tensor) -> None:
+def test_saliency_of_an_image_does_not_depend_on_the_other_images_of_its_batch(images: Tensor) -> None:
     network = tiny()
     torch.testing.assert_close(network.saliency(images)[:1], network.saliency(images[:1]), rtol=1e-4, atol=1e-9)
 

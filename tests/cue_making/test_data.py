@@ -23,7 +23,7 @@ def reordered(images: toy.ImageSet, order: list[int]) -> toy.ImageSet:
     return dataclasses.replace(images, names=names, images=paths)
 
 
-def test_held_out_images_hang_on_their_names_only(tmp_path: Path) -> None:
+def test_held_out_images_depend_only_on_their_names(tmp_path: Path) -> None:
     images, _ = toy.draw(tmp_path)
     train, held = split_holdout(images, 0.1)
     assert len(held.names) == 3
@@ -44,13 +44,13 @@ def test_held_out_images_can_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("holdout", [1.0, -0.1, 0.99, [f"image{number:02}" for number in range(32)]])
-def test_a_holdout_that_leaves_nothing_to_train_on_is_refused(tmp_path: Path, holdout: float | list[str]) -> None:
+def test_a_holdout_of_all_images_is_refused(tmp_path: Path, holdout: float | list[str]) -> None:
     images, _ = toy.draw(tmp_path)
     with pytest.raises(UserError, match="holdout"):
         split_holdout(images, holdout)
 
 
-def test_samples_have_one_column_a_foreground_class_and_mirror_the_image(tmp_path: Path) -> None:
+def test_samples_have_one_label_column_per_foreground_class_and_a_mirrored_image(tmp_path: Path) -> None:
     images, labels = toy.draw(tmp_path)
     data = LabelledImages(images, labels, 33)
     sample = data[6, False]
@@ -71,7 +71,7 @@ def test_inverse_balance_gives_positives_and_negatives_of_a_class_the_same_weigh
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_average_precision_is_the_sum_of_precision_times_the_rise_of_recall(ties: bool) -> None:
+def test_average_precision_is_the_sum_of_precision_times_the_increase_of_recall(ties: bool) -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(scale=3, size=(50, 5)).round(0 if ties else 9)
     labels = (rng.random((50, 5)) < 0.3).astype(int)

@@ -54,7 +54,7 @@ def toy_folder(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A folder with all stages of the official way done, in its own root, and what the command said."""
+    """A folder in which the official recipe has run, with ``out=<data.root>``, and the output of the command."""
     root = toy_folder(tmp_path_factory.mktemp("make_cues") / "toys")
     said, error = io.StringIO(), io.StringIO()
     captured: Any = SimpleNamespace(readouterr=lambda: SimpleNamespace(out=said.getvalue(), err=error.getvalue()))
@@ -98,7 +98,7 @@ def ran(outcome: Outcome) -> list[str]:
     return outcome.results["ran"]
 
 
-def test_labels_go_in_and_cues_that_training_takes_come_out(finished: tuple[Path, Outcome]) -> None:
+def test_the_command_makes_cues_from_labels_that_training_can_use(finished: tuple[Path, Outcome]) -> None:
     root, outcome = finished
     assert find_cues(root) == root / "cues.safetensors", "with out=<data.root> training finds them by itself"
     data = FolderDataModule(str(root), train_split="all", val_split="all")
@@ -260,7 +260,7 @@ def test_damaged_files_are_made_again_or_reported(make: Make, root: Path) -> Non
     assert ran(make("cues=official", "cues.threshold=0.5")) == ["maps", "cues", "audit"]
 
 
-def test_refined_cues_need_one_network_alone(make: Make, tmp_path: Path) -> None:
+def test_refined_cues_need_only_one_network(make: Make, tmp_path: Path) -> None:
     out = tmp_path / "refined"
     outcome = make("cues=refined", "cues.threshold=0.3", out=out)
     assert ran(outcome) == ["foreground", "maps", "cues", "audit"]

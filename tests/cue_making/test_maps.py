@@ -36,62 +36,62 @@ def data(tmp_path: Path) -> tuple[ImageSet, Labels]:
 
 
 @pytest.fixture(scope="module")
-def photo() -> np.ndarray:
+def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8)
 
 
-def one(network: LocalizationNet, photo: np.ndarray, side: int, mirrored: bool = False) -> tuple[Tensor, Tensor]:
-    image = evaluation_input(photo, side)[None]
+def one(network: LocalizationNet, pixels: np.ndarray, side: int, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+    image = evaluation_input(pixels, side)[None]
     image = image.flip(-1) if mirrored else image
     maps, saliency = network.activation_maps(image).detach(), network.saliency(image)[:, None]
     both = [x.flip(-1) if mirrored else x for x in (maps, saliency / saliency.mean())]
     return resize_aligned(both[0], (41, 41))[0], resize_aligned(both[1], (41, 41))[0, 0]
 
 
-def test_one_pass_is_the_networks_own_map_on_the_grid(network: LocalizationNet, photo: np.ndarray) -> None:
-    found = class_maps(network, photo, SMALL)
+def test_one_pass_is_the_networks_own_map_on_the_grid(network: LocalizationNet, pixels: np.ndarray) -> None:
+    found = class_maps(network, pixels, SMALL)
     assert found.dtype == torch.float32
-    wanted = network.activation_maps(evaluation_input(photo, 65)[None])[0].detach()
+    wanted = network.activation_maps(evaluation_input(pixels, 65)[None])[0].detach()
     assert torch.equal(found, wanted)
 
 
-def test_maps_are_the_mean_over_scales_and_mirror_images(network: LocalizationNet, photo: np.ndarray) -> None:
-    passes = [one(network, photo, side, mirrored) for side in (33, 65, 97) for mirrored in (False, True)]
+def test_maps_are_the_mean_over_scales_and_mirror_images(network: LocalizationNet, pixels: np.ndarray) -> None:
+    passes = [one(network, pixels, side, mirrored) for side in (33, 65, 97) for mirrored in (False, True)]
     settings = MapSettings((0.5, 1.0, 1.5), mirror=True)
-    torch.testing.assert_close(class_maps(network, photo, settings), torch.stack([maps for maps, _ in passes]).mean(0))
+    torch.testing.assert_close(class_maps(network, pixels, settings), torch.stack([maps for maps, _ in passes]).mean(0))
     wanted = torch.stack([saliency for _, saliency in passes]).mean(0)
-    torch.testing.assert_close(saliency_map(network, photo, settings), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(saliency_map(network, pixels, settings), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_maps_of_the_mirror_image_are_mirrored(network: LocalizationNet, photo: np.ndarray) -> None:
-    there = class_maps(network, photo, MapSettings(mirror=True))
-    back = class_maps(network, np.ascontiguousarray(photo[:, ::-1]), MapSettings(mirror=True))
+def test_maps_of_the_mirror_image_are_mirrored(network: LocalizationNet, pixels: np.ndarray) -> None:
+    there = class_maps(network, pixels, MapSettings(mirror=True))
+    back = class_maps(network, np.ascontiguousarray(pixels[:, ::-1]), MapSettings(mirror=True))
     torch.testing.assert_close(back.flip(-1), there, rtol=1e-3, atol=1e-5)
 
 
-def test_scales_weigh_the_same_in_saliency_whatever_their_gradients_size(
-    network: LocalizationNet, photo: np.ndarray
+def test_scales_have_the_same_weight_in_saliency_whatever_the_size_of_gradients(
+    network: LocalizationNet, pixels: np.ndarray
 ) -> None:
     for scale in (0.5, 1.0, 2.0):
         settings = MapSettings((scale,), grid=(65, 65))
-        assert float(saliency_map(network, photo, settings).mean()) == pytest.approx(1, abs=0.1)
+        assert float(saliency_map(network, pixels, settings).mean()) == pytest.approx(1, abs=0.1)
 
 
-def test_saliency_of_a_network_that_looks_at_nothing_is_zero_not_nan(photo: np.ndarray) -> None:
+def test_saliency_of_a_network_with_zero_gradient_is_zero_not_nan(pixels: np.ndarray) -> None:
     network = build_localization_net(NETWORK, ("cat",)).eval()
     torch.nn.init.zeros_(network.head.classifier.weight)
-    assert not saliency_map(network, photo, MapSettings()).any()
+    assert not saliency_map(network, pixels, MapSettings()).any()
 
 
-def test_features_that_are_known_give_the_same_maps(network: LocalizationNet, photo: np.ndarray) -> None:
-    image = evaluation_input(photo, network.input_size)[None]
+def test_given_features_give_the_same_maps(network: LocalizationNet, pixels: np.ndarray) -> None:
+    image = evaluation_input(pixels, network.input_size)[None]
     features = [[level[0] for level in network.features(one)] for one in (image, image.flip(-1))]
     for scales in ((1.0,), (0.5, 1.0)):
-        wanted = class_maps(network, photo, MapSettings(scales, True))
-        found = class_maps(network, photo, MapSettings(scales, True), features)
+        wanted = class_maps(network, pixels, MapSettings(scales, True))
+        found = class_maps(network, pixels, MapSettings(scales, True), features)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     other = [[torch.zeros_like(level) for level in levels] for levels in features]
-    assert not torch.allclose(class_maps(network, photo, MapSettings(mirror=True), other), wanted)
+    assert not torch.allclose(class_maps(network, pixels, MapSettings(mirror=True), other), wanted)
 
 
 def test_maps_of_the_images_classes_are_kept_with_their_pooled_scores(
@@ -119,7 +119,7 @@ def test_saliency_is_kept_if_there_is_a_second_network(
     np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-3)
 
 
-def test_kept_features_serve_the_pass_at_scale_1(
+def test_cached_features_are_used_in_the_pass_at_scale_1(
     network: LocalizationNet, data: tuple[ImageSet, Labels], tmp_path: Path
 ) -> None:
     images, labels = data

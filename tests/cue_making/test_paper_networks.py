@@ -31,13 +31,13 @@ def on_meta(node: dict[str, Any]) -> LocalizationNet:
 
 @pytest.fixture
 def tiny_vgg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """VGG-16 with fewer channels: the same layers."""
+    """VGG-16 with the same layers and fewer channels."""
     stages = [(tuple(width // 64 for width in widths), indices) for widths, indices in vgg.STAGES]
     monkeypatch.setattr(vgg, "STAGES", stages)
 
 
 def tiny(node: dict[str, Any], input_size: int, **head: Any) -> LocalizationNet:
-    """The network with 8 channels where it has 512, of that size."""
+    """The network with 8 channels in place of 512, for that input size."""
     network = {**node["network"], "input_size": input_size, "head": {**node["network"]["head"], "width": 8, **head}}
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
@@ -147,11 +147,11 @@ def test_the_solver_is_the_papers_with_a_decay_every_4000_iterations(paper: dict
 
 @pytest.mark.usefixtures("tiny_vgg")
 @pytest.mark.parametrize("part", ["foreground", "background"])
-def test_saliency_is_the_largest_slope_of_all_scores_at_conv4_1_before_its_relu(
+def test_saliency_is_the_largest_gradient_of_all_scores_at_conv4_1_before_its_relu(
     paper: dict[str, Any], part: str
 ) -> None:
     network = tiny(paper[part], 17, **({"size": 1} if part == "background" else {}))
-    for layer in network.modules():  # large enough for slopes that can be told from rounding
+    for layer in network.modules():  # large enough that gradients exceed rounding errors
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.3)
     image = torch.randint(0, 256, (1, 3, 17, 17), dtype=torch.uint8)
@@ -187,15 +187,15 @@ def test_saliency_is_zero_where_every_unit_is_off(paper: dict[str, Any]) -> None
 
 
 @pytest.mark.usefixtures("tiny_vgg")
-def test_background_network_averages_over_places_of_larger_images_and_refuses_smaller_ones(
+def test_background_network_averages_over_positions_of_larger_images_and_refuses_smaller_images(
     paper: dict[str, Any],
 ) -> None:
     network = tiny(paper["background"], 65, size=3)
     assert network(torch.zeros(2, 3, 129, 129, dtype=torch.uint8)).shape == (2, 3)
-    with pytest.raises(UserError, match=r"3 x 3, and these images have one of 2 x 2: give head\.size=2"):
+    with pytest.raises(UserError, match=r"3 x 3, and these images give one of 2 x 2: give head\.size=2"):
         network(torch.zeros(2, 3, 33, 33, dtype=torch.uint8))
 
 
-def test_background_network_has_no_class_activation_maps_and_says_so(paper: dict[str, Any]) -> None:
+def test_maps_of_the_background_network_raise_an_error(paper: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="no class activation maps"):
         on_meta(paper["background"]).activation_maps(torch.empty(1, 3, 321, 321, device="meta"))

@@ -34,14 +34,16 @@ def train(folder: Path, node: dict[str, Any] = toy.NETWORK, count: int = 32, **o
         if key in ("workers", "callbacks"):
             given[key] = options.pop(key)
     labels = options.pop("labels", labels)
-    return train_classifier(network, images, labels, toy.stage(network=node, **options), folder / "run", **given)
+    return train_classifier(
+        network, images, labels, toy.training_node(network=node, **options), folder / "run", **given
+    )
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
     return load_localization(folder / "run" / NAME).state_dict()
 
 
-def test_it_learns_classes_that_can_be_told_apart_and_where_they_are(tmp_path: Path) -> None:
+def test_it_learns_distinct_classes_and_their_position(tmp_path: Path) -> None:
     results = train(tmp_path)
     assert results["map"] > 0.95
     assert results["map"] == pytest.approx(sum(results["ap"].values()) / 3)
@@ -64,7 +66,7 @@ def test_progress_shows_the_loss_and_mean_average_precision(tmp_path: Path, caps
 
 
 class Spoil(pl.Callback):
-    """Spoils the classifier before the last measurement."""
+    """Inverts the weights of the classifier before the last validation."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         if trainer.global_step == 20:
@@ -72,7 +74,7 @@ class Spoil(pl.Callback):
                 module.network.head.classifier.weight.neg_()
 
 
-@pytest.mark.parametrize("every", [10, 15], ids=["last step measured on its turn", "last step measured besides"])
+@pytest.mark.parametrize("every", [10, 15], ids=["validation at the last step", "extra validation"])
 def test_the_best_weights_are_kept_not_the_last(tmp_path: Path, every: int) -> None:
     network = build_localization_net(toy.NETWORK, toy.CLASSES[1:])
     results = train(tmp_path, steps=20, validate_every=every, network=network, callbacks=[Spoil()])
@@ -104,13 +106,13 @@ def test_an_interrupted_training_resumes_with_the_same_result(tmp_path: Path) ->
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
-def test_without_held_out_images_the_last_weights_are_kept_and_nothing_is_claimed(tmp_path: Path) -> None:
+def test_without_held_out_images_the_last_weights_are_kept_without_scores(tmp_path: Path) -> None:
     results = train(tmp_path, steps=3, holdout=0, validate_every=3)
     assert (results["map"], results["ap"], results["kept_step"], results["holdout_images"]) == (None, None, 3, 0)
     assert math.isfinite(results["loss"])
 
 
-def test_held_out_images_without_any_class_leave_nothing_to_measure_and_training_goes_on(tmp_path: Path) -> None:
+def test_held_out_images_without_labels_give_no_score_and_training_continues(tmp_path: Path) -> None:
     results = train(tmp_path, steps=2, holdout=["image00"])
     assert math.isnan(results["map"])
     assert results["kept_step"] == 2
@@ -143,7 +145,7 @@ def test_one_class_is_enough_and_balance_is_taken_from_the_training_images(tmp_p
     images = toy.ImageSet("one", images.names, images.images, None, ("background", "red"), images.palette)
     labels = {name: tuple(c for c in classes if c == 1) for name, classes in labels.items()}
     network: LocalizationNet = build_localization_net(toy.NETWORK, ("red",))
-    stage = toy.stage(steps=2, balance="inverse", batch_size=4)
+    stage = toy.training_node(steps=2, balance="inverse", batch_size=4)
     results = train_classifier(network, images, labels, stage, tmp_path / "run", device="cpu", workers=0, callbacks=[])
     assert list(results["ap"]) == ["red"]
 

@@ -1,4 +1,4 @@
-"""Image-level labels that a small network learns in seconds: each class is a colour, on a grey ground."""
+"""Images with image-level labels that a small network learns in seconds: each class is a colour on grey."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NETWORK = {
 }
 
 
-def stage(**changed: Any) -> dict[str, Any]:
+def training_node(**changed: Any) -> dict[str, Any]:
     return {
         "network": NETWORK,
         "steps": 40,
@@ -49,7 +49,7 @@ def stage(**changed: Any) -> dict[str, Any]:
 
 
 def draw(folder: Path, count: int = 32) -> tuple[ImageSet, dict[str, tuple[int, ...]]]:
-    """Draw a square of each class's colour that the image's number, in binary, has: none to all three."""
+    """Draw squares in the colours of an image's classes, which are the binary digits of its number: none to three."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     labels: dict[str, tuple[int, ...]] = {}

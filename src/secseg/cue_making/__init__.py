@@ -1,1 +1,1 @@
-"""From image-level labels to localization cues: classifier, maps, cues, audit."""
+"""From image-level labels to localization cues: classifier, maps, recipes, audit."""

@@ -1,4 +1,4 @@
-"""Classifiers that tell where: multi-label scores, class activation maps, saliency."""
+"""Localization networks: classifiers with multi-label scores, class activation maps and saliency."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from secseg.utils.errors import UserError
 
 
 class LocalizationNet(TrunkNet):
-    """Images (B, 3, S, S), RGB, 0..255, to scores (B, K), one a foreground class.
+    """Images (B, 3, S, S), RGB, 0..255, to scores (B, K), one per foreground class.
 
     Feature levels are brought to the finest level's grid with aligned corners and concatenated. Arguments as
-    ``TrunkNet``; the names of the K classes are without the background. For maps, put it into evaluation mode: else
-    dropout is in them.
+    ``TrunkNet``; the names of the K classes do not include the background. Maps need evaluation mode, without dropout.
     """
 
     kind = "localization"
@@ -41,11 +40,11 @@ class LocalizationNet(TrunkNet):
     def activation_maps_of(self, features: Sequence[Tensor]) -> Tensor:
         """Return the class activation maps (B, K, h, w) of feature levels (B, c, h, w).
 
-        They are as the classifier gives them and may be negative: ``sum_k w_{k,c} A_k``, whose mean (with ranked
-        pooling: weighted mean) is the class's score.
+        The maps are ``sum_k w_{k,c} A_k`` and may be negative. The mean of a map (with ranked pooling: a weighted mean)
+        is the score of the class.
 
         Raises:
-            UserError: where the head has none.
+            UserError: if the head does not have class activation maps.
         """
         return self.head.maps(self.joined(features))
 
@@ -54,13 +53,14 @@ class LocalizationNet(TrunkNet):
         return self.activation_maps_of(self.features(images))
 
     def saliency(self, images: Tensor) -> Tensor:
-        """Return how much the scores hang on each location of images (B, 3, S, S): (B, h, w), at least 0, no gradient.
+        """Return how much the scores depend on each grid cell of images (B, 3, S, S): (B, h, w), at least 0, no
+        gradient.
 
-        It is the largest absolute value, over the channels, of the gradient of the sum of all K scores with respect to
-        units inside the trunk (``Trunk.units``): VGG-16's conv4_1 before its ReLU, so that a unit that is off counts 0;
-        the finest level of other trunks. The gradient comes through the trunk's deeper layers, also where it is frozen.
-        It has to: at the last features it would be the same at every location, where the head is linear and the pooling
-        the average.
+        Saliency is the largest absolute value, over the channels, of the gradient of the sum of all K scores with
+        respect to units inside the trunk (``Trunk.units``). These are VGG-16's conv4_1 before its ReLU, so a unit that
+        is off has saliency 0, and the finest level of other trunks. The gradient flows through the deeper layers of the
+        trunk, even of a frozen one: at the last features, under a linear head with average pooling, it would be the
+        same in every cell.
 
         Source: the paper's background network, for conv4_1; other trunks are ours.
         """
@@ -78,8 +78,8 @@ def build_localization_net(
     Args:
         node: ``trunk`` and ``head`` (nodes with ``_target_``), ``freeze`` and ``input_size``.
         class_names: names of the K foreground classes.
-        weights: load the trunk's first weights; False where trained ones are loaded afterwards.
-        key: where the node stands in the config, for messages: ``localization.foreground.network``.
+        weights: load the trunk's initial weights; False if trained weights are loaded afterwards.
+        key: the node's key in the config, for messages: ``localization.foreground.network``.
 
     Raises:
         UserError: for settings or weights that do not fit.
@@ -103,7 +103,7 @@ def load_localization(path: str | Path) -> LocalizationNet:
 
 @contextmanager
 def _named(key: str) -> Iterator[None]:
-    """Let messages about trunks, which are written for ``conf/backbone``, speak of ``key``."""
+    """Let messages about trunks, which name keys of ``backbone``, name those of ``key``."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Images with their image-level labels, as a classifier is trained and measured on them."""
+"""Images with image-level labels, for training and validation of a classifier."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from secseg.utils.errors import UserError, listing
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
-    """Samples addressed by (image number, mirrored or not): ``image`` (3, S, S) uint8 RGB or, where there is a feature
-    cache, ``features``, a list of (c, h, w), in its place; ``labels`` (K,) float, 0 or 1; ``name``.
+    """Samples by (image number, mirrored or not): ``image`` (3, S, S) uint8 RGB or, with a feature cache, ``features``
+    instead, a list of (c, h, w); ``labels`` (K,) float, 0 or 1; ``name``.
 
     Args:
         images: the images, whose classes begin with the background.
-        labels: foreground class numbers (1..K) of each of them; none at all is a label too.
+        labels: foreground class numbers (1..K) of each image; may be none.
         input_size: side S of the network's square input, pixels.
         features: cache of the frozen trunk's features.
     """
@@ -54,11 +54,11 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
 
 class LabelledDataModule(pl.LightningDataModule):
-    """Batches of a whole run for training, and each held-out image once, not mirrored.
+    """Training batches for all steps, and validation batches with each held-out image once, not mirrored.
 
     Args:
         train, held_out: the images of each.
-        batch_size: images a step.
+        batch_size: images per step.
         mirror: mirror training images with probability 1/2.
         seed: of the order and the mirroring.
         workers: loader processes.
@@ -89,12 +89,12 @@ class LabelledDataModule(pl.LightningDataModule):
 
 
 def split_holdout(images: ImageSet, holdout: float | Sequence[str]) -> tuple[ImageSet, ImageSet]:
-    """Split ``images`` into those to train on and those to measure on.
+    """Split ``images`` into training and held-out images.
 
     Args:
-        images: the training images.
-        holdout: the names of those to measure on; or their share, in [0, 1), which is rounded to at least one image
-            unless it is 0. Which ones hangs on their names only, not on order, seed or labels.
+        images: all images.
+        holdout: the names of the held-out images; or their share, in [0, 1), which is rounded to at least one image
+            unless it is 0. Which images are held out depends only on their names, not on order, seed or labels.
 
     Raises:
         UserError: for names that are not among the images, a share out of range, or nothing left to train on.
@@ -109,18 +109,19 @@ def split_holdout(images: ImageSet, holdout: float | Sequence[str]) -> tuple[Ima
             raise UserError(f"holdout names images that are not in {images.title}:\n{listing(unknown)}")
     if len(chosen) == len(images.names):
         raise UserError(f"holdout={holdout} leaves no image of {images.title} to train on.")
-    inside = [name in chosen for name in images.names]
-    train, held_out = ([at for at, there in enumerate(inside) if there is part] for part in (False, True))
-    return images.take(train), images.take(held_out)
+    train, held_out = (
+        images.take([at for at, name in enumerate(images.names) if (name in chosen) is part]) for part in (False, True)
+    )
+    return train, held_out
 
 
 def positive_weights(labels: Tensor, balance: str) -> Tensor | None:
-    """Return what the loss of positives is multiplied with (K,), or None for 1.
+    """Return the weights (K,) of the positives in the loss, or None if all are 1.
 
     Args:
         labels: (N, K), 0 or 1.
         balance: ``none``, or ``inverse``: negatives over positives, so that both weigh the same in each class. A class
-            without positives has 1, and one without negatives counts as if it had one.
+            without positives has weight 1, and a class without negatives counts as if it had one.
     """
     if balance == "none":
         return None

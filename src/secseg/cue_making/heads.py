@@ -1,4 +1,4 @@
-"""Heads of the localization networks: a trunk's features to one score a class and image."""
+"""Heads of the localization networks: features of a trunk to one score per class and image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secseg.utils.errors import UserError
 
 
 class ScoreHead(nn.Module):
-    """What a head of a localization network has: features (B, in, h, w) to scores (B, K).
+    """Base class of the heads of localization networks: features (B, in, h, w) to scores (B, K).
 
     A subclass takes ``in_channels``, ``num_classes`` and its settings as constructor arguments. A head with class
     activation maps implements ``maps`` and ``pool``, a head without them ``forward``.
@@ -43,27 +43,26 @@ class ScoreHead(nn.Module):
 
 
 class ActivationMapHead(ScoreHead):
-    """Convolutions, each with dropout and (all but the last) with ReLU; a linear map to class activation maps, without
-    bias; pooling of each map to the class's score.
+    """Convolutions, a linear layer without bias to class activation maps, and pooling of each map to a score.
 
-    Pooling and linear map can change places when the pooling is the average, so that the map ``sum_k w_{k,c} A_k`` has
-    the paper's score as its mean. With ranked pooling the score is the weighted mean of the map. Log-mean-exp pooling
-    lets the locations that speak for a class answer for it: maps are more precise, and their unit is that of a score,
-    so that 0 is where a location speaks neither for the class nor against it.
+    Dropout follows each convolution, ReLU each but the last. With average pooling, the mean of the map
+    ``sum_k w_{k,c} A_k`` is the paper's score, since pooling and linear layer can change places. With ranked pooling,
+    the score is a weighted mean of the map. With log-mean-exp pooling, the cells with the highest values determine the
+    score: maps are more precise and in the unit of a score, where 0 is neither for nor against the class.
 
     Args:
         in_channels: channels of the features.
         num_classes: K, without background, at least 1.
         width: channels of the convolutions.
-        kernels: their sides, odd; an empty list for a linear map of the features themselves.
-        last_relu: ReLU behind the last convolution, too, which the paper's has not.
+        kernels: sides of the convolutions, odd; an empty list for a linear layer on the features themselves.
+        last_relu: ReLU after the last convolution, too; the paper does not have it.
         standardize: first bring each channel of the features to mean 0 and variance 1 (batch statistics in training,
-            running ones afterwards): a frozen trunk's channels differ by far in size.
+            running statistics afterwards): the channels of a frozen trunk differ much in scale.
         dropout: probability, element by element.
-        decay: of the pooling: 1 is the average, 0 the maximum, between them global weighted rank pooling.
-        sharpness: of log-mean-exp pooling, which takes the place of the former; None for the former.
-        std: standard deviation of the weights at the start (biases are 0, which is our choice); None leaves them as
-            PyTorch draws them.
+        decay: of the pooling: 1 is average pooling, 0 max pooling, between them global weighted rank pooling.
+        sharpness: of log-mean-exp pooling, which then replaces ranked pooling; None for ranked pooling.
+        std: standard deviation of the initial weights (biases start at 0, which is our choice); None for PyTorch's
+            initialisation.
 
     Raises:
         UserError: for settings out of range.
@@ -101,7 +100,7 @@ class ActivationMapHead(ScoreHead):
             self.hidden.add_module(f"dropout{number}", Dropout(dropout))
             in_channels = width
         self.classifier = nn.Conv2d(in_channels, num_classes, 1, bias=False)
-        _draw(self, std)
+        _initialise(self, std)
 
     def maps(self, features: Tensor) -> Tensor:
         return self.classifier(self.hidden(features))
@@ -113,10 +112,10 @@ class ActivationMapHead(ScoreHead):
 
 
 class FullyConnectedHead(ScoreHead):
-    """fc6 over the whole grid, ReLU, dropout, fc7, ReLU, dropout, fc8: one place of features to scores.
+    """fc6 over the whole grid, ReLU, dropout, fc7, ReLU, dropout, fc8; without class activation maps.
 
-    The layers are convolutions, fc6 of the grid's side, which is the same. On a larger grid (a larger image) they look
-    at each place, and the scores are averaged.
+    The layers are convolutions, and the kernel of fc6 has the side of the grid. On a larger grid (of a larger image),
+    the layers are applied at each position, and the scores are averaged.
 
     Args:
         in_channels: channels of the features.
@@ -124,8 +123,8 @@ class FullyConnectedHead(ScoreHead):
         size: side of the trunk's grid; 11 for images of 321 after five pools.
         width: channels of fc6 and fc7.
         dropout: probability, element by element.
-        std: standard deviation of the weights at the start (biases are 0, which is our choice); None leaves them as
-            PyTorch draws them.
+        std: standard deviation of the initial weights (biases start at 0, which is our choice); None for PyTorch's
+            initialisation.
 
     Raises:
         UserError: for settings out of range.
@@ -149,7 +148,7 @@ class FullyConnectedHead(ScoreHead):
         self.classifier = nn.Conv2d(width, num_classes, 1)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = Dropout(dropout)
-        _draw(self, std)
+        _initialise(self, std)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return scores (B, K).
@@ -160,7 +159,7 @@ class FullyConnectedHead(ScoreHead):
         (height, width), (size, _) = features.shape[-2:], self.fc6.kernel_size
         if min(height, width) < size:
             raise UserError(
-                f"The fully connected layers are made for a grid of {size} x {size}, and these images have one of "
+                f"The fully connected layers need a grid of {size} x {size}, and these images give one of "
                 f"{height} x {width}: give head.size={min(height, width)}, or larger images."
             )
         x = self.dropout(self.relu(self.fc6(features)))
@@ -170,11 +169,11 @@ class FullyConnectedHead(ScoreHead):
 
 def _check(num_classes: int, width: int, dropout: float) -> None:
     if num_classes < 1:
-        raise UserError("A localization network needs at least 1 class besides the background.")
+        raise UserError("A localization network needs at least 1 class in addition to the background.")
     refuse([*check_whole("head.width", width, 1), *check_number("head.dropout", dropout, 0, most=1)])
 
 
-def _draw(head: nn.Module, std: float | None) -> None:
+def _initialise(head: nn.Module, std: float | None) -> None:
     refuse(check_number("head.std", std, above=0, null=True))
     if std is None:
         return

@@ -93,17 +93,13 @@ def train_classifier(
     if cache is not None:
         cache.prepare(images.images, network.features)
     feature_seconds = time.perf_counter() - started
-    last = checkpoints.folder / "last.ckpt"
-    runner.fit(module, data, ckpt_path=str(last) if last.is_file() else None)
-    loss = runner.callback_metrics.get("train/loss")
-    kept = _keep_best(runner, module, data, checkpoints) if held_out.names else runner.global_step
+    fitted = _fit(runner, module, data, checkpoints)
     write_model(folder / NAME, network.eval(), node["network"])
     return {
         "map": module.scores.get("map"),
         "ap": module.scores.get("ap"),
-        "loss": None if loss is None else float(loss),
+        **fitted,
         "steps": runner.global_step,
-        "kept_step": kept,
         "train_images": len(train),
         "holdout_images": len(held),
         "seconds": time.perf_counter() - started,
@@ -127,41 +123,48 @@ def trainer_options(node: Mapping[str, Any], device: str, precision: str, valida
 
 
 def open_cache(network: LocalizationNet, mirror: bool, feature_cache: str | None) -> FeatureCache | None:
-    """Return the cache of a frozen trunk's features as ``train_classifier`` uses it, None where there is none."""
+    """Return the cache of a frozen trunk's features that ``train_classifier`` uses; None without such a cache."""
     folder = cache_folder(feature_cache)
     if not network.freeze or folder is None:
         return None
     return FeatureCache(folder, trunk_fingerprint(network), network.input_size, "train", mirror)
 
 
-def _keep_best(
+def _fit(
     runner: pl.Trainer, module: ClassificationModule, data: LabelledDataModule, checkpoints: Checkpoints
-) -> int:
-    """Leave the module with the weights of the best measurement, and its scores; return the step of them."""
-    step = runner.global_step
-    if module.measured_at != step:  # the last steps, where the run does not end with a measurement
-        runner.validate(module, data, verbose=False)
-    if not checkpoints.best_model_path or module.scores["map"] >= checkpoints.best_score:
-        return step
-    best = CheckpointFiles().load_checkpoint(checkpoints.best_model_path)
-    module.load_state_dict(best["state_dict"])
-    runner.validate(module, data, verbose=False)
-    return int(best["global_step"])
+) -> dict[str, Any]:
+    """Train, give the module the weights and scores of the best validation, and return its step and the last loss.
+
+    Without held-out images, the last weights are kept.
+    """
+    last = checkpoints.folder / "last.ckpt"
+    runner.fit(module, data, ckpt_path=str(last) if last.is_file() else None)
+    loss = runner.callback_metrics.get("train/loss")
+    figures = {"loss": None if loss is None else float(loss), "kept_step": runner.global_step}
+    if len(data.held_out):
+        if module.measured_at != runner.global_step:  # the training did not end with a validation
+            runner.validate(module, data, verbose=False)
+        if checkpoints.best_model_path and not module.scores["map"] >= checkpoints.best_score:
+            best = CheckpointFiles().load_checkpoint(checkpoints.best_model_path)
+            module.load_state_dict(best["state_dict"])
+            runner.validate(module, data, verbose=False)
+            figures["kept_step"] = int(best["global_step"])
+    return figures
 
 
 class ClassificationModule(pl.LightningModule):
-    """Trains ``network`` with the multi-label logistic loss, the mean over classes and images, and measures it.
+    """Trains ``network`` on one device with the multi-label logistic loss, the mean over classes and images.
 
-    Logged: ``train/loss``, ``val/loss``, ``val/map``, ``val/ap/<class>``. On one device.
+    Logged: ``train/loss``, ``val/loss``, ``val/map``, ``val/ap/<class>``.
 
     Args:
         network: images to scores.
         optim: the ``optim`` node, plain (see ``build_optimizer``).
-        positive_weights: what the loss of each class's positives is multiplied with (K,), or None.
+        positive_weights: weights (K,) of the positives in the loss, or None.
 
     Attributes:
-        scores: ``map`` and ``ap`` (by class) of the last measurement; see ``average_precision``.
-        measured_at: its global step, -1 before there is one.
+        scores: ``map`` and ``ap`` (by class) of the last validation; see ``average_precision``.
+        measured_at: global step of the last validation, -1 before it.
     """
 
     def __init__(
@@ -222,10 +225,11 @@ class ClassificationModule(pl.LightningModule):
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> list[float]:
-    """Return each class's average precision: the sum over positives' ranks of precision times the rise of recall.
+    """Return the average precision of each class: the sum, over the ranks of positives, of precision times the increase
+    of recall.
 
     Args:
-        scores: (n, K), of any values; equal ones share a rank.
+        scores: (n, K); equal scores share a rank.
         labels: (n, K), 0 or 1.
 
     Returns:

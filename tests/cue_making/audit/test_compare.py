@@ -48,7 +48,7 @@ def test_a_file_agrees_with_itself() -> None:
     assert figures["labels_differ"] == []
 
 
-def test_images_that_one_file_lacks_are_counted_and_left_out() -> None:
+def test_images_that_only_one_file_has_are_counted_and_left_out() -> None:
     first = random_store(0)
     second = CueStore.from_dict({name: first[name] for name in (*first.names[4:2:-1], "image 0")}, {})
     second = CueStore.from_dict({**{name: second[name] for name in second}, "new": first["image 3"]}, {})

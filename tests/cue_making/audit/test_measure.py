@@ -1,4 +1,4 @@
-"""An audit of cues has the figures of its definitions, and the official file those measured on it."""
+"""Figures of an audit are as defined; those of the official file are as measured before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.reference import cue_figures as reference
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_covered_and_missing_is_counted_as_defined(seed: int) -> None:
+def test_coverage_and_missing_cues_are_counted_as_defined(seed: int) -> None:
     store = random_store(seed)
     audit = audit_cues(store, NAMES)
     expected = reference.audit(list(store.maps), [store[name].labels for name in store], len(NAMES))
@@ -44,7 +44,7 @@ def test_what_is_covered_and_missing_is_counted_as_defined(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_precision_and_recall_are_pooled_over_the_locations_that_are_not_void(tmp_path: Path, seed: int) -> None:
+def test_precision_and_recall_are_pooled_over_the_cells_that_are_not_void(tmp_path: Path, seed: int) -> None:
     store = random_store(seed)
     masks = random_masks(tmp_path, store, seed)
     audit = audit_cues(store, NAMES, masks, scored=["background", "cat", "bird"])
@@ -78,7 +78,7 @@ def test_one_image_without_label_and_cue_has_figures() -> None:
     assert (audit["overlaps"], audit["images_by_classes"]) == (None, {"0": 1})
 
 
-def test_what_cannot_be_audited_is_told(tmp_path: Path) -> None:
+def test_cues_that_cannot_be_audited_are_reported(tmp_path: Path) -> None:
     store = random_store(0)
     with pytest.raises(UserError, match=r"no cues for 2 of 3 images:\n  x\n  y"):
         audit_cues(store, NAMES, names=["image 1", "x", "y"])

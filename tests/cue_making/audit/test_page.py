@@ -1,4 +1,4 @@
-"""What an audit writes: files that are whole, pictures of the images that it names, a page that needs no network."""
+"""The files of an audit, and its page, which opens without a network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.cue_making.random_cues import NAMES, image_set, random_masks, random_
 
 
 class Page(HTMLParser):
-    """Addresses, captions and headings of a page; fails where a tag is not closed."""
+    """Addresses, captions and headings of a page; fails if a tag is not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def test_the_page_is_self_contained_and_shows_each_image_as_its_caption_says(tmp
     assert len(pictures) > (tiles - 1) * len(page.texts["figcaption"])
 
 
-def test_a_photograph_that_cannot_be_read_costs_its_pictures_alone(
+def test_an_image_that_cannot_be_read_is_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = random_store(0)
@@ -98,7 +98,7 @@ def test_a_photograph_that_cannot_be_read_costs_its_pictures_alone(
     assert Page((tmp_path / "none" / "audit.html").read_text()).texts["figcaption"] == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     store = random_store(0)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write"):
@@ -124,7 +124,7 @@ def test_the_chosen_images_are_those_of_the_lowest_and_highest_values(tmp_path: 
     assert sections["cat: lowest precision"].images[0][1] == f"{100 * precision[low[0]]:.1f} % right"
 
 
-def test_bars_have_the_official_values_beside_them_for_vocs_classes_alone(tmp_path: Path) -> None:
+def test_bars_have_marks_with_official_values_only_for_the_classes_of_voc(tmp_path: Path) -> None:
     store = random_store(0)
     masks = random_masks(tmp_path, store, 0)
     own = summarize(count_cues(store, NAMES, masks))

@@ -36,7 +36,7 @@ def test_probabilities_are_the_mean_field_of_the_maps_and_a_constant_background(
     assert not probs[[2, 4]].any()
 
 
-def test_a_blob_on_one_side_of_an_edge_grows_to_the_edge_and_not_beyond() -> None:
+def test_a_region_on_one_side_of_an_edge_grows_to_the_edge_and_not_beyond() -> None:
     maps = np.full((1, 9, 9), -0.2, np.float32)
     maps[0, 2:6, 0:3] = 3.0
     probs = refine(inputs(maps, (1,), crf=CRF, read_image=two_halves))

@@ -27,7 +27,7 @@ def content() -> dict[str, np.ndarray]:
 
 
 def write(folder: Path, entries: object, name: str = "localization_cues.pickle.gz") -> Path:
-    """Pickle ``entries`` with the three names that the official file asks for, and put the id list beside it."""
+    """Pickle ``entries`` with the three names that the official file uses, and write the id list next to it."""
     data = pickle.dumps(entries, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     path = folder / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)

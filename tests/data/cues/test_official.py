@@ -1,4 +1,4 @@
-"""The official cue file: read in full, never run; what cannot be is named."""
+"""The official cue file is read without running code from it; values that are not valid are reported."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_a_plain_pickle_and_arrays_in_fortran_order_or_other_integers_read_the_s
         np.testing.assert_array_equal(plain.labels, packed.labels)
 
 
-def test_overlaps_are_resolved_by_region_size_and_said(tmp_path: Path) -> None:
+def test_overlaps_are_resolved_by_region_size_and_reported(tmp_path: Path) -> None:
     entries = content()
-    # (5, 6): 20 has two locations, 3 has three. (9, 8) and (9, 9): 3 against background, whose region is smaller.
+    # (5, 6): 20 has two cells, 3 has three. (9, 8) and (9, 9): 3 against background, whose region is smaller.
     places = [(20, 5, 6), (20, 5, 7), (3, 5, 6), (3, 9, 9), (3, 9, 8), (0, 9, 9), (0, 9, 8)]
     entries["1_cues"] = np.array(places).T
     path = write(tmp_path, entries)
@@ -118,13 +118,13 @@ def test_only_whole_names_pass_not_prefixes_of_them(tmp_path: Path, name: tuple[
 @pytest.mark.parametrize("kind", ["O", "f8", "M8[s]", "S4"])
 def test_arrays_of_anything_but_integers_are_refused(tmp_path: Path, kind: str) -> None:
     entries: dict[str, Any] = {**content(), "0_labels": np.array([7]).astype(kind)}
-    with pytest.raises(UserError, match=r"holds an array of type .* integers"):
+    with pytest.raises(UserError, match=r"contains an array of type .* integers"):
         read_official(write(tmp_path, entries))
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2, 30, 0.5, 0.95])
 @pytest.mark.parametrize("name", ["localization_cues.pickle.gz", "localization_cues.pickle"])
-def test_a_truncated_file_is_named(tmp_path: Path, name: str, keep: float) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path, name: str, keep: float) -> None:
     path = write(tmp_path, content(), name)
     data = path.read_bytes()
     path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
@@ -132,7 +132,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, name: str, keep: float) -> No
         read_official(path)
 
 
-def test_a_file_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+def test_a_file_damaged_in_the_middle_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, content())
     whole = path.read_bytes()
     for at in range(10, len(whole), 7):
@@ -141,7 +141,7 @@ def test_a_file_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
             read_official(path)
 
 
-def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_too_many_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "localization_cues.pickle.gz"
     path.write_bytes(gzip.compress(bytes(1_000_000)))
     with pytest.raises(UserError, match="unpacks to more than 100,000 bytes"):
@@ -152,11 +152,11 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"\x80\x02}r" + (2**24).to_bytes(4, "little") + b".", "not a dict of labels"),  # an empty dict is number 2^24
-        (b"\x80\x05\x96" + (2**32).to_bytes(8, "little") + b".", "holds a bytearray"),  # of 2^32 bytes
+        (b"\x80\x05\x96" + (2**32).to_bytes(8, "little") + b".", "contains a bytearray"),  # of 2^32 bytes
     ],
     ids=["memo", "bytearray"],
 )
-def test_few_bytes_cannot_ask_for_much_memory(content: bytes, message: str, tmp_path: Path) -> None:
+def test_few_bytes_cannot_allocate_much_memory(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "localization_cues.pickle"
     path.write_bytes(content)
     tracemalloc.start()
@@ -178,23 +178,23 @@ def test_few_bytes_cannot_ask_for_much_memory(content: bytes, message: str, tmp_
         ({"1_cues": np.array([[5], [0], [0]])}, r"2007_000039: class 5"),
         ({"1_labels": np.array([0, 3])}, r"image 1 has labels \[0, 3\]"),
         ({"1_cues": np.array([[5, 3], [0, 0]])}, r"image 1 have shape \(2, 2\)"),
-        ({"9_labels": np.array([3])}, r"image 9: has labels or cues, not both"),
+        ({"9_labels": np.array([3])}, r"image 9: has either labels or cues, not both"),
         ({"1_masks": np.array([3])}, r"'1_masks': array"),
         ({"1_cues": "text"}, r"'1_cues': str"),
     ],
 )
-def test_what_cannot_be_is_told(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_values_that_are_not_valid_are_reported(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = write(tmp_path, {**content(), **changes})
     with pytest.raises(UserError, match=message):
         import_official(path, tmp_path / "input_list.txt")
 
 
-def test_something_else_in_a_pickle_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds a list, not a dict"):
+def test_a_pickle_of_another_type_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="contains a list, not a dict"):
         read_official(write(tmp_path, [1, 2]))
 
 
-def test_an_id_list_that_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_an_id_list_that_does_not_fit_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, content())
     with pytest.raises(UserError, match="3 images, which do not fit the official list"):
         import_official(path)
@@ -240,7 +240,7 @@ def test_the_shipped_order_is_the_official_list(voc_animals: Path) -> None:
 
 
 def test_the_cues_lie_on_their_objects(official: Any, voc_animals: Path) -> None:
-    """Wrong ids, or rows and columns exchanged, would break the precision that was measured."""
+    """Wrong ids, or exchanged rows and columns, would lower the measured precision."""
     images = open_split(voc_animals, "train_aug", require_masks=True)
     assert images.masks is not None
     right = np.zeros(2)

@@ -1,4 +1,4 @@
-"""The cue store: what is put in comes out, from a mapped file; damaged and foreign files are named."""
+"""The cue store is saved and loaded unchanged, from a mapped file; damaged and other files are reported."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 from scipy.ndimage import zoom
 
-from secseg.data.cues import Cues, CueStore, find_cues, open_cues
-from secseg.data.cues import files as cue_files
+from secseg.data.cues import Cues, CueStore, open_cues
 from secseg.data.cues.store import resample
 from secseg.utils.errors import UserError
-from secseg.utils.files import user_cache
-from tests.data.cues.official_pickle import content, write
 
 
 def some_cues() -> dict[str, Cues]:
@@ -32,7 +29,7 @@ def saved(path: Path) -> Path:
     return path / "cues.safetensors"
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_store_is_loaded_unchanged(tmp_path: Path) -> None:
     store = CueStore.load(saved(tmp_path))
     assert store.names == tuple(store) == tuple(some_cues())
     assert (len(store), store.grid, store.provenance) == (3, (5, 7), {"source": "a test", "threshold": 0.2})
@@ -44,7 +41,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert "a" not in store
 
 
-def test_maps_stay_on_disk_and_what_is_read_belongs_to_the_reader(tmp_path: Path) -> None:
+def test_maps_stay_on_disk_and_a_map_that_was_read_is_a_copy(tmp_path: Path) -> None:
     store = CueStore.load(saved(tmp_path))
     assert isinstance(store.maps, np.memmap)
     assert not store.maps.flags.writeable
@@ -57,7 +54,7 @@ def test_labels_are_sorted() -> None:
     assert store["a"].labels == (3, 15)
 
 
-def test_an_unknown_image_names_the_nearest() -> None:
+def test_an_unknown_image_is_reported_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"no cues for the image '2008_007029'. Did you mean '2008_007028'"):
         CueStore.from_dict(some_cues(), {})["2008_007029"]
 
@@ -82,7 +79,7 @@ def test_cues_that_do_not_fit_are_refused(cues: dict[str, Cues], message: str) -
 
 
 @pytest.mark.parametrize("keep", [0, 4, 60, 0.9])
-def test_a_truncated_file_is_named(tmp_path: Path, keep: float) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path, keep: float) -> None:
     path = saved(tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
@@ -90,10 +87,10 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: float) -> None:
         CueStore.load(path)
 
 
-def test_files_that_hold_something_else_are_named(tmp_path: Path) -> None:
+def test_files_with_other_content_are_reported(tmp_path: Path) -> None:
     other = tmp_path / "model.safetensors"
     save_file({"weight": np.zeros(3, dtype=np.float32)}, other)
-    with pytest.raises(UserError, match=r"not one of cues: it holds weight"):
+    with pytest.raises(UserError, match=r"not a cue file: it contains weight"):
         CueStore.load(other)
     metadata = {"secseg.cues": '{"names": ["a"], "provenance": {}}'}
     save_file({"maps": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros((2, 1), np.uint8)}, other, metadata)
@@ -112,11 +109,11 @@ def test_files_that_hold_something_else_are_named(tmp_path: Path) -> None:
             CueStore.load(other)
 
 
-def test_equal_cues_are_equal_bytes(tmp_path: Path) -> None:
+def test_equal_cues_make_equal_bytes(tmp_path: Path) -> None:
     assert len({saved(tmp_path).read_bytes() for _ in range(8)}) == 1
 
 
-def test_an_absent_file_names_its_neighbour(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     saved(tmp_path)
     for name in ("cue.safetensors", "cues.safetensor.pickle"):
         with pytest.raises(UserError, match=r"no cue file at .*cue.* Did you mean 'cues\.safetensors'"):
@@ -139,57 +136,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_an_imported_pickle_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECSEG_CACHE", str(tmp_path / "cache"))
-    root = tmp_path / "data"
-    root.mkdir()
-    path = write(root, content())
-    before = sorted(p.name for p in root.iterdir())
-    first = open_cues(path)
-    assert sorted(p.name for p in root.iterdir()) == before
-    monkeypatch.setattr(cue_files, "import_official", None)  # a second import would fail
-    again = open_cues(path)
-    assert again.names == first.names
-    np.testing.assert_array_equal(again.maps, first.maps)
-    assert again.provenance == first.provenance
-
-
-def test_a_changed_pickle_or_id_list_is_imported_anew(tmp_path: Path) -> None:
-    path = write(tmp_path, content())
-    assert "2007_000032" in open_cues(path)
-    (tmp_path / "input_list.txt").write_text("x.jpg 0\ny.jpg 1\nz.jpg 2\n")
-    assert open_cues(path).names == ("x", "y", "z")
-
-
-def test_a_damaged_cache_is_written_anew_and_one_that_cannot_be_written_warns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECSEG_CACHE", str(tmp_path / "cache"))
-    path = write(tmp_path, content())
-    open_cues(path)
-    (cached,) = (user_cache() / "cues").iterdir()
-    cached.write_bytes(b"damaged")
-    assert len(open_cues(path)) == 3
-    assert len(CueStore.load(cached)) == 3
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("SECSEG_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="not kept: Cannot write"):
-        assert len(open_cues(path)) == 3
-
-
-def test_cues_are_found_beside_and_above_the_root_ours_first(tmp_path: Path) -> None:
-    root = tmp_path / "a" / "VOCdevkit" / "VOC2012"
-    root.mkdir(parents=True)
-    (tmp_path / "cues.safetensors").touch()  # three above: not of this root
-    assert find_cues(root) is None
-    for folder in (tmp_path / "a", tmp_path / "a" / "VOCdevkit", root):
-        for name in ("localization_cues.pickle.gz", "localization_cues.pickle", "cues.safetensors"):
-            (folder / name).touch()
-            assert find_cues(root) == folder / name
-
-
 @pytest.mark.parametrize("size", [(29, 29), (41, 41), (57, 33), (81, 81), (1, 3)])
-def test_resampling_takes_the_nearest_location_with_aligned_corners(size: tuple[int, int]) -> None:
+def test_resampling_takes_the_nearest_cell_with_aligned_corners(size: tuple[int, int]) -> None:
     cue_map = np.random.default_rng(0).choice(np.array([0, 8, 15, 255], dtype=np.uint8), (41, 41))
     got = resample(cue_map, size)
     assert got.shape == size

@@ -17,33 +17,33 @@ from secseg.data.images import save_mask
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write
 
-# Places in the pickle's memo.
+# Positions in the memo of the pickle.
 _RECONSTRUCT, _NDARRAY, _DTYPE = range(3)
 
 
 def export_official(store: CueStore, path: str | Path, resize: bool = False) -> None:
-    """Write cues in the layout of the official file, and the list of their numbers, ``input_list.txt``, beside it.
+    """Write cues in the layout of the official file, and the list of their numbers, ``input_list.txt``, next to it.
 
-    A pickle of protocol 2, gzipped if ``path`` ends in ``.gz``: a dict with ``<number>_labels`` (int64, the foreground
-    classes) and ``<number>_cues`` (3 x N int64: class, row, column on 41 x 41, sorted). It names what the official
-    file names, ``numpy.core.multiarray._reconstruct``, ``numpy.ndarray`` and ``numpy.dtype``, so Python 2 reads it
-    with ``pickle.load(file)`` and Python 3 with ``pickle.load(file, encoding="latin1")``. Images of the official list
-    keep their official numbers if all are on it; else the number is the position in the store.
+    The file is a pickle of protocol 2, gzipped if ``path`` ends in ``.gz``: a dict with ``<number>_labels`` (int64, the
+    foreground classes) and ``<number>_cues`` (3 x N int64: class, row, column on 41 x 41, sorted). It uses the names of
+    the official file, ``numpy.core.multiarray._reconstruct``, ``numpy.ndarray`` and ``numpy.dtype``. Python 2 reads it
+    with ``pickle.load(file)``, Python 3 with ``pickle.load(file, encoding="latin1")``. If all images are on the
+    official list, they keep their official numbers; else the number is the position in the store.
 
     Args:
         store: the cues.
         path: the pickle.
-        resize: bring cues of another grid to 41 x 41 (:func:`secseg.data.cues.store.resample`: small regions may be
-            lost); if not, they are refused.
+        resize: bring cues of another grid to 41 x 41 by ``resample``, which may lose small regions. Otherwise, another
+            grid is an error.
 
     Raises:
-        UserError: if the grid is another, the list cannot carry an image's id, another list lies where this one has
-            to, or the folder cannot be written.
+        UserError: for another grid, an image id that does not fit into the list, a list of other images at the same
+            place, or a folder that cannot be written.
     """
     path = Path(path)
     if store.grid != GRID and not resize:
         raise UserError(
-            f"The official layout holds cues on {GRID[0]} x {GRID[1]}, these are on {store.grid[0]} x {store.grid[1]}. "
+            f"The official layout has cues on {GRID[0]} x {GRID[1]}, these are on {store.grid[0]} x {store.grid[1]}. "
             "Allow resizing, or make the cues on that grid."
         )
     official = {name: number for number, name in official_ids().items()}
@@ -52,24 +52,26 @@ def export_official(store: CueStore, path: str | Path, resize: bool = False) -> 
     _write_list(path.with_name(ID_LIST), dict(zip(numbers, store.names, strict=True)))
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".gz":
-            with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:  # no name, no time: equal cues, equal bytes
+            with gzip.GzipFile(
+                "", "wb", 6, file, mtime=0
+            ) as packed:  # without name and time, so equal cues make equal bytes
                 packed.writelines(_pickled(store, numbers))
         else:
             file.writelines(_pickled(store, numbers))
 
 
 def export_pngs(store: CueStore, folder: str | Path, palette: np.ndarray) -> None:
-    """Write the cues of each image as ``<id>.png`` on their own grid: class numbers, 255 = no cue.
+    """Write the cues of each image as ``<id>.png`` on the grid of the store: class numbers, 255 = no cue.
 
     Args:
         store: the cues.
-        folder: made where it is missing; an id with ``/`` lies in a folder within.
+        folder: made if it is missing; an id with ``/`` lies in a subfolder.
         palette: (256, 3) uint8, the RGB colour of each class number.
 
-    The labels are not written: a class that an image is labelled with and has no cue of is lost.
+    Labels are not written, so a label without a cue is lost.
 
     Raises:
-        UserError: if an id is no path within the folder, or the folder cannot be written.
+        UserError: if an id leads out of the folder, or the folder cannot be written.
     """
     outside = [name for name in store if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if outside:
@@ -81,7 +83,7 @@ def export_pngs(store: CueStore, folder: str | Path, palette: np.ndarray) -> Non
 def _write_list(path: Path, ids: dict[int, str]) -> None:
     text = "".join(f"{name}.jpg {number}\n" for number, name in sorted(ids.items()))
     if path.is_file() and path.read_text("utf-8", errors="replace") != text:
-        raise UserError(f"{path} lists other images, which cues there may need. Export into another folder.")
+        raise UserError(f"{path} lists other images, for other cues. Export into another folder.")
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         try:
@@ -94,17 +96,17 @@ def _write_list(path: Path, ids: dict[int, str]) -> None:
 
 
 def _pickled(store: CueStore, numbers: list[int]) -> Iterator[bytes]:
-    """The pickle in pieces, one an image.
+    """The pickle in pieces, one per image.
 
-    Written by hand: Python 3 would write bytes through a fourth name, and NumPy 2 the names of its own modules, which
-    older NumPys lack.
+    It is not written by Python's pickler: Python 3 would use a fourth name for bytes, and NumPy 2 the names of its own
+    modules, which older releases do not have.
     """
     yield pickle.PROTO + b"\x02"
     for place, (module, name) in enumerate(
         [("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")]
     ):
         yield pickle.GLOBAL + f"{module}\n{name}\n".encode() + pickle.BINPUT + bytes([place]) + pickle.POP
-    # numpy.dtype("i8", False, True) with its state, byte order first, takes the place of numpy.dtype itself.
+    # numpy.dtype("i8", False, True) with its state, byte order first, replaces numpy.dtype itself in the memo.
     yield _get(_DTYPE) + _string(b"i8") + _int(0) + _int(1) + pickle.TUPLE3 + pickle.REDUCE
     state = (_int(3), _string(b"<"), 3 * pickle.NONE, _int(-1), _int(-1), _int(0))
     yield pickle.MARK + b"".join(state) + pickle.TUPLE + pickle.BUILD
@@ -115,8 +117,8 @@ def _pickled(store: CueStore, numbers: list[int]) -> Iterator[bytes]:
         cue_map = resample(cues.map, GRID)
         rows, columns = np.nonzero(cue_map != VOID)
         classes = cue_map[rows, columns]
-        locations = np.stack([classes, rows, columns])[:, np.argsort(classes, kind="stable")]
-        for key, value in (("labels", np.array(cues.labels)), ("cues", locations)):
+        cells = np.stack([classes, rows, columns])[:, np.argsort(classes, kind="stable")]
+        for key, value in (("labels", np.array(cues.labels)), ("cues", cells)):
             yield _unicode(f"{number}_{key}") + _array(value.astype("<i8")) + pickle.SETITEM
     yield pickle.STOP
 

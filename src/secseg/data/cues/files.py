@@ -20,7 +20,7 @@ CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.
 
 
 def find_cues(root: str | Path) -> Path | None:
-    """Return the cue file in ``root`` or up to two folders above it; ours before the official one."""
+    """Return the cue file in ``root`` or up to two folders above it, ours before the official one; None without one."""
     root = Path(root).expanduser().absolute()
     for folder in (root, *root.parents[:2]):
         for name in CUE_FILES:
@@ -30,10 +30,9 @@ def find_cues(root: str | Path) -> Path | None:
 
 
 def open_cues(path: str | Path) -> CueStore:
-    """Open a cue file of ours, a folder of PNGs, or the official pickle through its import, which is kept in the user's
-    cache.
+    """Open our cue file, the official pickle or a folder of PNGs. An imported pickle is kept in the user's cache.
 
-    The official file's id list is looked for beside it (``input_list.txt``), else the shipped one is taken.
+    The official file needs its id list: ``input_list.txt`` next to it, else the one that ships with the package.
 
     Raises:
         UserError: as ``CueStore.load``, ``import_pngs`` and ``import_official`` do.
@@ -45,42 +44,43 @@ def open_cues(path: str | Path) -> CueStore:
         return CueStore.load(path)
     if not path.is_file():
         raise UserError(f"There is no cue file at {path}.{neighbours(path)}")
-    beside = path.with_name(ID_LIST)
-    id_list = beside if beside.is_file() else None
+    own_list = path.with_name(ID_LIST)
+    id_list = own_list if own_list.is_file() else None
     key = hashlib.sha256(f"{sha256(path)} {sha256(id_list) if id_list else 'shipped'}".encode()).hexdigest()
     cached = user_cache() / "cues" / f"{key}.safetensors"
     if cached.is_file():
         try:
             return CueStore.load(cached)
         except UserError:
-            pass  # damaged: the import below writes it anew
+            pass  # damaged: the import below writes it again
     store = import_official(path, id_list)
     try:
         store.save(cached)
     except UserError as error:
-        warnings.warn(f"The imported cues are not kept: {error}", stacklevel=2)
+        warnings.warn(f"The imported cues are not cached: {error}", stacklevel=2)
     return store
 
 
 def import_pngs(folder: str | Path, labels: Mapping[str, Sequence[int]] | None = None) -> CueStore:
-    """Read a folder of palette or grey PNGs, and of folders within, into a store; ids are the paths without ``.png``.
+    """Read a folder of palette or grey PNGs, with its subfolders, into a store. Ids are the paths without ``.png``.
 
     Args:
-        folder: the maps, all of one size: class numbers, 255 = no cue. Hidden files are passed over.
-        labels: foreground classes of each image; None for those in its map.
+        folder: the maps, all of one size: class numbers, 255 = no cue. Hidden files are ignored.
+        labels: foreground classes of each image; None for the classes in its map.
 
     Raises:
-        UserError: if there is no such folder or no PNG in it, a file cannot be read, maps are of several sizes, an
-            image has no labels, or a map holds a class that is not among them.
+        UserError: if the folder or PNGs in it are missing, a file cannot be read, sizes differ, an image does not have
+            labels, or a map contains a class that is not among them.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"There is no folder of cues at {folder}.")
+        raise UserError(f"There is no folder of cues at {folder}. Check the path.")
     paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.png"))}
     paths = {name: path for name, path in paths.items() if not any(part[0] == "." for part in name.split("/"))}
     if not paths:
         raise UserError(
-            f"{folder} holds no PNGs. Give a cue file, or a folder with a PNG an image: class numbers, {VOID} = no cue."
+            f"{folder} contains no PNGs. Give a cue file, or a folder with one PNG per image that holds class numbers, "
+            f"and {VOID} for no cue."
         )
     missing = [name for name in paths if labels is not None and name not in labels]
     if missing:

@@ -50,12 +50,12 @@ class OfficialCues(NamedTuple):
 
 
 def import_official(pickle_path: str | Path, id_list_path: str | Path | None = None) -> CueStore:
-    """Read the official cue file (``localization_cues.pickle``, gzipped or not) into a store keyed by image id.
+    """Read the official cue file (``localization_cues.pickle``, gzipped or not) into a store.
 
     Args:
         pickle_path: the file, with ``<number>_labels`` and ``<number>_cues`` on a 41 x 41 grid.
-        id_list_path: the official list, lines of ``<id>.jpg <number>``. If None, the order that ships with the
-            package, which is that of the 10,582 images of the official file.
+        id_list_path: the official list, lines of ``<id>.jpg <number>``. None for the order of the 10,582 images of the
+            official file, which ships with the package.
 
     Of a grid cell with several classes, one class is kept: objects beat the background, and of two objects the one with
     the smaller region wins. The provenance states the number of such cells (none in the official file).
@@ -70,7 +70,7 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
     if unknown or (id_list_path is None and len(official.numbers) != len(ids)):
         where = id_list_path or "the official list of 10,582 ids that ships with the package"
         raise UserError(
-            f"{pickle_path} holds {len(official.numbers)} images, which do not fit {where}"
+            f"{pickle_path} contains {len(official.numbers)} images, which do not fit {where}"
             f"{': no id for image ' + ', '.join(map(str, unknown[:10])) if unknown else ''}. "
             f"Put the {ID_LIST} that belongs to it next to it."
         )
@@ -100,15 +100,15 @@ def read_official(path: str | Path, limit: int = LIMIT) -> OfficialCues:
     """Read ``localization_cues.pickle``, gzipped or not.
 
     Raises:
-        UserError: if the file is missing, damaged, unpacks to more than ``limit`` bytes, asks for a name that is
-            not on the list (which it says), or holds anything but labels and cues on the 41 x 41 grid.
+        UserError: if the file is missing or damaged, unpacks to more than ``limit`` bytes, asks for a name that is not
+            allowed, or contains anything but labels and cues on the 41 x 41 grid.
     """
     path = Path(path)
     content = _load(path, _read(path, limit))
     labels, cues = _split(path, content)
     numbers = sorted(labels)
     all_labels = [_labels(path, number, labels[number]) for number in numbers]
-    arrays = [_locations(path, number, cues[number]) for number in numbers]
+    arrays = [_cells(path, number, cues[number]) for number in numbers]
     counts = np.array([array.shape[1] for array in arrays])
     image = np.repeat(np.arange(len(numbers)), counts)
     classes, rows, columns = np.concatenate(arrays, axis=1)
@@ -121,7 +121,7 @@ def official_ids() -> dict[int, str]:
     """Return the image id of each number in the official cue file (10,582)."""
     lists = files("secseg.data") / "lists"
     names = (lists / "train_aug.txt").read_text("ascii").split()
-    # Positions in train_aug.txt, two bytes each: the official order is a shuffle, and this is its shortest form.
+    # The official order is a shuffle of train_aug.txt: positions in it, two bytes each.
     order = np.frombuffer((lists / "official_order.u2").read_bytes(), dtype="<u2")
     return {number: names[position] for number, position in enumerate(order)}
 
@@ -130,7 +130,7 @@ def read_id_list(path: str | Path) -> dict[int, str]:
     """Read lines of ``<id>.jpg <number>`` into a map from number to id.
 
     Raises:
-        UserError: if the file cannot be read, or a line is of another form or repeats a number or id.
+        UserError: if the file cannot be read, or a line has another form or repeats a number or id.
     """
     try:
         lines = Path(path).read_text("utf-8").splitlines()
@@ -162,20 +162,20 @@ def _read(path: Path, limit: int) -> bytes:
             while data.tell() <= limit and (piece := source.read(2**20)):
                 data.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"The cue file {path} is truncated or damaged ({error}). Fetch it again.") from error
+        raise UserError(f"The cue file {path} is truncated or damaged ({error}). Download it again.") from error
     except OSError as error:
         raise UserError(f"Cannot read the cue file {path}: {error.strerror}.") from error
     if data.tell() > limit:
-        raise UserError(f"The cue file {path} unpacks to more than {limit:,} bytes: that is not the official one.")
+        raise UserError(f"The cue file {path} unpacks to more than {limit:,} bytes, so it is not the official one.")
     return data.getvalue()
 
 
 class _Dtype:
-    """Stands for ``numpy.dtype``, of integers only."""
+    """Replaces ``numpy.dtype``; accepts integers only."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not (isinstance(code, str) and re.fullmatch(r"[iu][1248]", code)):
-            raise UserError(f"holds an array of type {code!r}; cues and labels are integers")
+            raise UserError(f"contains an array of type {code!r}; cues and labels are integers")
         self.code = "=" + code
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -184,21 +184,21 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for ``numpy.ndarray``: becomes an array when its state arrives."""
+    """Replaces ``numpy.ndarray``: gets its array with its state."""
 
     value: np.ndarray
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, _Dtype):
-            raise UserError("holds an array without a type")
+            raise UserError("contains an array without a type")
         raw = data.encode("latin1") if isinstance(data, str) else data
         flat = np.frombuffer(raw, dtype=np.dtype(dtype.code))
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
 class _Bytes(io.BytesIO):
-    """A file that ends too early says so; the unpickler in Python would go on with half a name."""
+    """Raises an error at the end of a truncated file; the unpickler in Python would continue with half a name."""
 
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(size)
@@ -208,9 +208,10 @@ class _Bytes(io.BytesIO):
 
 
 class _Unpickler(pickle._Unpickler):
-    """Knows three names; refuses every other before it is imported.
+    """Allows three names, and refuses all others before they are imported.
 
-    It is the one in Python: the one in C makes room for a memo as large as the file claims, gigabytes for ten bytes.
+    The base class is Python's implementation: the one in C allocates a memo as large as the file claims, which can be
+    gigabytes for ten bytes.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -218,17 +219,17 @@ class _Unpickler(pickle._Unpickler):
             case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
                 return lambda *_: _Array()
             case "numpy", "ndarray":
-                return None  # only ever handed to _reconstruct
+                return None  # only an argument of _reconstruct
             case "numpy", "dtype":
                 return lambda *arguments: _Dtype(*arguments)
         raise UserError(
-            f"asks for {module}.{name}, which is not among the three NumPy names that cues need. "
+            f"asks for {module}.{name}, which is not one of the three NumPy names that cues need. "
             "It may be an attempt to run code; nothing was run"
         )
 
     def refuse_bytearray(self: Any) -> None:
-        """Room for one is made before its bytes are read, and a file can claim any length."""
-        raise UserError("holds a bytearray, which cues have none of")
+        """Python allocates it before it reads its bytes, and a file can claim any length."""
+        raise UserError("contains a bytearray, which cues do not need")
 
     dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: refuse_bytearray}
 
@@ -237,13 +238,13 @@ def _load(path: Path, data: bytes) -> dict[Any, Any]:
     try:
         content = _Unpickler(_Bytes(data), encoding="latin1").load()
     except UserError as error:
-        raise UserError(f"The cue file {path} {error}. Fetch the official file again.") from error
+        raise UserError(f"The cue file {path} {error}. Download the official file again.") from error
     except Exception as error:  # a damaged pickle can fail in any way
         raise UserError(
-            f"The cue file {path} is truncated, damaged or not a pickle of cues ({error}). Fetch it again."
+            f"The cue file {path} is truncated, damaged or not a pickle of cues ({error}). Download it again."
         ) from error
     if not isinstance(content, dict) or not content:
-        raise UserError(f"The cue file {path} holds a {type(content).__name__}, not a dict of labels and cues.")
+        raise UserError(f"The cue file {path} contains a {type(content).__name__}, not a dict of labels and cues.")
     return content
 
 
@@ -258,10 +259,10 @@ def _split(path: Path, content: dict[Any, Any]) -> tuple[dict[int, np.ndarray], 
         else:
             parts[found[2]][int(found[1])] = value
     lonely = sorted(parts["labels"].keys() ^ parts["cues"].keys())
-    wrong += [f"image {number}: has labels or cues, not both" for number in lonely]
+    wrong += [f"image {number}: has either labels or cues, not both" for number in lonely]
     if wrong:
         raise UserError(
-            f"{path} must hold arrays '<number>_labels' and '<number>_cues'; these do not fit:\n{listing(wrong)}"
+            f"{path} must contain arrays '<number>_labels' and '<number>_cues'; these do not fit:\n{listing(wrong)}"
         )
     return parts["labels"], parts["cues"]
 
@@ -273,7 +274,7 @@ def _labels(path: Path, number: int, labels: np.ndarray) -> list[int]:
     return values
 
 
-def _locations(path: Path, number: int, cues: np.ndarray) -> np.ndarray:
+def _cells(path: Path, number: int, cues: np.ndarray) -> np.ndarray:
     if cues.ndim != 2 or cues.shape[0] != 3:
         raise UserError(f"{path}: the cues of image {number} have shape {cues.shape}, not 3 x N (class, row, column).")
     return cues.astype(np.int64)
@@ -286,7 +287,7 @@ def _check(
     outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
     impossible = (classes < 0) | (classes >= VOID)
     for bad, what in (
-        (outside, f"locations outside the {height} x {width} grid (are they cues of another grid?)"),
+        (outside, f"positions outside the {height} x {width} grid (are the cues of another grid?)"),
         (impossible, f"classes outside 0..{VOID - 1}"),
     ):
         if bad.any():
@@ -297,17 +298,17 @@ def _check(
 def _paint(
     count: int, image: np.ndarray, classes: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Draw the locations into maps; where classes meet, objects beat background and the smaller region wins."""
+    """Draw the cells into maps. Of several classes, objects beat background and the smaller region wins."""
     height, width = GRID
-    location = (image * height + rows) * width + columns
-    entry = np.sort(location * 256 + classes)
-    entry = entry[np.diff(entry, prepend=-1) != 0]  # one a location and class
-    location, classes = entry // 256, entry % 256
-    region = location // (height * width) * 256 + classes
+    cell = (image * height + rows) * width + columns
+    entry = np.sort(cell * 256 + classes)
+    entry = entry[np.diff(entry, prepend=-1) != 0]  # each cell and class once
+    cell, classes = entry // 256, entry % 256
+    region = cell // (height * width) * 256 + classes
     sizes = np.bincount(region)[region]
     # The last one painted wins: background first, then from the largest region to the smallest.
     order = np.lexsort((-classes, -sizes, classes > 0))
     maps = np.full(count * height * width, VOID, dtype=np.uint8)
-    maps[location[order]] = classes[order]
-    shared = np.unique(location[1:][np.diff(location) == 0])
+    maps[cell[order]] = classes[order]
+    shared = np.unique(cell[1:][np.diff(cell) == 0])
     return maps.reshape(count, height, width), len(shared)

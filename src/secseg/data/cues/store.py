@@ -1,4 +1,4 @@
-"""Localization cues of many images: one map an image, one class a location, read through memory mapping."""
+"""Localization cues of many images in one memory-mapped file: one map per image, one class per grid cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from secseg.utils.files import atomic_write
 
 FORMAT = "secseg.cues"
 CHUNK = 256
-"""Maps whose locations are counted at once: a few megabytes."""
+"""Maps that are counted at once: a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cues:
 
     Attributes:
         labels: foreground classes of the image, sorted.
-        map: (h, w) uint8, the class of each location, 0 = background, 255 = no cue.
+        map: (h, w) uint8, the class of each grid cell, 0 = background, 255 = no cue.
     """
 
     labels: tuple[int, ...]
@@ -40,9 +40,9 @@ class CueStore:
 
     Args:
         names: image ids, unique.
-        maps: (N, h, w) uint8, the class of each location, 255 = no cue.
-        labels: (N, k) uint8, the foreground classes of each image, sorted, filled up with 255.
-        provenance: where the cues come from; anything that JSON can hold.
+        maps: (N, h, w) uint8, the class of each grid cell, 255 = no cue.
+        labels: (N, k) uint8, the foreground classes of each image, sorted, padded with 255.
+        provenance: how the cues were made; any values that JSON can hold.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class CueStore:
 
     @classmethod
     def from_dict(cls, cues: Mapping[str, Cues], provenance: Mapping[str, Any]) -> CueStore:
-        """Gather single images into a store.
+        """Put the cues of single images into a store.
 
         Raises:
-            UserError: if there are none, a map is not (h, w) uint8 on the grid of the others, or a map holds a
+            UserError: if there are none, a map is not (h, w) uint8 on the grid of the others, or a map contains a
                 class that is not among the image's labels.
         """
         if not cues:
@@ -79,7 +79,7 @@ class CueStore:
 
     @classmethod
     def load(cls, path: str | Path) -> CueStore:
-        """Open a cue file; the maps stay on disk until they are read.
+        """Open a cue file. The maps stay on disk until they are read.
 
         Raises:
             UserError: if the file is missing, damaged or not a cue file.
@@ -95,18 +95,18 @@ class CueStore:
             if not header or tensors != {"maps", "labels"}:
                 content = ", ".join(sorted(tensors)) or "nothing"
                 raise UserError(
-                    f"{path} is a safetensors file, but not one of cues: it holds {content}. "
+                    f"{path} is a safetensors file, but not a cue file: it contains {content}. "
                     "Give a file written by make_cues.py or the official localization_cues.pickle."
                 )
             names, provenance = tuple(header["names"]), dict(header["provenance"])
             if not all(isinstance(name, str) for name in names):
-                raise TypeError("a name of an image is no text")
-            "".join(names).encode()  # no halves of characters, which no file can be called
+                raise TypeError("the name of an image is not text")
+            "".join(names).encode()  # file names do not contain halves of characters
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"The cue file {path} is damaged ({error}). Make or fetch it again.") from error
+            raise UserError(f"The cue file {path} is damaged ({error}). Make or download it again.") from error
         if (
             maps.ndim != 3
             or labels.ndim != 2
@@ -115,17 +115,17 @@ class CueStore:
         ):
             raise UserError(
                 f"The cue file {path} is damaged: {len(names)} names, maps {maps.shape}, labels {labels.shape}. "
-                "Make or fetch it again."
+                "Make or download it again."
             )
         return cls(names, maps, labels, provenance)
 
     def save(self, path: str | Path) -> None:
-        """Write the store as one safetensors file, whole or not at all.
+        """Write the store as one safetensors file. An interrupted write leaves no file.
 
         Raises:
             UserError: if the file cannot be written or the disk is full.
         """
-        # One entry, since safetensors writes several in any order: equal cues make equal bytes.
+        # safetensors writes several entries in any order. With one entry, equal cues make equal bytes.
         header = {"names": self.names, "provenance": self.provenance}
         metadata = {FORMAT: json.dumps(header, sort_keys=True)}
         arrays = {"maps": np.ascontiguousarray(self.maps), "labels": np.ascontiguousarray(self.labels)}
@@ -150,7 +150,7 @@ class CueStore:
         """Return the cues of one image.
 
         Raises:
-            UserError: if the store has no such image.
+            UserError: if the store does not have the image.
         """
         if name not in self._index:
             raise UserError(f"There are no cues for the image {name!r}.{nearest(name, self.names)}")
@@ -162,7 +162,7 @@ class CueStore:
         """Return the positions of ``names`` in the store: (len(names),) integers.
 
         Raises:
-            UserError: with all names that it lacks.
+            UserError: with all names that the store does not have.
         """
         missing = [name for name in names if name not in self._index]
         if missing:
@@ -170,7 +170,7 @@ class CueStore:
         return np.array([self._index[name] for name in names], dtype=np.intp)
 
     def class_counts(self, names: Sequence[str]) -> np.ndarray:
-        """Return how many locations of each map have each class: (len(names), 256) int32; column 255: no cue."""
+        """Return how many cells of each map have each class: (len(names), 256) int32; column 255 is no cue."""
         rows = self.rows(names)
         counts = np.empty((len(rows), 256), dtype=np.int32)
         for start in range(0, len(rows), CHUNK):
@@ -180,7 +180,7 @@ class CueStore:
         return counts
 
     def classes_present(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return which classes the maps and the labels of ``names`` hold: two (len(names), 256) bool arrays."""
+        """Return which classes the maps and the labels of ``names`` contain: two (len(names), 256) bool arrays."""
         in_maps = self.class_counts(names) > 0
         labels = self.labels[self.rows(names)]
         in_labels = np.zeros_like(in_maps)
@@ -189,21 +189,21 @@ class CueStore:
         return in_maps, in_labels
 
     def check_labels(self) -> None:
-        """Make sure that each map holds only the background and the classes of its image.
+        """Check that each map contains only the background and the labels of its image.
 
         Raises:
-            UserError: with every image whose map holds another class.
+            UserError: with every image whose map contains another class.
         """
         in_maps, in_labels = self.classes_present(self.names)
         stray = in_maps & ~in_labels
         stray[:, 0] = False
         wrong = [f"{self.names[row]}: class {number}" for row, number in zip(*np.nonzero(stray), strict=True)]
         if wrong:
-            raise UserError(f"These maps hold a class that the image's labels lack:\n{listing(wrong)}")
+            raise UserError(f"These maps contain a class that is not among the image's labels:\n{listing(wrong)}")
 
 
 def pad_labels(labels: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return label lists as one array (N, k) uint8, sorted, filled up with 255.
+    """Return label lists as one array (N, k) uint8, sorted, padded with 255.
 
     Raises:
         UserError: if a label is outside 1..254.
@@ -218,14 +218,14 @@ def pad_labels(labels: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def resample(cue_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a cue map (h, w) uint8 to another grid: nearest location, aligned corners; 255 stays 255."""
+    """Bring a cue map (h, w) uint8 to another grid: nearest cell, aligned corners; 255 stays 255."""
     rows, columns = (_nearest_index(old, new) for old, new in zip(cue_map.shape, size, strict=True))
     return cue_map[rows[:, None], columns]
 
 
 def _nearest_index(old: int, new: int) -> np.ndarray:
     steps = max(new - 1, 1)
-    return (2 * np.arange(new) * (old - 1) + steps) // (2 * steps)  # in integers: no rounding surprises
+    return (2 * np.arange(new) * (old - 1) + steps) // (2 * steps)  # in integers, without rounding errors
 
 
 def _map_tensor(path: Path, name: str) -> np.ndarray:
@@ -242,7 +242,7 @@ def _map_tensor(path: Path, name: str) -> np.ndarray:
 
 
 def neighbours(path: Path) -> str:
-    """Return what to say of a file that is not there: the nearest name in its folder, or that there is no folder."""
+    """Return a hint about a missing file: the nearest name in its folder, or that the folder does not exist."""
     if not path.parent.is_dir():
         return f" The folder {path.parent} does not exist."
     return nearest(path.name, [p.name for p in path.parent.iterdir()])
