@@ -19,12 +19,11 @@ from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
 from benchmarks.compare import alternate, digits, report, timing_table
 from secseg.data.classes import VOC_CLASSES
 from secseg.models import build_network
-from secseg.utils.config import config_dir, to_plain
+from secseg.utils.config import compose, to_plain
 from secseg.utils.device import keep_freed_memory
 
 WAYS = {"given back": False, "kept": True}
@@ -35,8 +34,7 @@ def serve(pipe: Connection, keep: bool, place: str, size: int) -> None:
     """In a process: one pass for each word, two side by side for two workers; then say what it cost."""
     if keep and not keep_freed_memory():
         raise SystemExit("The allocator is not glibc's, or was chosen by an environment variable.")
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = to_plain(compose("train", ["run_dir=."]))
+    config = to_plain(compose("train", "run_dir=."))
     network = build_network(config["backbone"], VOC_CLASSES, weights=False).eval()
     torch.set_num_threads((os.cpu_count() or 1) if place == "all threads" else 1)
     pool = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))

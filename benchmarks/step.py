@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from pytorch_lightning.utilities import move_data_to_device
 
 from benchmarks.compare import alternate, report, timing_table
@@ -33,7 +32,7 @@ from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.optimizers import build_optimizer
 from secseg.training.run import build_loss, build_training_terms
-from secseg.utils.config import config_dir, to_plain
+from secseg.utils.config import compose, to_plain
 from secseg.utils.device import keep_freed_memory, resolve_precision
 
 BATCHES = 2
@@ -150,8 +149,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", message=r"You are trying to `self.log\(\)`")  # there is no trainer
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = to_plain(compose("train", ["experiment=voc_animals", "data.root=.", "run_dir=.", *options.overrides]))
+    config = to_plain(compose("train", "experiment=voc_animals", "data.root=.", "run_dir=.", *options.overrides))
     precision = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     config["trainer"]["precision"] = precision
     torch.manual_seed(0)

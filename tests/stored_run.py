@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
 from secseg.models import SegmentationNet, build_network
-from secseg.utils.config import config_dir, to_plain
+from secseg.utils.config import compose, to_plain
 
 CLASSES = ("background", "cat", "dog")
 STEPS = 4
@@ -51,8 +50,7 @@ RESULTS: dict[str, Any] = {
 
 def write_run(folder: Path, results: dict[str, Any] | None = RESULTS, **backbone: Any) -> SegmentationNet:
     """Write ``checkpoints/last.ckpt`` and ``results.json``; returns the network in evaluation mode."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = to_plain(compose("train", TINY))
+    config = to_plain(compose("train", *TINY))
     torch.manual_seed(0)
     network = build_network(config["backbone"], CLASSES, weights=False).eval()
     config["backbone"] |= backbone

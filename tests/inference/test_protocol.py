@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.utils.errors import UserError
-from secseg.utils.parallel import Batched, side_by_side
+from secseg.utils.parallel import Batched, in_parallel
 from tests.tiny_network import tiny_network
 
 CLASSES = ("background", "left", "bright")
@@ -152,7 +152,7 @@ def test_batches_of_several_threads_give_the_masks_of_one(monkeypatch: pytest.Mo
     joined._scores = batched = Batched(joined._forward)
     sizes = []
     monkeypatch.setattr(batched, "function", lambda images: (sizes.append(len(images)), joined._forward(images))[1])
-    for image, (_, prediction) in zip(photos, side_by_side(joined, photos, workers=4), strict=True):
+    for image, (_, prediction) in zip(photos, in_parallel(joined, photos, workers=4), strict=True):
         assert not isinstance(prediction, Exception)
         torch.testing.assert_close(prediction.probs, one(image).probs, rtol=0, atol=1e-5)
     assert sum(sizes) == 2 * len(photos)

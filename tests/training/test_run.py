@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
@@ -20,7 +19,7 @@ from secseg import losses
 from secseg.data.shapes import draw_shapes
 from secseg.models.files.export import export_checkpoint
 from secseg.training.run import compile_in_place, train, warn_about_determinism
-from secseg.utils.config import config_dir
+from secseg.utils.config import compose
 from secseg.utils.errors import UserError
 from secseg.utils.files import working_in
 from tests.tiny_network import tiny_network
@@ -60,9 +59,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(shapes: Path, tmp_path: Path) -> Run:
     def start(*overrides: str, folder: str = "run") -> dict[str, Any]:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cfg = compose("train", [*TINY, f"data.root={shapes}", f"run_dir={tmp_path / folder}", *overrides])
-        return train(cfg)
+        return train(compose("train", *TINY, f"data.root={shapes}", f"run_dir={tmp_path / folder}", *overrides))
 
     return start
 

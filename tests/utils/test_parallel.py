@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from secseg.utils.parallel import Batched, side_by_side
+from secseg.utils.parallel import Batched, in_parallel
 
 
 class Held:
@@ -80,7 +80,7 @@ def test_work_side_by_side_keeps_its_order_and_its_exceptions() -> None:
         return number * number
 
     threads = torch.get_num_threads()
-    results = list(side_by_side(work, range(6), workers=3))
+    results = list(in_parallel(work, range(6), workers=3))
     assert [item for item, _ in results] == list(range(6))
     assert [result for _, result in results if not isinstance(result, Exception)] == [0, 1, 4, 16, 25]
     assert isinstance(results[3][1], OSError)
@@ -95,7 +95,7 @@ def test_work_side_by_side_reads_ahead_no_further_than_it_must(tmp_path: Path) -
             read.append(number)
             yield number
 
-    stream = side_by_side(lambda number: number, items(), workers=2)
+    stream = in_parallel(lambda number: number, items(), workers=2)
     next(stream)
     assert len(read) <= 4
     stream.close()  # type: ignore[attr-defined]

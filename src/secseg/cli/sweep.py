@@ -94,7 +94,7 @@ def _label(swept: Sequence[str]) -> str:
 
 
 def _run_in(folder: Path, cfg: DictConfig, run: Callable[[DictConfig], Path], swept: Sequence[str]) -> bool:
-    """Run a job in ``folder``: from its checkpoint, or anew without the files of an earlier try."""
+    """Run a job in ``folder``: from its checkpoint, or from the start without the files of an earlier try."""
     resumes = any(folder.glob("checkpoints/*.ckpt"))
     for path in folder.iterdir():
         if path.name == FAILURE or not (resumes or path.name == LOCK):

@@ -22,7 +22,7 @@ from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_flag, check_options, check_whole, refuse
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256
-from secseg.utils.parallel import side_by_side
+from secseg.utils.parallel import in_parallel
 from secseg.utils.progress import ImageMeter, Stopwatch
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _predict_all(
         return watch.seconds | prediction.seconds
 
     try:
-        with ImageMeter("predict", len(todo)) as meter, closing(side_by_side(one, todo, config["workers"])) as results:
+        with ImageMeter("predict", len(todo)) as meter, closing(in_parallel(one, todo, config["workers"])) as results:
             for item, result in results:
                 if isinstance(result, Exception):
                     cause = result.__cause__

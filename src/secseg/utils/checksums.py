@@ -44,7 +44,7 @@ def verify(path: Path) -> None:
             expected = header.get(_METADATA, {}).pop(KEY, None)
         except (ValueError, AttributeError, RecursionError) as error:
             raise SafetensorError(f"its header is damaged: {error}") from error
-        with memoryview(content) as whole, whole[start:] as data:
+        with memoryview(content) as view, view[start:] as data:
             differs = expected is not None and expected != _checksum(header, data)
     if differs:
         raise SafetensorError("its content does not match its checksum")

@@ -1,4 +1,5 @@
-"""With the commands, the only place that knows Hydra: where conf/ is, plain values, objects, cross-checks."""
+"""Configs: composed with Hydra, as plain values, and built into objects. Apart from the commands, only this file uses
+Hydra."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from secseg.utils.errors import UserError
 
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
-"""Packages whose classes a config may name; in addition to the plugins of this run (see ``using_plugins``)."""
+"""Packages whose classes a config may name, in addition to the plugins of this run (see ``using_plugins``)."""
 START_SETTINGS = ("run_dir", "resume", "ckpt_path", "plugins")
-"""Settings of how a run is started, in its own folder."""
+"""Settings of how a run is started."""
 CIRCUMSTANCES = (
     *START_SETTINGS,
     "name",
@@ -44,7 +45,7 @@ def config_dir() -> Path:
 def compose(command: str, *words: str) -> DictConfig:
     """Return ``conf/<command>.yaml``, composed with the words of a command line: ``compose("train", "loss=seed")``.
 
-    ``run_dir`` has to be one of the words if it is read: only a command makes one up.
+    Give ``run_dir`` as one of the words if it will be read: its default exists in a command only.
     """
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
@@ -57,7 +58,7 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """Resolve ``cfg`` into plain dicts, lists and values.
 
     Raises:
-        UserError: where a mandatory value (``???``) is missing.
+        UserError: if a mandatory value (``???``) is missing.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -68,7 +69,7 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one dict with dotted keys."""
+    """Return nested settings as one dict with dotted keys: ``{"data.root": ...}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -135,18 +136,18 @@ def loss_weights(loss: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> type[Kind]:
-    """Return the class that is called ``target``, with its module's name before it; nothing is made or called.
+    """Return the class with the full name ``target``. Nothing is called.
 
-    A stored config can name anything. A module's attributes lead out of its package (``torch.os.system``), so what is
-    found has to be a class of the wanted kind.
+    A stored config can name anything, and the attributes of a module lead out of its package (``torch.os.system``). So
+    only a subclass of ``kind`` is returned.
 
     Args:
-        target: the full name.
-        kind: the class that it has to be derived from.
-        packages: where it may be, in addition to the plugins of this run.
+        target: name of the class, with that of its module: ``torch.optim.SGD``.
+        kind: the base class.
+        packages: packages that it may come from, in addition to the plugins of this run.
 
     Raises:
-        UserError: for one outside these packages, one that does not exist, or another kind of thing.
+        UserError: if ``target`` is not in these packages, does not exist, or is not a subclass of ``kind``.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import get_object
@@ -161,21 +162,20 @@ def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> t
     except (ImportError, AttributeError, ValueError, InstantiationException) as error:
         raise UserError(f"_target_={target} cannot be found: {error}") from error
     if not (isinstance(made, type) and issubclass(made, kind)):
-        raise UserError(f"_target_={target} is no {kind.__name__}, which is needed here; nothing of it was run.")
+        raise UserError(f"_target_={target} is no {kind.__name__}, which is needed here. It was not run.")
     return made
 
 
 def build(node: Mapping[str, Any], kind: type[Kind], **extra: Any) -> Kind:
-    """Make the object that ``node`` describes with ``_target_``, the other keys and ``extra`` as its arguments.
+    """Build the object of a config node: the class that ``_target_`` names, with the other keys as arguments.
 
     Args:
         node: from ``conf/``, or from the config that a run or a network stored.
-        kind: the class that it has to be of.
+        kind: the base class that the object must have.
         extra: further arguments.
 
     Raises:
-        UserError: for a target that is not of that kind or outside the allowed packages, one that does not exist,
-            arguments that it refuses, or whatever UserError the object raises itself, unchanged.
+        UserError: as ``find``; if the class refuses the arguments; and any UserError of the class, unchanged.
     """
     options = {str(key): value for key, value in node.items()}
     target = str(options.pop("_target_", ""))

@@ -1,4 +1,4 @@
-"""Text for the terminal: tables, percentages, and log lines that leave a progress bar whole."""
+"""Text for the terminal: tables, percentages, and log lines that do not tear a progress bar."""
 
 from __future__ import annotations
 

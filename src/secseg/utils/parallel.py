@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(
+def in_parallel(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Generator[tuple[Item, Result | Exception], None, None]:
     """Yield each item with the result of ``work``, or with the exception that it raised, in the order of ``items``.
@@ -54,8 +54,8 @@ def side_by_side(
 def results_of(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Yield each item with the result of ``work``, as ``side_by_side`` does, but raise the first exception."""
-    with closing(side_by_side(work, items, workers)) as results:
+    """Yield each item with the result of ``work``, as ``in_parallel`` does, but raise the first exception."""
+    with closing(in_parallel(work, items, workers)) as results:
         for item, result in results:
             if isinstance(result, Exception):
                 raise result
@@ -69,7 +69,7 @@ def results_and_problems(
     exceptions are raised."""
     results: list[Result | None] = []
     problems = []
-    with closing(side_by_side(work, items)) as found:
+    with closing(in_parallel(work, items)) as found:
         for _, result in found:
             if isinstance(result, UserError):
                 problems.append(result)
@@ -91,14 +91,14 @@ def _taken(future: Future[Result]) -> Result | Exception:
 
 
 class Batched:
-    """``function`` of images (B, 3, H, W), for threads that each call it with their own (1, 3, H, W).
+    """Calls ``function`` with batches, while each of several threads calls this object with one image (1, 3, H, W).
 
-    What comes while a batch is computed waits, and goes as the next batch, by whichever thread gets its turn first.
-    Images of different sizes go apart.
+    Images that arrive while a batch is computed form the next batch, which one of the waiting threads computes. A batch
+    holds images of one size.
 
     Args:
-        function: images (B, 3, H, W) to (B, ...).
-        most: images in a batch.
+        function: takes images (B, 3, H, W) and returns (B, ...).
+        most: largest number of images in a batch.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], most: int = 16) -> None:
@@ -129,7 +129,7 @@ class Batched:
         try:
             results = self.function(torch.cat([call.image for call in batch]))
             if results.is_cuda:
-                torch.cuda.current_stream(results.device).synchronize()  # meanwhile the next batch gathers
+                torch.cuda.current_stream(results.device).synchronize()  # meanwhile images of the next batch arrive
             for number, call in enumerate(batch):
                 call.result = results[number : number + 1]
         except BaseException as error:

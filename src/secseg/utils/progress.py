@@ -143,8 +143,8 @@ class ImageMeter:
     def shares(self) -> dict[str, float]:
         """Return the share of each stage in the time, summed over images that are processed in parallel; empty if no
         stage was measured."""
-        whole = sum(self.stages.values())
-        return {stage: self.stages.get(stage, 0.0) / whole for stage in STAGES} if whole else {}
+        total = sum(self.stages.values())
+        return {stage: self.stages.get(stage, 0.0) / total for stage in STAGES} if total else {}
 
     def shares_text(self) -> str:
         """Return the shares in words, the largest first; those below a percent are left out."""

@@ -31,10 +31,10 @@ def reduced_size(size: tuple[int, ...], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def reduce_photo(photo: np.ndarray, side: int) -> np.ndarray:
-    """Reduce a photograph (H, W, 3) uint8, for people to look at, to at most ``side`` pixels on its longer side."""
-    height, width = reduced_size(photo.shape[:2], side)
-    return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+def reduce_image(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with at most ``side`` pixels on the longer side, to be shown on a page."""
+    height, width = reduced_size(image.shape[:2], side)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -15,8 +15,8 @@ from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.drawing.overlays import GalleryItem
 from secseg.utils.console import percent
-from secseg.utils.parallel import side_by_side
-from secseg.utils.resizing import reduce_photo, resize_mask
+from secseg.utils.parallel import in_parallel
+from secseg.utils.resizing import reduce_image, resize_mask
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +76,14 @@ def read_examples(
 
     def read(row: int) -> GalleryItem:
         name = names[row]
-        small = reduce_photo(read_image(paths[name]), SIDE)
+        small = reduce_image(read_image(paths[name]), SIDE)
         mask = None
         if name in masks:
             mask = resize_mask(read_mask(masks[name], len(images.class_names)), small.shape[:2])
         return GalleryItem(name, small, store[name].map, None, None, mask)
 
     items = {}
-    for row, item in side_by_side(read, sorted({row for section in sections for row, _ in section.images})):
+    for row, item in in_parallel(read, sorted({row for section in sections for row, _ in section.images})):
         if isinstance(item, Exception):
             log.warning("%s is not among the pictures: %s", names[row], item)
         else:

@@ -23,7 +23,7 @@ from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.evaluation.report.study import Setting, Study
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
-from secseg.utils.resizing import reduce_photo, reduced_size, resize_mask
+from secseg.utils.resizing import reduce_image, reduced_size, resize_mask
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def _seen(name: str, files: _Files, classes: int) -> dict[str, str]:
     """The pictures of an image that are no predictions."""
     if name not in files.photos:
         return {}
-    photo = reduce_photo(read_image(files.photos[name]), SIDE)
+    photo = reduce_image(read_image(files.photos[name]), SIDE)
     found = {"photo": image_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
     if files.cues is not None and name in files.cues.names:
         found["cues"] = image_source(cues_over_grey(photo, files.cues[name].map, files.palette))
