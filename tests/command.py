@@ -14,10 +14,10 @@ import pytest
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: exit code, what it printed, its run folder's results."""
+    """The exit code of a command, its output, and the results in its run folder."""
 
     code: int
-    said: str
+    output: str
     error: str
     results: dict[str, Any] | None
 
@@ -36,6 +36,6 @@ def run_in_process(
         main()
     except SystemExit as stop:
         code = int(stop.code or 0)
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     results = json.loads((run / "results.json").read_text()) if (run / "results.json").is_file() else None
-    return Outcome(code, said.out, said.err, results)
+    return Outcome(code, printed.out, printed.err, results)

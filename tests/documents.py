@@ -7,10 +7,10 @@ import re
 from tests.conftest import REPOSITORY
 
 GUIDE = REPOSITORY / "docs" / "own_images.md"
-"""Its four commands build on each other, and have a test of their own."""
+"""Its four commands build on each other. tests/test_guide.py runs them."""
 
 EXTENDING = REPOSITORY / "docs" / "extending.md"
-"""Its commands need the package that the page shows, and have a test of their own."""
+"""Its commands need the package on the page. tests/test_extending.py runs them."""
 
 PAGES = {path: path.read_text("utf-8") for path in [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md"))]}
 

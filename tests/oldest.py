@@ -1,6 +1,6 @@
 """Print the oldest releases that pyproject.toml allows, as constraints for pip: `make test-oldest` installs these.
 
-Read each time, so that they cannot drift from the bounds. Standard library alone: it runs before anything is installed.
+The bounds are read each time, so that both cannot differ. It uses only the standard library: nothing is installed yet.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_it_has_commands_of_every_kind() -> None:
+def test_the_pages_have_commands_of_every_kind() -> None:
     assert len(TRAINING) >= 8
     assert len(PREDICTION) >= 4
     assert len(EVALUATION) >= 3
@@ -62,7 +62,7 @@ def test_it_has_commands_of_every_kind() -> None:
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
-def test_every_make_target_that_they_name_is_in_the_makefile() -> None:
+def test_every_make_target_that_the_pages_name_is_in_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {target for text in PAGES.values() for target in re.findall(r"`make ([a-z-]+)`", text)}
     named |= {command.split()[1] for command in COMMANDS if command.startswith("make ")}
@@ -70,7 +70,7 @@ def test_every_make_target_that_they_name_is_in_the_makefile() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_and_pictures_are_there(page: Path) -> None:
+def test_links_and_pictures_exist(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", PAGES[page]):
         there = (page.parent / target).resolve() if target else page
         assert there.exists(), target
@@ -102,7 +102,7 @@ def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("command", TRAINING)
-def test_the_command_runs(
+def test_the_training_runs(
     command: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = small_version(command, shapes, tmp_path)
@@ -113,7 +113,7 @@ def test_the_command_runs(
         code, said, error = result.returncode, result.stdout, result.stderr
     else:
         outcome = run_in_process(train.main, words, tmp_path / "run", monkeypatch, capsys)
-        code, said, error = outcome.code, outcome.said, outcome.error
+        code, said, error = outcome.code, outcome.output, outcome.error
     assert code == 0, said[-3000:] + error[-3000:]
     if "hydra/launcher=joblib" not in words:  # its jobs print from other processes
         assert said.strip().splitlines()[-1].startswith("run: ")

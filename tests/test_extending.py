@@ -111,7 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the page in a process of its own, small, with the package on the path as the page says."""
+    """Run a command of the page in a new process, on little data, with the package on the path as on the page."""
     python, script, *words = shlex.split(command)
     assert python == "python"
     small = list(SMALL[Path(script).name])

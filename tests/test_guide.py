@@ -74,8 +74,8 @@ def test_the_four_commands_lead_from_labels_to_masks(
         name = Path(script).name
         run = tmp_path / "runs" / str(number)
         outcome = run_in_process(MAINS[name], [*words, *SMALL[name]], run, monkeypatch, capsys)
-        assert outcome.code == 0, outcome.said[-2000:] + outcome.error[-3000:]
-        assert outcome.said.splitlines()[-1].startswith("run: ")
+        assert outcome.code == 0, outcome.output[-2000:] + outcome.error[-3000:]
+        assert outcome.output.splitlines()[-1].startswith("run: ")
     for number in range(6):
         assert read_mask(tmp_path / "my_masks" / f"{number}.png", len(classes) + 1, (48, 64)).shape == (48, 64)
         assert (tmp_path / "my_masks" / "overlays" / f"{number}.jpg").is_file()

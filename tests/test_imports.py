@@ -1,4 +1,4 @@
-"""What is not needed is not imported: torch alone takes two seconds, Lightning and timm three more."""
+"""Packages are imported only if they are needed: torch takes two seconds, Lightning and timm three more."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PAPER = {
 
 
 def imported(code: str, names: tuple[str, ...], folder: Path) -> set[str]:
-    """Return which of the packages ``names`` a process of its own has imported after it ran ``code``."""
+    """Return which of the packages ``names`` a new process has imported after it ran ``code``."""
     code = f"import sys; sys.path.insert(0, {str(REPOSITORY / 'src')!r})\n{code}\nprint(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return set(names) & set(result.stdout.splitlines()[-1].split())
 
 
-def test_the_package_alone_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_import_secseg_imports_nothing_heavy(tmp_path: Path) -> None:
     assert imported("import secseg", (*HEAVY, "torch", "numpy", "hydra", "omegaconf", "yaml"), tmp_path) == set()
 
 
@@ -43,7 +43,7 @@ def test_printing_the_config_of_any_command_imports_no_torch(tmp_path: Path) -> 
     assert imported(code, (*HEAVY, "torch", "numpy"), tmp_path) == set()
 
 
-def test_a_stored_vgg_is_loaded_and_photographs_are_read_without_timm_lightning_or_matplotlib(tmp_path: Path) -> None:
+def test_a_stored_vgg_is_loaded_and_images_are_read_without_timm_lightning_or_matplotlib(tmp_path: Path) -> None:
     network = build_network(PAPER, VOC_CLASSES)
     write_model(tmp_path / NAME, network, PAPER)
     code = f"import secseg; secseg.load({str(tmp_path)!r})\nimport secseg.inference.predict, secseg.models.files.export"

@@ -1,4 +1,4 @@
-"""Memory stays within what docs/reliability.md states: for a large photograph, and for each name of a long list."""
+"""Memory stays within what docs/reliability.md states: for a large image, and for each name of a long list."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def said_by(code: str, folder: Path) -> list[int]:
     return list(map(int, subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout.split()))
 
 
-def test_a_large_photograph_takes_the_memory_of_its_working_copy_and_a_few_bytes_a_pixel(tmp_path: Path) -> None:
+def test_a_large_image_takes_the_memory_of_its_working_copy_and_a_few_bytes_per_pixel(tmp_path: Path) -> None:
     (grown,) = said_by(PHOTOGRAPH, tmp_path)
     assert grown < 70 * MOST * CLASSES + 12 * 3000 * 4000, "55 bytes a pixel and class for noise; the CRF's most"
 

@@ -1,4 +1,4 @@
-"""One list of dependencies in two files, what the wheel holds, and what make and the hooks say."""
+"""The dependencies in two files agree, the wheel is complete, and make and the hooks run what they claim."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_core_needs_neither_a_compiler_nor_a_logger_extra() -> None:
     assert {"torch", "torchvision"} <= core, "resolved together, so that their builds fit"
 
 
-def test_each_bound_says_its_reason_beside_it_or_above() -> None:
+def test_each_bound_has_its_reason_next_to_it_or_above() -> None:
     lines = (REPOSITORY / "pyproject.toml").read_text("utf-8").splitlines()
     for number, line in enumerate(lines):
         if re.search(r'"[\w.\[\]-]+(==|>=|<)[^"]*"', line):
@@ -162,7 +162,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert "## [Unreleased]" in changelog
 
 
-def test_the_hooks_are_ruff_and_mypy_alone() -> None:
+def test_the_hooks_are_ruff_and_mypy_only() -> None:
     hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     assert [hook["id"] for repo in hooks for hook in repo["hooks"]] == ["ruff-check", "ruff-format", "mypy"]
 
@@ -172,7 +172,7 @@ def dry_run(target: str = "") -> str:
     return subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
-def test_make_alone_says_what_there_is() -> None:
+def test_make_lists_its_targets() -> None:
     targets = ["install", "demo", "test", "test-oldest", "faults", "fuzz"]
     assert re.findall(r"make ([\w-]+)", dry_run()) == targets
 
@@ -186,7 +186,7 @@ def test_make_test_lints_checks_types_and_tests_in_this_order_and_the_ci_calls_i
     assert ci.read_text("utf-8").splitlines()[-1] == "make test"
 
 
-def test_make_fuzz_gives_each_reader_the_seconds_that_it_is_told() -> None:
+def test_make_fuzz_gives_each_reader_the_seconds_of_its_argument() -> None:
     words = ["make", "--dry-run", "fuzz", "SECONDS=7"]
     commands = subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, text=True, timeout=30).stdout
     assert re.search(r"python -m tests\.fuzz 7$", commands, re.MULTILINE)
@@ -199,7 +199,7 @@ def test_make_test_oldest_has_its_own_environment_and_the_constraints_of_pyproje
     assert ".venv-oldest/bin/python -m pytest" in commands
 
 
-def test_each_dependency_is_pinned_or_has_a_bound_below_which_is_its_constraint() -> None:
+def test_each_dependency_is_pinned_or_has_a_lower_bound_which_is_its_constraint() -> None:
     oldest = dict(line.split("==") for line in constraints())
     for name, bounds in project_needs().items():
         if "==" in bounds:
@@ -208,7 +208,7 @@ def test_each_dependency_is_pinned_or_has_a_bound_below_which_is_its_constraint(
             assert f">={oldest[name]}" in bounds.split(","), name
 
 
-def test_make_demo_runs_the_experiment_demo_and_looks_where_it_writes() -> None:
+def test_make_demo_runs_the_experiment_demo_and_names_its_folder() -> None:
     commands = dry_run("demo")
     assert "src/train.py experiment=demo" in commands
     experiment = yaml.safe_load((REPOSITORY / "conf" / "experiment" / "demo.yaml").read_text("utf-8"))

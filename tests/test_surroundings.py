@@ -1,4 +1,4 @@
-"""What lies around a run: data that may only be read, and a home folder that is not there."""
+"""Runs with read-only data, and without a home folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def start(job: Job, world: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
-def test_features_that_cannot_be_kept_are_told_before_they_are_computed(world: Path) -> None:
+def test_a_feature_cache_that_cannot_be_written_is_reported_before_features_are_computed(world: Path) -> None:
     ended = start(JOBS[0], world)
     assert ended.returncode == 1
     assert "The features cannot be kept in /dev/null/home/.cache" in ended.stderr

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help, messages, exit codes, the last line."""
+"""The command line of a user: help, messages, exit codes, the last line."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_help_imports_neither_hydra_nor_torch(tmp_path: Path) -> None:
     assert result.stdout.startswith("Train a segmentation network")
 
 
-def test_help_shows_every_group_with_its_options_and_is_no_dump(tmp_path: Path) -> None:
+def test_help_shows_every_group_with_its_options_on_one_page(tmp_path: Path) -> None:
     text = run(TRAIN, tmp_path, "--help").stdout
     lines = text.splitlines()
     assert len(lines) < 100
@@ -111,7 +111,7 @@ def test_each_command_has_help(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("decay.poss=1", "Did you mean 'decay.pos'?"),
         ("trainr.devices=1", "Did you mean 'trainer.devices'?"),
@@ -138,8 +138,8 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("decay.pos=1.5 data.batch_size=0", "decay.pos=1.5: give a number in [0, 1]"),
     ],
 )
-def test_a_wrong_word_ends_in_one_message_and_code_1(
-    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_word_ends_in_one_message_and_exit_code_1(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -151,23 +151,23 @@ def test_a_wrong_word_ends_in_one_message_and_code_1(
 
     with pytest.raises(SystemExit) as stop:
         run_command("train", task, "")
-    said_on = capsys.readouterr()
+    printed = capsys.readouterr()
     assert stop.value.code == 1
-    assert said in said_on.err
-    assert "Traceback" not in said_on.err
-    assert len(said_on.err.splitlines()) <= 4
-    assert "run:" not in said_on.out
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert len(printed.err.splitlines()) <= 4
+    assert "run:" not in printed.out
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
 @pytest.mark.parametrize("root", ["user", "wrapped"])
-def test_an_error_of_the_user_ends_in_its_message_alone(fake: Path, tmp_path: Path, root: str) -> None:
+def test_an_error_of_the_user_ends_in_its_message_only(fake: Path, tmp_path: Path, root: str) -> None:
     result = run(fake, tmp_path, f"data.root={root}")
     assert (result.returncode, result.stderr) == (1, "There is no data. Make some.\n")
     assert not list((tmp_path / "runs" / "sec").iterdir()), "nothing came of the run, so its folder is gone"
 
 
-def test_a_traceback_is_shown_where_it_is_asked_for(fake: Path, tmp_path: Path) -> None:
+def test_a_traceback_is_shown_if_it_is_asked_for(fake: Path, tmp_path: Path) -> None:
     for words, environment in ((["debug=smoke"], {}), ([], {"HYDRA_FULL_ERROR": "1"})):
         result = run(fake, tmp_path, "data.root=user", *words, **environment)
         assert result.returncode == 1
@@ -176,14 +176,14 @@ def test_a_traceback_is_shown_where_it_is_asked_for(fake: Path, tmp_path: Path) 
     assert "Traceback" not in run(fake, tmp_path, "debug=smok").stderr
 
 
-def test_a_fault_of_ours_keeps_its_traceback(fake: Path, tmp_path: Path) -> None:
+def test_an_error_of_ours_keeps_its_traceback(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "data.root=bug")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert result.stderr.rstrip().endswith("RuntimeError: an assumption broke")
 
 
-def test_a_full_disk_is_told_as_such(fake: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "data.root=full")
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
     assert "No space is left on the disk of runs/last.ckpt" in result.stderr
@@ -195,7 +195,7 @@ def test_ctrl_c_ends_with_130_and_a_short_line(fake: Path, tmp_path: Path, root:
     assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
 
 
-def test_a_name_that_the_terminal_cannot_show_ends_no_command(fake: Path, tmp_path: Path) -> None:
+def test_a_name_that_the_terminal_cannot_show_is_escaped(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, 'name="猫"', PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert result.returncode == 0, result.stderr
     assert "\\u732b" in result.stdout.splitlines()[-1]
@@ -217,7 +217,7 @@ def test_further_processes_of_a_run_do_not_repeat_the_last_line(fake: Path, tmp_
     assert "run:" not in run(fake, tmp_path, LOCAL_RANK="1").stdout
 
 
-def test_flags_may_stand_between_settings(fake: Path, tmp_path: Path) -> None:
+def test_flags_may_be_between_settings(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "loss=seed", "-m", "seed=1,2", "++data.limit=3")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("run: ") == 3, "each job's and the sweep's"
@@ -231,7 +231,7 @@ def test_a_sweep_over_several_devices_is_refused_with_advice(fake: Path, tmp_pat
         assert "Use trainer.devices=1" in result.stderr
 
 
-def test_an_error_from_a_loader_process_is_told_without_that_process_traceback() -> None:
+def test_an_error_from_a_loader_process_is_reported_without_the_traceback_of_that_process() -> None:
     try:
         raise UserError("x.jpg is damaged:\n  truncated")
     except UserError:
@@ -252,7 +252,7 @@ class Deadly(Dataset[dict[str, Any]]):
         return {}
 
 
-def test_a_loader_process_that_is_killed_is_told_with_what_to_do() -> None:
+def test_a_killed_loader_process_is_reported_with_advice() -> None:
     with pytest.raises(RuntimeError) as raised:
         next(iter(loader(Deadly(), workers=1)))
     for name, resume in (

@@ -1,4 +1,4 @@
-"""Sweeps: each job once, whatever happens to the others, to the process or to the machine."""
+"""Sweeps run each job once, even if other jobs fail, the process is killed or the machine crashes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def settings(study: Path) -> list[str]:
     return sorted(path.name.rpartition("-")[0] for path in study.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def test_folders_are_named_by_what_varies(fake: Path, tmp_path: Path) -> None:
+def test_folders_are_named_after_the_settings_that_vary(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "-m", "seed=0,1", "optim.optimizer.lr=0.1", "+optim.optimizer.eps=1e-7,1e-8")
     assert result.returncode == 0, result.stderr
     names = [f"seed={seed},optim.optimizer.eps={eps}" for seed in (0, 1) for eps in ("1e-07", "1e-08")]
@@ -85,7 +85,7 @@ def test_folders_are_named_by_what_varies(fake: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("when", "resumed"), [("KILL", "never"), ("BREAK", "auto")])
-def test_a_killed_sweep_goes_on_with_the_job_that_was_killed(
+def test_a_killed_sweep_resumes_with_the_job_that_was_killed(
     fake: Path, tmp_path: Path, when: str, resumed: str
 ) -> None:
     words = ("-m", "loss=seed,sec", "seed=0,1")
@@ -95,14 +95,14 @@ def test_a_killed_sweep_goes_on_with_the_job_that_was_killed(
     assert calls(tmp_path) == Counter(once) + Counter(["loss=sec,seed=0 never", f"loss=sec,seed=0 {resumed}"])
 
 
-def test_ctrl_c_ends_the_sweep_and_the_same_command_goes_on(fake: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_sweep_and_the_same_command_resumes_it(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "-m", "seed=0,1,2", INTERRUPT="seed=1")
     assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
     assert run(fake, tmp_path, "-m", "seed=0,1,2").returncode == 0
     assert calls(tmp_path) == Counter(["seed=0 never", "seed=1 never", "seed=1 auto", "seed=2 never"])
 
 
-def test_another_value_adds_its_jobs_only(fake: Path, tmp_path: Path) -> None:
+def test_another_value_adds_only_its_own_jobs(fake: Path, tmp_path: Path) -> None:
     run(fake, tmp_path, "-m", "seed=0,1")
     result = run(fake, tmp_path, "-m", "seed=0,1,2", "data.workers=0", "logger=[csv,wandb]")
     assert result.returncode == 0, result.stderr
@@ -115,7 +115,9 @@ def test_another_value_adds_its_jobs_only(fake: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_bad_value_ends_its_own_job_only_and_is_told_at_the_end(fake: Path, tmp_path: Path, launcher: str) -> None:
+def test_a_bad_value_ends_only_its_own_job_and_is_reported_at_the_end(
+    fake: Path, tmp_path: Path, launcher: str
+) -> None:
     result = run(fake, tmp_path, "-m", "decay.pos=0.5,2,0.7", f"hydra/launcher={launcher}")
     assert result.returncode == 1
     assert "runs/sec: 2 of 3 runs are finished." in result.stdout
@@ -127,7 +129,7 @@ def test_a_bad_value_ends_its_own_job_only_and_is_told_at_the_end(fake: Path, tm
     assert run(fake, tmp_path, "-m", "decay.pos=0.5,0.6").returncode == 0, "an earlier failure is not this sweep's"
 
 
-def test_a_fault_of_ours_is_kept_with_its_traceback_and_gone_once_it_is_mended(fake: Path, tmp_path: Path) -> None:
+def test_an_error_of_ours_is_stored_with_its_traceback_until_it_is_fixed(fake: Path, tmp_path: Path) -> None:
     assert run(fake, tmp_path, "-m", "compile=true,false").returncode == 1
     (file,) = tmp_path.glob("runs/sec/*/failure.json")
     assert json.loads(file.read_text())["reason"] == "RuntimeError: an assumption broke"
@@ -137,7 +139,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback_and_gone_once_it_is_mended(f
     assert not list(tmp_path.glob("runs/sec/*/failure.json"))
 
 
-def test_the_reason_is_the_first_error_not_one_of_the_tidying_after_it(fake: Path, tmp_path: Path) -> None:
+def test_the_reason_is_the_first_error_and_not_one_of_the_teardown(fake: Path, tmp_path: Path) -> None:
     sound = 'raise RuntimeError("an assumption broke")'
     broken = f'try:\n            {sound}\n        finally:\n            raise KeyError("tidying")'
     fake.write_text(fake.read_text().replace(sound, broken))
@@ -158,7 +160,7 @@ def test_the_finished_job_of_another_study_is_linked(fake: Path, tmp_path: Path)
     assert not link.is_symlink(), "what it led to is gone, so it is computed"
 
 
-def test_a_job_that_another_process_runs_is_left_to_it(fake: Path, tmp_path: Path) -> None:
+def test_a_job_that_another_process_runs_is_skipped(fake: Path, tmp_path: Path) -> None:
     run(fake, tmp_path, "-m", "seed=0,1")
     first, second = sorted(tmp_path.glob("runs/sec/seed=*"))
     for folder in (first, second):
@@ -170,7 +172,7 @@ def test_a_job_that_another_process_runs_is_left_to_it(fake: Path, tmp_path: Pat
     assert [(folder / "results.json").exists() for folder in (first, second)] == [False, True]
 
 
-def test_the_same_sweep_twice_at_once_does_each_job_once(fake: Path, tmp_path: Path) -> None:
+def test_the_same_sweep_started_twice_runs_each_job_once(fake: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(fake), "-m", "seed=0,1,2,3"]
     environment = {**os.environ, "SECONDS_EACH": "0.4"}
     both = [subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
@@ -189,7 +191,7 @@ def test_every_launcher_gives_the_same_folders(fake: Path, tmp_path: Path, launc
     assert calls(tmp_path) == Counter(["loss=seed never", "loss=sec never"] * 2)
 
 
-def test_the_slurm_launcher_asks_for_what_its_settings_say(fake: Path, tmp_path: Path) -> None:
+def test_the_slurm_launcher_passes_its_settings_to_sbatch(fake: Path, tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, line in {"srun": "", "sbatch": f"cp $1 {tmp_path}/script; echo no such partition >&2; exit 1"}.items():
@@ -222,7 +224,7 @@ def test_a_launcher_whose_package_is_missing_names_the_extra(
 
 
 @pytest.mark.parametrize("word", ["run_dir=x", "ckpt_path=last.ckpt"])
-def test_a_sweep_refuses_what_belongs_to_one_run(fake: Path, tmp_path: Path, word: str) -> None:
+def test_a_sweep_refuses_settings_of_a_single_run(fake: Path, tmp_path: Path, word: str) -> None:
     result = run(fake, tmp_path, "-m", "seed=0,1", word)
     assert result.returncode == 1
     assert f"leave out {word}." in result.stderr
@@ -230,7 +232,7 @@ def test_a_sweep_refuses_what_belongs_to_one_run(fake: Path, tmp_path: Path, wor
     assert not (tmp_path / "calls").exists()
 
 
-def test_resume_auto_of_a_single_run_does_not_take_up_a_sweeps_job(fake: Path, tmp_path: Path) -> None:
+def test_resume_auto_of_a_single_run_does_not_resume_a_job_of_a_sweep(fake: Path, tmp_path: Path) -> None:
     from secseg.runs.run_folder import open_run_folder
 
     run(fake, tmp_path, "-m", "seed=0,1")
@@ -260,7 +262,7 @@ def test_an_ablation_crosses_its_settings_with_the_seeds_and_each_job_is_valid(
     assert {config.name for config in configs} == {ablation}
 
 
-def test_a_real_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_real_training_that_was_killed_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     small = ["trainer.max_steps=8", "trainer.val_check_interval=4", "evaluation.crf=never", "loss=seed"]
     words = [*TINY, *small, "callbacks.pictures=null", "callbacks.curves=null", "-m", "seed=0,1"]
     process = subprocess.Popen([sys.executable, str(TRAIN), *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -281,7 +283,7 @@ def test_a_real_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path: P
     assert json.loads((folder / "results.json").read_text())["protocol"]["steps"] == 8
 
 
-def test_a_job_that_its_cluster_warns_of_its_end_is_queued_again_and_goes_on(tmp_path: Path) -> None:
+def test_a_job_that_its_cluster_signals_is_queued_again_and_resumes(tmp_path: Path) -> None:
     words = ["trainer.max_steps=40", "trainer.val_check_interval=10", "evaluation.crf=never", "loss=seed"]
     words += ["callbacks.pictures=null", "callbacks.curves=null", "-m", "seed=0", "hydra/launcher=submitit_local"]
     process = subprocess.Popen([sys.executable, str(TRAIN), *TINY, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -305,7 +307,7 @@ def _command(process: Path) -> str:
         return ""
 
 
-def test_jobs_beside_each_other_train_with_loader_processes(tmp_path: Path) -> None:
+def test_jobs_run_in_parallel_with_loader_processes(tmp_path: Path) -> None:
     words = ["trainer.max_steps=1", "evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null"]
     result = run(TRAIN, tmp_path, *TINY, *words, "data.workers=1", "-m", "loss=seed,sec", "hydra/launcher=joblib")
     assert result.returncode == 0, result.stderr[-3000:]

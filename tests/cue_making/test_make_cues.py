@@ -93,7 +93,7 @@ def snapshot(root: Path) -> dict[Path, tuple[int, int]]:
 
 
 def ran(outcome: Outcome) -> list[str]:
-    assert outcome.code == 0, outcome.said + outcome.error
+    assert outcome.code == 0, outcome.output + outcome.error
     assert outcome.results is not None
     return outcome.results["ran"]
 
@@ -108,11 +108,11 @@ def test_the_command_makes_cues_from_labels_that_training_can_use(finished: tupl
     assert store.grid == (9, 9)
     assert {name: store[name].labels for name in store} == data.image_labels()
     assert not store["image00"].map.any(), "an image without labels is background everywhere"
-    lines = outcome.said.strip().splitlines()
+    lines = outcome.output.strip().splitlines()
     assert lines[-1].startswith("run: ")
     assert lines[-2].startswith(f"Train on them with: python src/train.py data=folder data.root={root} ")
     assert lines[-2].endswith(f"data.cues={root / 'cues.safetensors'}")
-    assert "foreground network: mean average precision" in outcome.said
+    assert "foreground network: mean average precision" in outcome.output
 
 
 def test_each_cue_map_is_that_of_the_networks_maps(finished: tuple[Path, Outcome]) -> None:
@@ -164,7 +164,7 @@ def test_a_second_call_computes_nothing_but_the_audit_and_has_the_same_figures(
     outcome = make("cues=official")
     assert ran(outcome) == ["audit"]
     for line in ("foreground network: reused", "background network: reused", "maps: reused", "cues: reused"):
-        assert line in outcome.said
+        assert line in outcome.output
     assert snapshot(root) == before
     assert outcome.results is not None
     assert finished[1].results is not None
@@ -176,7 +176,7 @@ def test_another_setting_image_or_label_computes_what_depends_on_it_and_keeps_th
     outcome = make("cues=official", "cues.threshold=0.7")
     assert ran(outcome) == ["cues", "audit"]
     assert (root / "cues.safetensors").read_bytes() != first
-    assert "1 networks, maps and cues of other settings take 0.00 GB" in outcome.said
+    assert "1 networks, maps and cues of other settings take 0.00 GB" in outcome.output
     assert ran(make("cues=official")) == ["audit"], "with the earlier settings again"
     assert (root / "cues.safetensors").read_bytes() == first
     assert ran(make("cues=official", "cues.mirror=true")) == ["maps", "cues", "audit"]
@@ -214,7 +214,7 @@ def test_interrupted_maps_resume_image_by_image(make: Make, root: Path, monkeypa
     seen.extend([()] * 10)  # past the fifth
     outcome = make(*words)
     assert ran(outcome) == ["maps", "cues", "audit"]
-    assert f"maps: {COUNT - len(kept)} of {COUNT} are computed" in outcome.said
+    assert f"maps: {COUNT - len(kept)} of {COUNT} are computed" in outcome.output
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     assert len(list(folder.glob("*.safetensors"))) == COUNT
 
@@ -234,7 +234,7 @@ def test_an_interrupted_training_resumes(make: Make, tmp_path: Path, monkeypatch
     assert make(*words, out=out).code == 130
     outcome = make(*words, out=out)
     assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
-    assert "foreground network: training resumes" in outcome.said
+    assert "foreground network: training resumes" in outcome.output
     assert steps == [0, 1, 2, 2], "from the step that was interrupted"
     (folder,) = (out / "networks").iterdir()
     assert [path.name for path in sorted(folder.iterdir())] == ["network.json", "network.safetensors"]
@@ -317,7 +317,7 @@ def test_a_cue_file_is_audited_without_its_images(
 def test_cues_are_exported_and_any_file_is_audited(make: Make, root: Path) -> None:
     outcome = make("export=official", "stage=export")
     assert ran(outcome) == ["export"]
-    assert "brought to 41 x 41" in outcome.said
+    assert "brought to 41 x 41" in outcome.output
     (official,) = (root / "export").iterdir()
     assert len(import_official(official / "localization_cues.pickle.gz", official / "input_list.txt")) == COUNT
     assert ran(make("cues=official", "export=png")) == ["audit", "export"]
@@ -333,7 +333,7 @@ def test_cues_are_exported_and_any_file_is_audited(make: Make, root: Path) -> No
     assert ran(outcome) == ["audit"]
     assert outcome.results is not None
     assert outcome.results["figures"]["audit"]["against"]["identical"] == COUNT
-    assert "Train on them" not in outcome.said
+    assert "Train on them" not in outcome.output
     assert ran(make("stage=audit")) == ["audit"], "of the cues in out"
 
 

@@ -90,7 +90,7 @@ def test_the_settings_in_the_documentation_are_accepted(server: Server, run: Run
 
 
 def test_its_address_is_printed(server: Server, run: Run) -> None:
-    said = run("entity=my_team", "project=my_project").said.splitlines()
+    said = run("entity=my_team", "project=my_project").output.splitlines()
     address = urlparse(said[-2])
     assert address.geturl().startswith(f"{wandb.setup().settings.app_url}/my_team/my_project?")
     assert [f"nw-{word}-v" for word in parse_qs(address.query)["nw"]] == [name for *_, name in server.views]

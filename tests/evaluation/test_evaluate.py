@@ -46,7 +46,7 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
     def call(*words: str) -> tuple[int, str, dict[str, Any] | None]:
         outcome = run_in_process(main, list(words), tmp_path / "run", monkeypatch, capsys)
-        return outcome.code, outcome.said + outcome.error, outcome.results
+        return outcome.code, outcome.output + outcome.error, outcome.results
 
     return call
 

@@ -71,7 +71,7 @@ class Campaign:
         shutil.copytree(self.world, self.kept / job.name)
         ended = run(job, self.world)
         if ended.code:
-            raise RuntimeError(f"{job.name} fails undisturbed:\n{ended.said}")
+            raise RuntimeError(f"{job.name} fails undisturbed:\n{ended.output}")
         self.usual[job.name], self.seconds[job.name] = job.outcome(self.world), ended.seconds
 
     def kill(self, job: Job) -> Try:
@@ -95,7 +95,7 @@ class Campaign:
         unknowable = any(file in self.world.glob(pattern) for pattern in job.takes)
         way = damage(file, self.rng)
         ended, what = run(job, self.world), f"{way} in {file.relative_to(self.world)}"
-        if ended.code == 0 and f"{file.name} is damaged" in ended.said:
+        if ended.code == 0 and f"{file.name} is damaged" in ended.output:
             return Try("damage", job.name, CLEAR, what)
         return self._judge("damage", job, ended, what, unknowable)
 
@@ -109,7 +109,7 @@ class Campaign:
             first = run(job, self.world)
             what = f"{free // 1000} kB free"
             if first.code and not first.clear:
-                return Try("full disk", job.name, LOST, f"{what}:\n{first.said}")
+                return Try("full disk", job.name, LOST, f"{what}:\n{first.output}")
             subprocess.run(["mount", "-o", "remount,size=1g", str(self.world)], check=True)
             return self._judge("full disk", job, run(job, self.world), what)
         finally:
@@ -129,8 +129,8 @@ class Campaign:
             return Try(fault, job.name, OTHER if unknowable else WRONG, f"{what}; differ: {', '.join(differ)}")
         if ended.clear:
             # Nothing may be left that the same command cannot go on from, unless a file was damaged.
-            return Try(fault, job.name, CLEAR if fault == "damage" else LOST, f"{what}:\n{ended.said}")
-        return Try(fault, job.name, LOST, f"{what}; code {ended.code}:\n{ended.said}")
+            return Try(fault, job.name, CLEAR if fault == "damage" else LOST, f"{what}:\n{ended.output}")
+        return Try(fault, job.name, LOST, f"{what}; code {ended.code}:\n{ended.output}")
 
 
 def warm_up(folder: Path) -> None:

@@ -27,12 +27,12 @@ class Ended:
     @property
     def clear(self) -> bool:
         """Whether it ended with a message for people."""
-        return self.code == 1 and "Traceback" not in self.said and bool(self.said.strip())
+        return self.code == 1 and "Traceback" not in self.output and bool(self.output.strip())
 
 
 def run(job: Job, world: Path, kill_after: float | None = None) -> Ended:
     """Run ``job`` in the folder ``world``; kill it after so many seconds, or after ``LONGEST``."""
-    log = world.with_suffix(".said")
+    log = world.with_suffix(".output")
     begun = time.monotonic()
     sys.stdout.flush()
     child = os.fork()

@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_the_masks_and_prints_how_to_continue(
     assert outcome.error.endswith("Interrupted.\n")
     there = len(masks_in(tmp_path / "m"))
     assert 3 <= there < 12
-    assert f"Stopped: {there} of 12 masks are in m. To continue, give the same command with out=m." in outcome.said
+    assert f"Stopped: {there} of 12 masks are in m. To continue, give the same command with out=m." in outcome.output
     assert not list((tmp_path / "m").glob(".*.png"))
     monkeypatch.setattr(inference, "Predictor", Predictor)
     outcome = predict("images=photos", "out=m")

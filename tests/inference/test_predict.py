@@ -64,9 +64,9 @@ def test_results_state_protocol_counts_and_time_and_the_last_line_the_run(
     assert results["time"]["shares"].keys() == {"reading", "network", "CRF", "output"}
     assert sum(results["time"]["shares"].values()) == pytest.approx(1)
     assert min(results["time"]["shares"].values()) > 0
-    assert outcome.said.splitlines()[-1] == f"run: {tmp_path / 'run'}"
-    assert "network" in outcome.said
-    assert "images/s" in outcome.said
+    assert outcome.output.splitlines()[-1] == f"run: {tmp_path / 'run'}"
+    assert "network" in outcome.output
+    assert "images/s" in outcome.output
 
 
 def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
@@ -105,7 +105,7 @@ def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
     assert outcome.code == 1
     assert "4 of 11 images have no mask" in outcome.error
     assert "Traceback" not in outcome.error
-    assert outcome.said.splitlines()[-1].startswith("run: ")
+    assert outcome.output.splitlines()[-1].startswith("run: ")
     results = outcome.results
     assert results is not None
     failures = {Path(path).stem: reason for path, reason in results["failures"].items()}

@@ -47,7 +47,7 @@ def test_a_folder_without_masks_trains_predicts_and_is_exported(command: Command
         outcome = command(train.main, *SMALL, f"data.root={root}", *loggers)
     assert outcome.code == 0, outcome.error
     assert not [str(w.message) for w in caught if "secseg" in w.filename or "ean of empty" in str(w.message)]
-    assert "No validation image has a mask" in outcome.said
+    assert "No validation image has a mask" in outcome.output
     run = tmp_path / "run"
     assert outcome.results is not None
     assert outcome.results["figures"] == {"with_crf": None, "without_crf": None}
@@ -99,7 +99,7 @@ def test_a_folder_of_one_class_is_scored_on_the_images_that_have_masks(command: 
     assert scored.results is not None
     assert (scored.results["figures"]["without_crf"]["images"], scored.results["protocol"]["images"]) == (1, 1)
     assert scored.results["figures"]["without_crf"]["pixel_accuracy"] == pytest.approx(figures["pixel_accuracy"])
-    assert "1 of 3 images have a mask and are scored" in scored.said
+    assert "1 of 3 images have a mask and are scored" in scored.output
 
 
 def test_without_cues_the_error_names_the_command_that_makes_them(command: Command, tmp_path: Path) -> None:

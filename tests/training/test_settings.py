@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from secseg.training.settings import CHOICES, WHOLE_NUMBERS, check_settings
+from secseg.utils.config import compose, config_dir
 from secseg.utils.errors import UserError
-from tests.utils.test_config import CONF, compose_from_conf
 
 WRONG = [
     ("decay.pos=1.01", "decay.pos=1.01: give a number in [0, 1]"),
@@ -49,7 +49,7 @@ for _key, _least in WHOLE_NUMBERS.items():
 
 @pytest.fixture(scope="module")
 def default() -> DictConfig:
-    return compose_from_conf()
+    return compose("train", "run_dir=runs/x")
 
 
 def changed(default: DictConfig, *words: str) -> DictConfig:
@@ -75,7 +75,7 @@ def test_a_value_out_of_range_is_refused_with_its_key_and_the_legal_values(
 @pytest.mark.parametrize(
     "word", ["decay.pos=0", "decay.neg=1", "loss.seed=0", "seed=0", "data.workers=0", "resume=auto"]
 )
-def test_the_ends_of_a_range_are_legal(default: DictConfig, word: str) -> None:
+def test_the_bounds_of_a_range_are_legal(default: DictConfig, word: str) -> None:
     check_settings(changed(default, word))
 
 
@@ -87,16 +87,16 @@ def test_gradients_that_a_fused_optimizer_scales_itself_cannot_be_clipped(defaul
         check_settings(changed(default, *fused, "trainer.precision=bf16-mixed"))
 
 
-def test_all_problems_are_told_at_once(default: DictConfig) -> None:
+def test_all_problems_are_reported_at_once(default: DictConfig) -> None:
     with pytest.raises(UserError) as error:
         check_settings(changed(default, "decay.pos=2", "loss.seed=-1", "data.batch_size=0", "resume=yes"))
     assert len(str(error.value).splitlines()) == 4
 
 
-def test_the_config_files_comments_name_every_legal_choice() -> None:
+def test_the_comments_in_conf_name_every_legal_choice() -> None:
     for key, legal in CHOICES.items():
-        folder = CONF / key.split(".")[0]
-        files = folder.glob("*.yaml") if folder.is_dir() else [CONF / "train.yaml"]
+        folder = config_dir() / key.split(".")[0]
+        files = folder.glob("*.yaml") if folder.is_dir() else [config_dir() / "train.yaml"]
         text = "\n".join(path.read_text("utf-8") for path in files)
         comments = re.findall(rf"^ *{key.rpartition('.')[2]}: [^#]*# (.*\|.*)$", text, re.MULTILINE)
         assert comments, key

@@ -1,4 +1,4 @@
-"""A safetensors file of ours that was changed anywhere is told; what others made is taken as it is."""
+"""A change anywhere in a safetensors file of ours is reported. Files of other programs need no checksum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_file_is_read_as_before(file: Path) -> None:
         np.testing.assert_array_equal(array, TENSORS[name])
 
 
-def test_a_flipped_bit_anywhere_but_in_the_name_of_the_checksum_is_told(file: Path) -> None:
+def test_a_flipped_bit_anywhere_but_in_the_name_of_the_checksum_is_reported(file: Path) -> None:
     content = file.read_bytes()
     name = content.index(KEY.encode())
     missed = []
@@ -50,13 +50,13 @@ def test_a_flipped_bit_anywhere_but_in_the_name_of_the_checksum_is_told(file: Pa
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 20, -1])
-def test_a_file_that_was_cut_off_is_told(file: Path, length: int) -> None:
+def test_a_truncated_file_is_reported(file: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(SafetensorError):
         verify(file)
 
 
-def test_a_file_of_another_program_has_no_checksum_and_is_taken(file: Path) -> None:
+def test_a_file_of_another_program_without_checksum_is_accepted(file: Path) -> None:
     file.write_bytes(save(TENSORS))
     verify(file)
 
@@ -65,7 +65,7 @@ def test_equal_tensors_make_equal_bytes() -> None:
     assert with_checksum(save({"a": TENSORS["maps"]})) == with_checksum(save({"a": TENSORS["maps"].copy()}))
 
 
-def test_a_flipped_bit_in_a_checkpoint_is_told_which_torch_does_not_see(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_checkpoint_is_reported_although_torch_does_not_see_it(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     torch.save({"weight": torch.zeros(1000)}, path)
     content = bytearray(path.read_bytes())

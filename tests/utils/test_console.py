@@ -1,4 +1,4 @@
-"""Tables are aligned, also with wide characters, and fit 100 columns; log lines go where prints go."""
+"""Tables are aligned, also with wide characters, and fit 100 columns; log lines are printed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_wide_and_combining_characters_do_not_shift_a_column(name: str) -> None:
     assert len({text_width(line) for line in lines}) == 1
 
 
-def test_a_name_that_is_too_long_is_cut_so_that_the_line_fits() -> None:
+def test_a_name_that_is_too_long_is_cut_to_fit_the_line() -> None:
     lines = table([["class", *["IoU"] * 5], ["猫" * 200, *["1.0"] * 5]]).splitlines()
     assert text_width(lines[1]) in (COLUMNS, COLUMNS - 1)
     assert "...  " in lines[1]
@@ -46,7 +46,7 @@ def test_a_share_without_a_value_is_a_dash() -> None:
     assert [percent(0.1234), percent(0.5, 0), percent(None), percent(float("nan"))] == ["12.3", "50", "-", "-"]
 
 
-def test_log_lines_are_printed_to_the_standard_output_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_lines_are_printed_to_the_current_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("lines")
     log.addHandler(PrintHandler())
     log.warning("one %s", "line")

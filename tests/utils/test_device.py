@@ -37,15 +37,15 @@ with ThreadPoolExecutor(1) as pool:
 
 
 def run(folder: Path, mode: str, **environment: str) -> tuple[bool, int, int]:
-    """Return what ``keep_freed_memory`` said, and page faults of the same allocations in the main and in a further
-    thread, the second time round."""
+    """Return the result of ``keep_freed_memory``, and page faults of the same allocations in the main and in another
+    thread, the second time."""
     clean = {key: value for key, value in os.environ.items() if not device._is_choice(key)}
     command = [sys.executable, "-c", CODE, mode]
     result = subprocess.run(
         command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=True
     )
-    said, main, thread = result.stdout.split()
-    return said == "True", int(main), int(thread)
+    kept, main, thread = result.stdout.split()
+    return kept == "True", int(main), int(thread)
 
 
 @pytest.mark.skipif(not device._is_glibc(), reason="the C library is not glibc")
@@ -59,13 +59,13 @@ def test_pages_of_freed_memory_are_not_faulted_in_again_in_any_thread(tmp_path: 
 
 
 @pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"])
-def test_what_the_user_chose_for_the_allocator_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allocator_that_the_user_chose_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("changed the allocator"))
     monkeypatch.setenv(variable, "1")
     assert not device.keep_freed_memory()
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_c_library_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("changed the allocator"))
     monkeypatch.setattr(device.os, "confstr", lambda name: None)
     assert not device.keep_freed_memory()
@@ -73,9 +73,7 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("has_it", [True, False])
 @pytest.mark.parametrize("accelerator", ["auto", "cpu", "gpu", "cuda"])
-def test_auto_is_bfloat16_where_the_device_has_it(
-    accelerator: str, has_it: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_is_bfloat16_if_the_device_has_it(accelerator: str, has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpu = accelerator != "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: on_gpu and has_it)
@@ -83,12 +81,12 @@ def test_auto_is_bfloat16_where_the_device_has_it(
     assert resolve_precision("auto", accelerator) == ("bf16-mixed" if has_it else "32-true")
 
 
-def test_a_precision_that_is_named_is_taken() -> None:
+def test_a_precision_that_is_named_is_used() -> None:
     for precision in ("32-true", "bf16-mixed", "16-mixed"):
         assert resolve_precision(precision, "cpu") == precision
 
 
-def test_this_machines_cpu_and_a_mac_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_cpu_and_a_mac_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert multiplies_in_bfloat16("cpu") in (True, False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

@@ -1,4 +1,4 @@
-"""Folders that commands write into: one process at a time, and nothing half written is left."""
+"""Folders that commands write into: one process at a time, and no unfinished file remains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def half_written(folder: Path) -> Path:
     return path
 
 
-def test_a_second_process_is_told_who_writes(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_id_of_the_first(tmp_path: Path) -> None:
     with (
         working_in(tmp_path),
         pytest.raises(UserError, match=rf"Another process \({os.getpid()}\) writes into"),
@@ -32,7 +32,7 @@ def test_a_second_process_is_told_who_writes(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_killed_process_left_is_removed_and_files_of_the_user_are_not(tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_process_are_removed_and_files_of_the_user_are_not(tmp_path: Path) -> None:
     left = half_written(tmp_path)
     mine = [tmp_path / ".notes.txt", tmp_path / "checkpoints" / ".cache.ckpt", tmp_path / "a.abcd1234.ckpt"]
     for path in mine:
@@ -42,7 +42,7 @@ def test_what_a_killed_process_left_is_removed_and_files_of_the_user_are_not(tmp
     assert all(path.exists() for path in mine)
 
 
-def test_a_file_system_without_locks_is_warned_of_and_nothing_there_is_removed(
+def test_a_file_system_without_locks_gives_a_warning_and_no_file_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Work in threads keeps its order and errors; calls of several threads go as batches, each with its own result."""
+"""Work in threads keeps its order and errors. Calls of several threads form batches, and each gets its own result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gathered(images: list[Tensor], most: int = 16) -> tuple[Held, list[Tensor | 
         return function, [future.result() for future in (first, *others)]
 
 
-def test_waiting_calls_go_as_one_batch_and_each_gets_its_result() -> None:
+def test_waiting_calls_form_one_batch_and_each_gets_its_result() -> None:
     images = [torch.full((1, 3, 2, 2), float(number)) for number in range(6)]
     function, results = gathered(images)
     assert function.sizes == [1, 5]
@@ -58,7 +58,7 @@ def test_waiting_calls_go_as_one_batch_and_each_gets_its_result() -> None:
     assert gathered(images, most=2)[0].sizes == [1, 2, 2, 1]
 
 
-def test_images_of_other_sizes_go_in_other_batches() -> None:
+def test_images_of_other_sizes_form_other_batches() -> None:
     images = [torch.ones(1, 3, side, side) for side in (2, 2, 3, 2, 3)]
     function, results = gathered(images)
     assert sorted(function.sizes) == [1, 2, 2]
@@ -73,7 +73,7 @@ def test_an_error_reaches_every_caller_of_its_batch_and_no_other() -> None:
     assert pytest.approx(12) == float(Batched(lambda x: x.flatten(1).sum(1))(first)[0])
 
 
-def test_work_side_by_side_keeps_its_order_and_its_exceptions() -> None:
+def test_parallel_work_keeps_its_order_and_its_exceptions() -> None:
     def work(number: int) -> int:
         if number == 3:
             raise OSError("broken")
@@ -87,7 +87,7 @@ def test_work_side_by_side_keeps_its_order_and_its_exceptions() -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_work_side_by_side_reads_ahead_no_further_than_it_must(tmp_path: Path) -> None:
+def test_parallel_work_reads_ahead_no_further_than_it_must(tmp_path: Path) -> None:
     read = []
 
     def items():  # type: ignore[no-untyped-def]

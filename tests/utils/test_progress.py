@@ -29,7 +29,7 @@ def test_lines_show_the_speed_and_the_slowest_stage_first(capsys: pytest.Capture
     assert "reading" not in line, "below a percent"
 
 
-def test_a_line_is_printed_after_every_seconds_and_at_the_end_and_only_then_its_text_is_made(
+def test_a_line_is_printed_after_every_seconds_and_at_the_end_and_its_text_is_made_only_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, made = [0.0], []
@@ -43,7 +43,7 @@ def test_a_line_is_printed_after_every_seconds_and_at_the_end_and_only_then_its_
     assert lines[1] == "step 51/100 (51 %)  loss 51  ETA 0:00:49", "at the rate of this part of the run"
 
 
-def test_a_terminal_gets_bars_that_prints_and_log_lines_leave_whole(
+def test_a_terminal_gets_bars_that_prints_and_log_lines_do_not_tear(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_terminal(monkeypatch)
@@ -60,13 +60,11 @@ def test_a_terminal_gets_bars_that_prints_and_log_lines_leave_whole(
     assert "loss 0.5" in text
     assert "[validation] " in text
     for line in ("printed [bold] words", "logged words"):
-        assert f"\x1b[2K{line}\n" in text, "after the bar is erased, on a line of its own"
+        assert f"\x1b[2K{line}\n" in text, "after the bar is erased, on a separate line"
     assert progress._display is None
 
 
-def test_a_bar_that_an_exception_leaves_is_closed(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exception_closes_the_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     use_terminal(monkeypatch)
     with pytest.raises(KeyboardInterrupt), ImageMeter("maps", 2):
         raise KeyboardInterrupt

@@ -59,7 +59,7 @@ def test_a_report_lies_where_out_says_and_names_the_commands(
     out = tmp_path / "out"
     outcome = run_in_process(report.main, [f"runs={runs}", f"out={out}"], tmp_path / "run", monkeypatch, capsys)
     assert outcome.code == 0, outcome.error
-    assert outcome.said.splitlines()[-1] == f"run: {out}"
+    assert outcome.output.splitlines()[-1] == f"run: {out}"
     assert not (tmp_path / "run").exists()
     page = (out / "report.html").read_text("utf-8")
     assert f"python src/report.py runs={runs} out={out}" in page
