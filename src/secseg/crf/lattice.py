@@ -120,15 +120,14 @@ def mean_field(
     # Two grids of packed labels for each lattice: one is read from while the other is splatted to.
     sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
     blocks, simplex = (0,) * (width // WIDTH), (0,) * kernels[1].corners.shape[1]
-    corners_and_weights = [array for kernel in kernels for array in (kernel.corners, kernel.weights)]
+    corners_and_weights = tuple(array for kernel in kernels for array in (kernel.corners, kernel.weights))
 
     def update(part: int) -> None:
         start, stop = bounds[part], bounds[part + 1]
         if iteration == 0:
             pack(scores, unary, width, start, stop)
         grids = sources[0][0], sources[1][0], targets[0][part], targets[1][part]
-        where = start, stop, iteration > 0, iteration < iterations
-        _update(unary, blocks, simplex, *corners_and_weights, *grids, *where)
+        _update(unary, blocks, simplex, corners_and_weights, grids, start, stop, iteration > 0, iteration < iterations)
         if iteration == iterations:
             unpack(unary, probs, width, start, stop)
 
@@ -151,14 +150,8 @@ def _update(
     unary: np.ndarray,
     blocks: tuple[int, ...],
     simplex: tuple[int, ...],
-    bilateral_corners: np.ndarray,
-    bilateral_weights: np.ndarray,
-    gaussian_corners: np.ndarray,
-    gaussian_weights: np.ndarray,
-    bilateral: np.ndarray,
-    gaussian: np.ndarray,
-    bilateral_target: np.ndarray,
-    gaussian_target: np.ndarray,
+    kernels: tuple[np.ndarray, ...],
+    grids: tuple[np.ndarray, ...],
     start: int,
     stop: int,
     read: bool,
@@ -170,10 +163,13 @@ def _update(
         unary: (n * width,), rows of scores; the last iteration, which does not splat, writes the result there.
         blocks, simplex: of lengths width / 8 and the corners of a Gaussian simplex. Only these lengths count: those of
             tuples are known when this is compiled, so that the inner loops are unrolled.
-        bilateral, gaussian: blurred grids, whose rows the corners number, read from unless it is the first time.
-        bilateral_target, gaussian_target: grids of these locations alone, overwritten.
+        kernels: corners and weights of the bilateral kernel, then those of the Gaussian one.
+        grids: of both kernels, blurred, whose points the corners number; then of both, overwritten with the splat.
+        read, splat: not in the first iteration; not in the last.
     """
     width = WIDTH * len(blocks)
+    bilateral_corners, bilateral_weights, gaussian_corners, gaussian_weights = kernels
+    bilateral, gaussian, bilateral_target, gaussian_target = grids
     packed, maxima = np.empty(TILE * width, np.float32), np.empty(TILE * WIDTH, np.float32)
     if splat:
         bilateral_target[:] = 0
@@ -186,20 +182,9 @@ def _update(
                 soon = min(i + AHEAD, stop - 1)
                 _fetch(bilateral, bilateral_corners, soon, blocks, BILATERAL)
                 _fetch(gaussian, gaussian_corners, soon, blocks, simplex)
-            for label in range(0, width, WIDTH):
-                score = load(unary, i * width + label)
-                if read:  # two sums, which do not wait for each other
-                    other = spread(np.float32(0))
-                    for j in range(3):
-                        value = load(bilateral, bilateral_corners[i, j] * width + label)
-                        score = muladd(spread(bilateral_weights[i, j]), value, score)
-                        value = load(bilateral, bilateral_corners[i, j + 3] * width + label)
-                        other = muladd(spread(bilateral_weights[i, j + 3]), value, other)
-                    for j in range(len(simplex)):
-                        value = load(gaussian, gaussian_corners[i, j] * width + label)
-                        other = muladd(spread(gaussian_weights[i, j]), value, other)
-                    score = add(score, other)
-                store(packed, at * width + label, score)
+                _slice(unary, kernels, grids, i, packed, at, blocks, simplex)
+            else:
+                packed[at * width : (at + 1) * width] = unary[i * width : (i + 1) * width]
         softmax(packed, there, width, maxima)
         if not splat:
             unary[first * width : (first + there) * width] = packed[: there * width]
@@ -211,6 +196,35 @@ def _update(
             _fetch(gaussian_target, gaussian_corners, soon, blocks, simplex)
             _splat(bilateral_target, bilateral_corners, bilateral_weights, i, packed, at, blocks, BILATERAL)
             _splat(gaussian_target, gaussian_corners, gaussian_weights, i, packed, at, blocks, simplex)
+
+
+@njit
+def _slice(
+    unary: np.ndarray,
+    kernels: tuple[np.ndarray, ...],
+    grids: tuple[np.ndarray, ...],
+    i: int,
+    packed: np.ndarray,
+    at: int,
+    blocks: tuple[int, ...],
+    simplex: tuple[int, ...],
+) -> None:
+    """Write the scores of pixel i to pixel ``at`` of ``packed``: its unary ones and what both kernels make of it."""
+    width = WIDTH * len(blocks)
+    bilateral_corners, bilateral_weights, gaussian_corners, gaussian_weights = kernels
+    bilateral, gaussian = grids[:2]
+    for label in range(0, width, WIDTH):
+        # Two sums, which do not wait for each other.
+        score, other = load(unary, i * width + label), spread(np.float32(0))
+        for j in range(3):
+            value = load(bilateral, bilateral_corners[i, j] * width + label)
+            score = muladd(spread(bilateral_weights[i, j]), value, score)
+            value = load(bilateral, bilateral_corners[i, j + 3] * width + label)
+            other = muladd(spread(bilateral_weights[i, j + 3]), value, other)
+        for j in range(len(simplex)):
+            value = load(gaussian, gaussian_corners[i, j] * width + label)
+            other = muladd(spread(gaussian_weights[i, j]), value, other)
+        store(packed, at * width + label, add(score, other))
 
 
 @njit

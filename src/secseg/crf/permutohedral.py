@@ -121,18 +121,7 @@ def _connect(
     )
     for first in range(0, points, TILE):
         valued = min(TILE, n - first)
-        y, x = first // width, first % width
-        for at in range(valued):
-            features[at] = np.float32(x) / xy
-            features[TILE + at] = np.float32(y) / xy
-            x += 1
-            if x == width:
-                x, y = 0, y + 1
-        for i in range(2, d):
-            for at in range(valued):
-                features[i * TILE + at] = np.float32(colours[i - 2, first + at]) / rgb
-        for i in range(d):
-            features[i * TILE + valued : (i + 1) * TILE] = 0
+        _features(first, valued, width, colours, xy, rgb, features)
         _place(features, scale, quotients, differences, ranks)
         if count + (d + 1) * TILE >= room:
             room *= 2
@@ -146,6 +135,25 @@ def _connect(
         )
     mass[0], mass[count + 1] = 0, 0
     return corners, weights, _chains(keys, count, table, shift, units), mass[: count + 2]
+
+
+@njit
+def _features(
+    first: int, valued: int, width: int, colours: np.ndarray, xy: float, rgb: float, features: np.ndarray
+) -> None:
+    """Write the features (d, TILE) of the pixels from ``first`` on, in standard deviations; 0 behind ``valued``."""
+    y, x = first // width, first % width
+    for at in range(valued):
+        features[at] = np.float32(x) / xy
+        features[TILE + at] = np.float32(y) / xy
+        x += 1
+        if x == width:
+            x, y = 0, y + 1
+    for i in range(len(colours)):
+        for at in range(valued):
+            features[(i + 2) * TILE + at] = np.float32(colours[i, first + at]) / rgb
+    for i in range(2 + len(colours)):
+        features[i * TILE + valued : (i + 1) * TILE] = 0
 
 
 @njit
