@@ -1,4 +1,4 @@
-"""pydensecrf is the reference: a machine without it skips what compares with it, CI may not."""
+"""pydensecrf is the reference. Comparisons with it are skipped if it is not installed, but not in CI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters, choice of backend, and what all backends promise alike."""
+"""Parameters, the choice of a backend, and what all backends have in common."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAPER = {
 
 @pytest.fixture(params=sorted(BACKENDS))
 def build(request: pytest.FixtureRequest):
-    """Build any of the backends."""
+    """Build a backend, for each of the backends."""
     if request.param == "pydensecrf":
         return request.getfixturevalue("official")
     return lambda params, gradient="stop": build_crf(request.param, params, gradient)
@@ -59,35 +59,35 @@ def test_iterations_are_a_whole_number(iterations: object) -> None:
 
 
 @pytest.mark.parametrize("factor", [0, -12, float("inf"), "12"])
-def test_a_scale_that_divides_nothing_is_refused(factor: object) -> None:
+def test_an_invalid_scale_is_refused(factor: object) -> None:
     with pytest.raises(UserError, match="scale"):
         CRFParams().scaled(factor)  # type: ignore[arg-type]
 
 
-def test_an_unknown_backend_is_answered_with_the_valid_ones() -> None:
+def test_an_unknown_backend_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(UserError, match=r"exact, lattice, pydensecrf.*Did you mean 'lattice'"):
         build_crf("latice", CRFParams())
 
 
 @pytest.mark.parametrize("backend", ["lattice", "pydensecrf"])
-def test_the_exact_gradient_is_refused_by_the_lattices(backend: str) -> None:
+def test_the_lattices_refuse_the_exact_gradient(backend: str) -> None:
     with pytest.raises(UserError, match=r"no gradient 'exact'.*stop, diagonal, or the backend exact"):
         build_crf(backend, CRFParams(), "exact")
 
 
-def test_an_unknown_gradient_is_answered_with_the_valid_ones() -> None:
+def test_an_unknown_gradient_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(UserError, match=r"stop, diagonal, exact.*Did you mean 'diagonal'"):
         build_crf("exact", CRFParams(), "diagonl")
 
 
-def test_a_missing_pydensecrf_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_pydensecrf_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     monkeypatch.delitem(sys.modules, "secseg.crf.pydensecrf", raising=False)
     with pytest.raises(UserError, match=r"pip install 'secseg\[pydensecrf\]'"):
         build_crf("pydensecrf", CRFParams())
 
 
-def test_a_batch_is_its_images_one_by_one(build) -> None:
+def test_a_batch_gives_the_same_as_its_images_one_by_one(build) -> None:
     logits, images = textured((4, 5, 17, 14))
     crf = build(TRAINING)
     whole = crf(logits, images)
@@ -121,10 +121,10 @@ def test_huge_scores_stay_finite(build, size: float) -> None:
     logits, images = textured((1, 4, 12, 9))
     probs = build(TRAINING)(logits * size, images)
     assert probs.isfinite().all()
-    torch.testing.assert_close(probs.argmax(1), logits.argmax(1))  # nothing a neighbour says outweighs them
+    torch.testing.assert_close(probs.argmax(1), logits.argmax(1))  # they outweigh all neighbours
 
 
-def test_a_constant_added_to_a_location_changes_nothing(build) -> None:
+def test_a_constant_added_to_the_scores_of_a_pixel_changes_nothing(build) -> None:
     logits, images = textured((1, 4, 12, 9))
     crf = build(TRAINING)
     torch.testing.assert_close(crf(logits + 3, images), crf(logits, images), atol=1e-5, rtol=0)
@@ -135,7 +135,7 @@ def test_the_result_is_not_floored(build) -> None:
     assert build(TRAINING)(logits * 5, images).min() < 1e-6
 
 
-def test_input_is_left_as_it_was(build) -> None:
+def test_the_input_is_not_modified(build) -> None:
     logits, images = textured((2, 4, 12, 9))
     before = logits.clone(), images.clone()
     build(TRAINING)(logits, images)
@@ -172,7 +172,7 @@ def test_the_precision_of_the_scores_is_kept(build, dtype: torch.dtype) -> None:
     [
         (torch.zeros(3, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8), r"logits must be \(B, C, H, W\)"),
         (torch.zeros(1, 3, 4, 5).long(), torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "floating point"),
-        (torch.zeros(0, 3, 4, 5), torch.zeros(0, 3, 4, 5, dtype=torch.uint8), "none of them 0"),
+        (torch.zeros(0, 3, 4, 5), torch.zeros(0, 3, 4, 5, dtype=torch.uint8), "no side 0"),
         (torch.zeros(2, 3, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8), r"images must be \(2, 3, 4, 5\)"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 4, 5, 3, dtype=torch.uint8), r"images must be \(1, 3, 4, 5\)"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 5, 4, dtype=torch.uint8), r"images must be \(1, 3, 4, 5\)"),
@@ -180,13 +180,13 @@ def test_the_precision_of_the_scores_is_kept(build, dtype: torch.dtype) -> None:
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8, device="meta"), "on one device"),
     ],
 )
-def test_input_that_does_not_fit_is_named(build, logits: torch.Tensor, images: torch.Tensor, said: str) -> None:
+def test_invalid_input_is_refused(build, logits: torch.Tensor, images: torch.Tensor, said: str) -> None:
     with pytest.raises(UserError, match=said):
         build(CRFParams())(logits, images)
 
 
 class Blend:
-    """A user's own CRF: the scores' softmax, flattened by ``strength``."""
+    """A CRF of a user: the softmax of the scores times ``strength``."""
 
     def __init__(self, params: CRFParams, gradient: str, strength: float) -> None:
         self.params, self.gradient, self.strength = params, gradient, strength
@@ -198,7 +198,7 @@ class Blend:
 STAGE = {"backend": None, "gradient": "diagonal", "scale": 12, **PAPER, "_target_": "secseg.Blend", "strength": 0.5}
 
 
-def test_a_crf_of_the_users_own_gets_the_scaled_kernels_the_gradient_and_its_options(
+def test_a_crf_of_a_user_gets_the_scaled_kernels_the_gradient_and_its_own_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(secseg, "Blend", Blend, raising=False)
@@ -210,13 +210,13 @@ def test_a_crf_of_the_users_own_gets_the_scaled_kernels_the_gradient_and_its_opt
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"backend": "lattice"}, "takes the place of the backend lattice: give backend=null"),
+        ({"backend": "lattice"}, "replaces the backend lattice: give backend=null"),
         ({"_target_": "secseg.nowhere.CRF"}, "cannot be found"),
         ({"_target_": "secseg.crf.CRFParams"}, "is no CRF"),
         ({"strenght": 1}, "strenght=1"),
     ],
 )
-def test_a_crf_of_the_users_own_that_cannot_be_built_is_refused(
+def test_a_crf_of_a_user_that_cannot_be_built_is_refused(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], message: str
 ) -> None:
     monkeypatch.setattr(secseg, "Blend", Blend, raising=False)
@@ -240,7 +240,7 @@ def test_an_unknown_setting_of_a_backend_is_refused() -> None:
         ("off", "none", "none"),
     ],
 )
-def test_the_config_group_holds_the_paper_s_widths(name: str, train: str, test: str) -> None:
+def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: str) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = to_plain(compose("train", ["run_dir=.", f"crf={name}"]))["crf"]
     assert config["train"] == {"backend": train, "gradient": "stop", "scale": 12, **PAPER}
@@ -248,14 +248,14 @@ def test_the_config_group_holds_the_paper_s_widths(name: str, train: str, test: 
 
 
 def numba_cache(**environment: str) -> str:
-    """Where a new process keeps what numba compiles."""
+    """Return the folder in which a new process caches what Numba compiles."""
     usual = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     usual["PYTHONPATH"] = str(REPOSITORY / "src")
     command = [sys.executable, "-c", "import numba, secseg.crf.packed as l; print(l.softmax._cache.cache_path)"]
     return subprocess.run(command, env=usual | environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_numba_s_cache_goes_to_the_user_s_cache_folder_even_where_numba_is_loaded(tmp_path: Path) -> None:
+def test_numba_caches_in_the_cache_folder_of_the_user_even_if_numba_is_imported_first(tmp_path: Path) -> None:
     assert numba_cache(SECSEG_CACHE=str(tmp_path)).startswith(str(tmp_path / "numba"))
 
 
@@ -263,6 +263,6 @@ def test_a_numba_cache_that_the_user_chose_is_kept(tmp_path: Path) -> None:
     assert numba_cache(NUMBA_CACHE_DIR=str(tmp_path)).startswith(str(tmp_path))
 
 
-def test_where_no_cache_can_be_kept_numba_s_is_gone_with_the_process(tmp_path: Path) -> None:
+def test_if_the_cache_cannot_be_written_numba_caches_in_a_folder_that_is_removed_at_exit(tmp_path: Path) -> None:
     assert numba_cache(SECSEG_CACHE="/dev/null/cache", TMPDIR=str(tmp_path)).startswith(f"{tmp_path}/secseg-numba-")
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from secseg.crf import CRFParams, build_crf
-from secseg.crf.exact import MOST_CELLS, Backend
+from secseg.crf.exact import MOST_PIXELS, Backend
 from secseg.losses import constrain_loss, floor_softmax
 from secseg.utils.errors import UserError
 from tests.crf import TRAINING, scores, textured
@@ -31,7 +31,7 @@ def test_exact_equals_brute_force(params: CRFParams, dtype: torch.dtype, toleran
         np.testing.assert_allclose(q.numpy(), expected, atol=tolerance, rtol=0)
 
 
-def test_float32_holds_on_the_training_grid() -> None:
+def test_float32_is_precise_enough_on_the_training_grid() -> None:
     logits, images = textured((2, 21, 41, 41), dtype=torch.float64)
     crf = build_crf("exact", TRAINING)
     single, double = crf(logits.float(), images), crf(logits, images)
@@ -73,13 +73,13 @@ def test_diagonal_passes_one_minus_q_times_the_gradient_by_log_q(backend: str) -
     torch.testing.assert_close(logits.grad, (1 - q.detach()) * by_log_q)
 
 
-def test_no_gradient_is_recorded_under_no_grad() -> None:
+def test_no_grad_disables_the_gradient() -> None:
     logits, images = textured((1, 3, 5, 6))
     with torch.no_grad():
         assert not build_crf("exact", SMALL, "exact")(logits.requires_grad_(), images).requires_grad
 
 
-def test_the_kept_grid_follows_size_and_precision() -> None:
+def test_the_cached_grid_follows_size_and_precision() -> None:
     crf = build_crf("exact", SMALL)
     for size, dtype in [((1, 3, 5, 6), torch.float32), ((1, 3, 6, 5), torch.float32), ((1, 3, 6, 5), torch.float64)]:
         logits, images = textured(size, dtype=dtype)
@@ -88,7 +88,7 @@ def test_the_kept_grid_follows_size_and_precision() -> None:
 
 @pytest.mark.parametrize("other", ["bilateral_weight", "gaussian_weight"])
 def test_neither_kernel_has_denormal_numbers(other: str) -> None:
-    """A photograph of strong contrasts: without a least exponent, such numbers slow a CPU down several times."""
+    """Without a least exponent, an image of strong contrasts has them, and they make a CPU several times slower."""
     images = torch.randint(0, 256, (1, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     kernels = Backend(dataclasses.replace(TRAINING, **{other: 0}))._kernels(images, torch.float32)
     assert kernels.min() > torch.finfo(torch.float32).tiny
@@ -101,8 +101,8 @@ def test_autocast_does_not_lower_the_precision() -> None:
     torch.testing.assert_close(probs, build_crf("exact", TRAINING)(logits, images), rtol=0, atol=0)
 
 
-def test_a_large_grid_is_refused_with_the_way_out() -> None:
-    side = int(MOST_CELLS**0.5) + 1
+def test_a_large_grid_is_refused_with_what_to_do() -> None:
+    side = int(MOST_PIXELS**0.5) + 1
     images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     with pytest.raises(UserError, match=rf"{side} x {side} is too large.*backend lattice"):
         build_crf("exact", TRAINING)(scores((1, 2, side, side)), images)

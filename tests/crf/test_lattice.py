@@ -1,4 +1,4 @@
-"""The lattice of our own against pydensecrf and against the exact kernels."""
+"""The Numba lattice against pydensecrf and against the exact kernels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 
 from secseg.crf import CRF, CRFParams, build_crf
 from secseg.utils.errors import UserError
-from tests.crf import TRAINING, photographs, scores, textured
+from tests.crf import TRAINING, real_images, scores, textured
 
 Official = Callable[..., CRF]
 # Ten iterations enlarge rounding where two classes are close: with scores that differ in the last bit only,
-# pydensecrf itself moves by 2e-4 at the training widths (40 photographs), by 8e-5 on textures, and by 4e-6 on
-# photographs at full size (6 of them).
+# pydensecrf itself moves by 2e-4 at the training widths (40 images), by 8e-5 on textures, and by 4e-6 on
+# images at full size (6 of them).
 AMPLIFIED, AT_FULL_SIZE = 1e-4, 1e-5
 
 
@@ -42,30 +42,30 @@ def test_lattice_equals_pydensecrf_on_textures(
     assert_equal(build_crf("lattice", params)(logits, images), official(params)(logits, images), AMPLIFIED)
 
 
-def test_lattice_has_the_points_that_pydensecrf_pads_with(official: Official) -> None:
-    """117 locations leave three places of its blocks of four: a dark photograph feels the points that fill them."""
+def test_lattice_has_the_points_of_the_padding_in_pydensecrf(official: Official) -> None:
+    """117 pixels leave three of a block of four as padding, whose points matter for a dark image."""
     logits, images = textured((1, 3, 9, 13))
     images //= 8
     ours, theirs = build_crf("lattice", TRAINING)(logits, images), official(TRAINING)(logits, images)
     assert_equal(ours, theirs, AMPLIFIED)
 
 
-def test_lattice_equals_pydensecrf_on_photographs_at_41(official: Official, voc_animals: Path) -> None:
-    images = torch.cat(photographs(voc_animals, 15, 41))
+def test_lattice_equals_pydensecrf_on_real_images_at_41(official: Official, voc_animals: Path) -> None:
+    images = torch.cat(real_images(voc_animals, 15, 41))
     logits = scores((15, 21, 41, 41))
     ours, theirs = build_crf("lattice", TRAINING)(logits, images), official(TRAINING)(logits, images)
     assert_equal(ours, theirs, AMPLIFIED)
 
 
-def test_lattice_equals_pydensecrf_on_photographs_at_full_size(official: Official, voc_animals: Path) -> None:
-    for image in photographs(voc_animals, 2):
+def test_lattice_equals_pydensecrf_on_real_images_at_full_size(official: Official, voc_animals: Path) -> None:
+    for image in real_images(voc_animals, 2):
         logits = scores((1, 7, *image.shape[2:]))
         ours, theirs = build_crf("lattice", CRFParams())(logits, image), official(CRFParams())(logits, image)
         assert_equal(ours, theirs, AT_FULL_SIZE)
 
 
-def test_exact_and_lattice_agree_on_most_labels_of_photographs(voc_animals: Path) -> None:
-    images = torch.cat(photographs(voc_animals, 15, 41))
+def test_exact_and_lattice_agree_on_most_labels_of_real_images(voc_animals: Path) -> None:
+    images = torch.cat(real_images(voc_animals, 15, 41))
     logits = scores((15, 21, 41, 41))
     exact, lattice = (build_crf(backend, TRAINING)(logits, images).argmax(1) for backend in ("exact", "lattice"))
     agreement = (exact == lattice).float().mean((1, 2))
@@ -83,7 +83,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(*results)
 
 
-def test_whole_numbers_as_weights_are_not_compiled_once_more() -> None:
+def test_integer_weights_do_not_compile_the_functions_again() -> None:
     from secseg.crf import lattice, permutohedral
 
     logits, images = textured((1, 2, 6, 5))
@@ -106,7 +106,7 @@ def test_a_large_image_in_parts_gives_the_same_on_one_thread_and_on_two(official
     assert_equal(results[0], official(CRFParams())(logits, images), AMPLIFIED)
 
 
-def test_scores_that_are_not_finite_do_not_turn_into_probabilities() -> None:
+def test_nan_scores_do_not_become_probabilities() -> None:
     logits, images = textured((1, 3, 9, 8))
     logits[0, 1, 4, 4] = torch.nan
     assert build_crf("lattice", TRAINING)(logits, images).isnan().any()
@@ -120,13 +120,13 @@ def test_widths_too_small_for_the_lattice_are_refused(width: str) -> None:
 
 
 def test_narrow_widths_still_give_probabilities() -> None:
-    """At the largest coordinates that are let through no location falls out of its simplex."""
+    """At the largest coordinates that are accepted, no pixel falls out of its simplex."""
     logits, images = textured((1, 3, 40, 60))
     probs = build_crf("lattice", CRFParams(bilateral_xy=0.06, bilateral_rgb=0.26, gaussian_xy=0.0015))(logits, images)
     torch.testing.assert_close(probs.sum(1), torch.ones(1, 40, 60))
 
 
-def test_a_full_size_photograph_takes_seconds_not_minutes() -> None:
+def test_a_full_size_image_takes_seconds_not_minutes() -> None:
     logits, images = textured((1, 3, 375, 500))
     crf = build_crf("lattice", CRFParams())
     crf(logits[..., :8, :8], images[..., :8, :8])  # compiled

@@ -1,4 +1,4 @@
-"""The lattice in torch operations against the numba lattice and pydensecrf, and what makes it fit for a GPU."""
+"""The lattice in torch operations against the Numba lattice and pydensecrf, and its use of a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from secseg.crf import CRF, CRFParams, build_crf, lattice_torch
 from secseg.crf.lattice_torch import build_lattice, mean_field
 from secseg.utils.errors import UserError
-from tests.crf import TRAINING, photographs, scores, textured
+from tests.crf import TRAINING, real_images, scores, textured
 
 Official = Callable[..., CRF]
 # As in test_lattice: ten iterations enlarge rounding where two classes are close.
@@ -24,7 +24,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA 
 
 
 @pytest.fixture(autouse=True)
-def _no_kept_lattice() -> Iterator[None]:
+def _no_cached_lattice() -> Iterator[None]:
     lattice_torch._gaussian_lattice.cache_clear()
     yield
     lattice_torch._gaussian_lattice.cache_clear()
@@ -56,34 +56,36 @@ def assert_equal(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> 
         ((1, 2, 20, 30), CRFParams(bilateral_xy=2, bilateral_rgb=0.4, gaussian_xy=0.01)),  # nearly too small
     ],
 )
-def test_it_equals_the_other_lattices_on_textures(
+def test_lattice_torch_equals_the_other_lattices_on_textures(
     reference: Callable[[CRFParams], CRF], size: tuple[int, int, int, int], params: CRFParams
 ) -> None:
     logits, images = textured(size, seed=1)
     assert_equal(mean_field(logits, images, params), reference(params)(logits, images), AMPLIFIED)
 
 
-def test_it_has_the_points_that_pydensecrf_pads_with(reference: Callable[[CRFParams], CRF]) -> None:
-    """117 locations leave three places of blocks of four: a dark photograph feels the points that fill them."""
+def test_lattice_torch_has_the_points_of_the_padding_in_pydensecrf(reference: Callable[[CRFParams], CRF]) -> None:
+    """117 pixels leave three of a block of four as padding, whose points matter for a dark image."""
     logits, images = textured((2, 3, 9, 13))
     images //= 8
     params = CRFParams(bilateral_xy=2, bilateral_rgb=13, gaussian_weight=0)
     assert_equal(mean_field(logits, images, params), reference(params)(logits, images), 1e-6)
 
 
-def test_it_equals_the_other_lattices_on_photographs(reference: Callable[[CRFParams], CRF], voc_animals: Path) -> None:
-    images = torch.cat([image[..., :150, :201] for image in photographs(voc_animals, 2)])
+def test_lattice_torch_equals_the_other_lattices_on_real_images(
+    reference: Callable[[CRFParams], CRF], voc_animals: Path
+) -> None:
+    images = torch.cat([image[..., :150, :201] for image in real_images(voc_animals, 2)])
     logits = scores((2, 7, 150, 201))
     assert_equal(mean_field(logits, images, CRFParams()), reference(CRFParams())(logits, images), AT_FULL_SIZE)
 
 
-def test_without_kernels_it_is_the_softmax() -> None:
+def test_without_kernels_the_result_is_the_softmax() -> None:
     logits, images = textured((2, 3, 8, 9))
     probs = mean_field(logits, images, CRFParams(bilateral_weight=0, gaussian_weight=0))
     torch.testing.assert_close(probs, logits.softmax(1))
 
 
-def test_images_of_a_batch_do_not_feel_each_other() -> None:
+def test_images_of_a_batch_do_not_affect_each_other() -> None:
     logits, images = textured((3, 4, 15, 13))
     images[1] = images[0] // 2
     images[2] = images[0]
@@ -94,7 +96,7 @@ def test_images_of_a_batch_do_not_feel_each_other() -> None:
 @pytest.mark.parametrize("d", [2, 5])
 @pytest.mark.parametrize("farthest", [0.0, 0.1, 0.6, 1.0, 3.0])
 def test_no_two_lattice_points_share_a_number(farthest: float, d: int) -> None:
-    """More numbers than are needed change nothing."""
+    """A larger range of numbers than needed changes nothing."""
     features = torch.rand(2, d, 400, generator=torch.Generator().manual_seed(0))
     features[..., 200:] = features[..., 200:].round()  # the outermost
     needed, spared = (build_lattice(farthest * features, reach) for reach in (farthest, farthest + 20))
@@ -129,8 +131,8 @@ def test_autocast_does_not_lower_the_precision() -> None:
     torch.testing.assert_close(probs, mean_field(logits, images, TRAINING), rtol=0, atol=0)
 
 
-def test_the_kept_lattice_follows_size_width_and_batch() -> None:
-    """In whatever mode it was made."""
+def test_the_cached_lattice_follows_size_widths_and_batch() -> None:
+    """The cached lattice can be made in inference mode and used outside of it."""
     for size, params in [((2, 3, 5, 6), TRAINING), ((2, 3, 6, 5), TRAINING), ((1, 3, 6, 5), CRFParams())]:
         logits, images = textured(size)
         with torch.inference_mode():
@@ -174,8 +176,8 @@ class _Operations(TorchDispatchMode):
     torch.__version__.startswith("2.6.") and not torch.cuda.is_available(),
     reason="torch 2.6 asks the driver even where tensors have no values",
 )
-def test_nothing_but_the_number_of_points_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensors without values, which cannot be read, stand for those of a GPU; a copy to the host would be seen."""
+def test_only_the_number_of_points_is_copied_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake tensors stand for those of a GPU. They have no values, so that a copy to the host would fail."""
     points = []
 
     def unique(numbers: torch.Tensor, return_inverse: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,7 +188,7 @@ def test_nothing_but_the_number_of_points_is_read_back(monkeypatch: pytest.Monke
     with FakeTensorMode():
         logits = torch.empty(2, 3, 9, 11, device="cuda")
         images = torch.empty(2, 3, 9, 11, dtype=torch.uint8, device="cuda")
-        for lattices in (2, 1):  # the Gaussian one is kept
+        for lattices in (2, 1):  # the Gaussian one is cached
             points.clear()
             with _Operations() as seen:
                 assert mean_field(logits, images, CRFParams(iterations=2)).device.type == "cuda"
@@ -199,7 +201,7 @@ def test_nothing_but_the_number_of_points_is_read_back(monkeypatch: pytest.Monke
     ("size", "params"),
     [((3, 21, 41, 41), TRAINING), ((1, 5, 91, 121), CRFParams().scaled(3)), ((1, 2, 1, 1), TRAINING)],
 )
-def test_a_gpu_computes_what_the_cpu_does(size: tuple[int, int, int, int], params: CRFParams) -> None:
+def test_a_gpu_gives_the_result_of_the_cpu(size: tuple[int, int, int, int], params: CRFParams) -> None:
     logits, images = textured(size, seed=1)
     probs = mean_field(logits.cuda(), images.cuda(), params)
     assert probs.device.type == "cuda"
@@ -207,7 +209,7 @@ def test_a_gpu_computes_what_the_cpu_does(size: tuple[int, int, int, int], param
 
 
 @on_gpu
-def test_a_gpu_repeats_itself_bit_for_bit_where_that_is_asked_for() -> None:
+def test_a_gpu_with_deterministic_algorithms_repeats_its_result_bit_for_bit() -> None:
     logits, images = (x.cuda() for x in textured((3, 21, 41, 41)))
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
@@ -220,7 +222,7 @@ def test_a_gpu_repeats_itself_bit_for_bit_where_that_is_asked_for() -> None:
 
 
 @on_gpu
-def test_a_gpu_iterates_without_waiting() -> None:
+def test_a_gpu_iterates_without_synchronisation() -> None:
     logits, images = (x.cuda() for x in textured((3, 21, 41, 41)))
     mean_field(logits, images, TRAINING)
     lattice = lattice_torch._gaussian_lattice(3, 41, 41, TRAINING.gaussian_xy, logits.device)

@@ -1,4 +1,4 @@
-"""The fully connected CRF that pulls a mask to the boundaries of the photograph: three backends, one protocol."""
+"""The fully connected CRF, which pulls a mask to the boundaries of the image: three backends, one protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secseg.utils.errors import UserError, nearest
 
 __all__ = ["BACKENDS", "CRF", "CRFParams", "build_crf", "build_stage_crf"]
 
-#: Backends and the gradients that each can give.
+#: The backends, with the gradients that each supports.
 BACKENDS: dict[str, tuple[str, ...]] = {
     "exact": ("stop", "diagonal", "exact"),
     "lattice": ("stop", "diagonal"),
@@ -23,19 +23,20 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
     """Build a mean-field CRF: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``.
 
-    The result is unfloored, on the device of the logits, float64 for float64 logits and float32 for all others.
-    ``backend: none`` in ``conf/crf`` is no backend: see ``build_stage_crf``.
+    The result is unfloored and on the device of the logits. It is float64 for float64 logits, else float32.
+    ``none`` in ``conf/crf`` is not a backend: see ``build_stage_crf``.
 
     Args:
-        backend: ``exact`` (the dense kernels themselves: small grids, any device), ``lattice`` (the official
-            approximation on a permutohedral lattice: any image size and device), ``pydensecrf`` (the official
-            implementation of the lattice). Exact and lattice differ: see each module.
-        params: kernels and iterations, in locations of the grid that the CRF runs on (see ``CRFParams.scaled``).
-        gradient: ``stop`` (Q is a constant: official code since 2018), ``diagonal`` (official code before),
-            ``exact`` (through all iterations; ``exact`` backend only).
+        backend: ``lattice`` (the official approximation on a permutohedral lattice, for any image size and device),
+            ``exact`` (the dense kernels, for small grids and any device) or ``pydensecrf`` (the official implementation
+            of the lattice). Exact and lattice give different results: see their modules.
+        params: kernels and iterations, for the grid that the CRF runs on (see ``CRFParams.scaled``).
+        gradient: ``stop`` (Q is a constant, as in the official code since 2018), ``diagonal`` (as in the official code
+            before) or ``exact`` (through all iterations; only the backend ``exact`` supports it).
 
     Raises:
-        UserError: for an unknown backend or gradient, a gradient that the backend cannot give, a missing package.
+        UserError: for an unknown backend or gradient, a gradient that the backend does not support, or a missing
+            package.
     """
     if backend not in BACKENDS:
         raise UserError(
@@ -54,14 +55,15 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
 
 
 def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
-    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None where its backend is ``none``.
+    """Build the CRF of one stage (``crf.train`` or ``crf.test``); None if its backend is ``none``.
 
     Args:
-        stage: the node of ``conf/crf``, plain. With ``_target_`` it names a CRF of the user's own, which gets the
-            kernels as ``params``, the ``gradient``, and all settings that are not in ``conf/crf``; ``backend`` is null.
+        stage: the node of ``conf/crf``, plain. If it has a ``_target_``, which names a class of the user, ``backend``
+            must be null. The class gets the kernels as ``params``, the ``gradient``, and all settings that the options
+            in ``conf/crf`` do not have.
 
     Raises:
-        UserError: as ``build_crf``, for unknown settings, or a ``_target_`` that cannot be used.
+        UserError: as ``build_crf``; for an unknown setting, or a ``_target_`` that cannot be built.
     """
     options = dict(stage)
     target, backend = options.pop("_target_", None), options.pop("backend")
@@ -70,7 +72,7 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     params = CRFParams(**kernels).scaled(scale)
     if target is not None:
         if backend is not None:
-            raise UserError(f"The CRF {target} takes the place of the backend {backend}: give backend=null next to it.")
+            raise UserError(f"The CRF {target} replaces the backend {backend}: give backend=null along with _target_.")
         return build({"_target_": target, **options}, CRF, params=params, gradient=gradient)  # type: ignore[type-abstract]
     if options:
         raise UserError(f"The CRF backend {backend!r} has no setting {', '.join(options)}. Remove it.")

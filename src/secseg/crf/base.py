@@ -1,4 +1,4 @@
-"""What all CRF backends share: parameters, the protocol, checked input, the gradient of 2016.
+"""What all CRF backends share: the protocol, the parameters, checks of the input, the official gradient of 2016.
 
 Reference:
     Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011.
@@ -19,14 +19,14 @@ from secseg.utils.errors import UserError, listing
 
 @runtime_checkable
 class CRF(Protocol):
-    """Any callable that pulls a mask to the boundaries of the image.
+    """A callable that pulls a mask to the boundaries of the image.
 
-    A class that ``conf/crf`` names by ``_target_`` takes ``params`` (a :class:`CRFParams`, scaled to the grid),
-    ``gradient`` and its own options in its constructor.
+    The constructor of a class that ``conf/crf`` names by ``_target_`` takes ``params`` (a :class:`CRFParams`, scaled to
+    the grid), ``gradient`` and its own options.
     """
 
     def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
-        """Return probabilities (B, C, H, W), unfloored, on the logits' device.
+        """Return probabilities (B, C, H, W), unfloored, on the device of the logits.
 
         Shape:
             logits: (B, C, H, W), floating point; images: (B, 3, H, W) uint8 RGB.
@@ -39,12 +39,12 @@ class CRFParams:
 
     Attributes:
         bilateral_weight, gaussian_weight: weights of the kernels, at least 0.
-        bilateral_xy, gaussian_xy: their spatial standard deviations in locations of the grid, above 0.
+        bilateral_xy, gaussian_xy: their spatial standard deviations in pixels of the grid, above 0.
         bilateral_rgb: standard deviation of the colour in byte values, above 0.
         iterations: mean-field iterations, at least 1.
 
     Raises:
-        UserError: for values out of range, all of them listed.
+        UserError: for values out of range. The message lists all of them.
     """
 
     bilateral_weight: float = 10.0
@@ -67,19 +67,26 @@ class CRFParams:
             raise UserError(f"CRF parameters out of range:\n{listing(wrong)}")
 
     def scaled(self, factor: float) -> CRFParams:
-        """Divide the spatial widths by ``factor``: a grid that is 12 times coarser needs widths 12 times smaller."""
+        """Return a copy with the spatial widths divided by ``factor``.
+
+        A grid that is 12 times coarser needs widths that are 12 times smaller.
+        """
         refuse(check_number("The CRF's scale", factor, above=0, note="12 in training, 1 at test time"))
         return dataclasses.replace(self, bilateral_xy=self.bilateral_xy / factor, gaussian_xy=self.gaussian_xy / factor)
 
 
 def check_input(logits: Tensor, images: Tensor) -> None:
-    """Raise a UserError unless logits (B, C, H, W), floating, and images (B, 3, H, W) uint8 belong together."""
+    """Check that logits are (B, C, H, W) floating point and images (B, 3, H, W) uint8, on one device.
+
+    Raises:
+        UserError: if they are not. The message lists all problems.
+    """
     wrong = []
     if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape:
-        wrong.append(f"logits must be (B, C, H, W) floating point, none of them 0; got {_describe(logits)}")
+        wrong.append(f"logits must be (B, C, H, W) floating point, no side 0; got {_describe(logits)}")
     elif images.shape != (logits.shape[0], 3, *logits.shape[2:]):
         wrong.append(
-            f"images must be {(logits.shape[0], 3, *logits.shape[2:])} as the logits are; got {_describe(images)}"
+            f"images must be {(logits.shape[0], 3, *logits.shape[2:])} to fit the logits; got {_describe(images)}"
         )
     if images.dtype != torch.uint8:
         wrong.append(f"images must be uint8 RGB, 0 to 255; got {images.dtype}")
@@ -94,29 +101,28 @@ def _describe(x: Tensor) -> str:
 
 
 def working_dtype(logits: Tensor) -> torch.dtype:
-    """float64 for float64 logits, float32 for all others, half precision included."""
+    """Return float64 for float64 logits, and float32 for all others, half precision included."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-#: Largest coordinate on a permutohedral lattice: float32 places a location in a simplex to 1/64 of a step up to here.
+#: Largest coordinate on a permutohedral lattice: up to it, float32 resolves 1/64 of a step between lattice points.
 MOST_COORDINATE = 2.0**18
 
 
 def too_narrow(farthest: float) -> UserError:
-    """What to say of widths too small for a lattice: its coordinates leave the range that it can hold."""
+    """Return the error for widths so small that the coordinates exceed the range of the lattice."""
     return UserError(
-        "The CRF's widths are too small for the lattice: locations of an image can be "
-        f"{farthest:.3g} standard deviations away from each other. Choose larger widths "
-        "(bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
+        f"The CRF's widths are too small for the lattice: pixels of an image can be {farthest:.3g} standard deviations "
+        "apart. Choose larger widths (bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
     )
 
 
 def with_diagonal_gradient(probs: Tensor, logits: Tensor) -> Tensor:
-    """Return ``probs`` (constants) with the gradient of the official code of 2016.
+    """Return ``probs``, which are constants, with the gradient of the official code of 2016.
 
-    That code had the CRF return ``log Q`` and passed ``(1 - Q) * dL/dlogQ`` down to the logits: the diagonal of the
-    softmax's Jacobian, with the logits inside of it taken for the network's. Here Q itself is returned, and with
-    ``dL/dlogQ = Q * dL/dQ`` the same gradient is ``(1 - Q) * Q * dL/dQ``.
+    In that code the CRF returns ``log Q`` and passes ``(1 - Q) * dL/dlogQ`` to the logits: the diagonal of the
+    softmax's Jacobian, as if the logits inside the softmax were the network's. Here the CRF returns Q. Since
+    ``dL/dlogQ = Q * dL/dQ``, the same gradient is ``(1 - Q) * Q * dL/dQ``.
 
     Shape: both (B, C, H, W).
     """

@@ -1,8 +1,8 @@
-"""Mean field with the dense kernels themselves: on any device, differentiable.
+"""Mean field with dense kernels: on any device, differentiable, the reference for the lattice.
 
-On a training grid of 41 x 41 the kernel is a matrix of 1681 x 1681, small enough to be held. The lattice that the
-official code uses instead approximates it, and the two do not agree everywhere (95 to 98 % of the labels at the
-training widths): which one a run used is part of its protocol.
+On a training grid of 41 x 41, a kernel is a matrix of 1681 x 1681, which fits into memory. The official code uses an
+approximation on a lattice instead. At the training widths, 95 to 98 % of the labels agree. The protocol of a run
+therefore states the backend.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor
 from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
 from secseg.utils.errors import UserError
 
-#: Most grid cells: 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
-MOST_CELLS = 81 * 81
-#: Entries of all kernels that a GPU works on at a time: 1 GB in float32, 95 images of 41 x 41.
+#: Most pixels of a grid: the kernel of 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
+MOST_PIXELS = 81 * 81
+#: Entries of the kernels that a GPU processes at a time: 1 GB in float32, 95 images of 41 x 41.
 TOGETHER = 2**28
-#: Least exponent of a kernel: smaller ones change nothing, but as denormal numbers they slow a CPU down several times.
+#: Least exponent of a kernel. Smaller ones change nothing, but would be denormal numbers, which are slow on a CPU.
 LEAST = -70.0
 
 
@@ -25,7 +25,7 @@ class Backend:
     """Exact mean field on small grids; see :func:`secseg.crf.build_crf`.
 
     Raises:
-        UserError: on a call with more than ``MOST_CELLS`` grid cells, or with input that does not fit together.
+        UserError: when called with more than ``MOST_PIXELS`` pixels, or with inputs that do not fit each other.
     """
 
     def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
@@ -35,12 +35,12 @@ class Backend:
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         check_input(logits, images)
         height, width = logits.shape[2:]
-        if height * width > MOST_CELLS:
+        if height * width > MOST_PIXELS:
             raise UserError(
-                f"The exact CRF holds a kernel of cells x cells: a grid of {height} x {width} is too large for it "
-                f"(at most {MOST_CELLS} cells, as 81 x 81). Choose the backend lattice, which takes any size."
+                f"The exact CRF holds a kernel of pixels x pixels, so that a grid of {height} x {width} is too large "
+                f"(at most {MOST_PIXELS} pixels, such as 81 x 81). Choose the backend lattice, which takes any size."
             )
-        # On a CPU one kernel stays in the cache where several do not.
+        # On a CPU, a single kernel stays in the cache; several do not.
         size = 1 if logits.device.type == "cpu" else max(1, TOGETHER // (height * width) ** 2)
         with torch.autocast(logits.device.type, enabled=False):
             probs = torch.cat([self._solve(*part) for part in zip(logits.split(size), images.split(size), strict=True)])
@@ -54,10 +54,10 @@ class Backend:
             return mean_field(unary, kernels, self.params.iterations).view(logits.shape)
 
     def _kernels(self, images: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weighted sum of both normalised kernels, one matrix an image: (B, n, n), symmetric."""
+        """Return the weighted sum of both normalised kernels, one symmetric matrix for each image: (B, n, n)."""
         p = self.params
         spatial, gaussian = self._grid_kernels(images.shape[2], images.shape[3], dtype, images.device)
-        # Centred bytes and their products are whole numbers below 2**24: the distances have no rounding error.
+        # Centred bytes and their products are whole numbers below 2**24, so that the distances have no rounding error.
         colours = images.flatten(2).to(dtype) - 128
         squares = colours.square().sum(1)
         kernels = torch.add(squares[:, :, None], squares[:, None, :]).baddbmm_(colours.mT, colours, alpha=-2)
@@ -66,8 +66,10 @@ class Backend:
         return kernels.mul_(scale[:, :, None]).mul_(p.bilateral_weight * scale[:, None, :]).add_(gaussian)
 
     def _grid_kernels(self, height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What depends on the grid alone, kept for the next batch: the bilateral kernel's spatial exponent, and the
-        normalised Gaussian kernel times its weight; (n, n) each."""
+        """Return what depends on the grid alone, cached for the next batch; (n, n) each.
+
+        These are the spatial exponent of the bilateral kernel, and the normalised Gaussian kernel times its weight.
+        """
         key = (height, width, dtype, device)
         if self._grid is None or self._grid[0] != key:
             p = self.params
@@ -82,11 +84,11 @@ class Backend:
 
 
 def mean_field(unary: Tensor, kernels: Tensor, iterations: int) -> Tensor:
-    """``Q <- softmax(unary + K Q)``, starting at ``softmax(unary)``.
+    """Iterate ``Q <- softmax(unary + K Q)``, starting at ``softmax(unary)``.
 
     Shape:
         unary: (B, C, n), scores, that is negative energies.
-        kernels: (B, n, n), symmetric: so ``Q K`` with Q as (C, n) is ``K Q``, and faster.
+        kernels: (B, n, n), symmetric. Therefore ``Q K``, with Q as (C, n), equals ``K Q``, and it is faster.
         returns: (B, C, n).
     """
     probs = unary.softmax(1)

@@ -1,11 +1,11 @@
 """Mean field on a permutohedral lattice: the official approximation, for images of any size.
 
-Locations are splatted onto the corners of the lattice simplex that encloses their feature vector, the corners are
-blurred along each lattice direction, and the locations read their result back: three sparse steps, linear in the
-number of locations, in place of the dense kernel. The result equals pydensecrf's.
+Three sparse steps, whose cost is linear in the number of pixels, replace the dense kernel. The splat adds the values of
+each pixel to the corners of the lattice simplex that encloses its features. The blur runs along each direction of the
+lattice. The slice reads the result of each pixel back from the same corners. The result equals pydensecrf's.
 
-Reading back, softmax and the next splat are one pass over the locations, whose scores are the only large array that is
-held; labels lie side by side in groups of eight.
+Slice, softmax and the next splat are one pass over the pixels. Their packed scores (see :mod:`secseg.crf.packed`) are
+the only large array in memory.
 
 Reference:
     Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice, Eurographics 2010.
@@ -28,24 +28,24 @@ from secseg.crf.packed import TILE, empty_packed, pack, packed_width, softmax, u
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
 from secseg.crf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
 
-#: From so many locations on an image is worked on in 2, 4 or 8 parts, which threads can share. The parts do not depend
-#: on the number of threads, so neither does the result.
+#: Least number of pixels, and the number of parts that such an image is split into, which threads share. The parts do
+#: not depend on the number of threads, and neither does the result.
 PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
 
-#: The rows of so many locations ahead are asked for while one is worked on.
+#: How many pixels ahead the lattice points are prefetched.
 AHEAD = 4
 #: A bilateral simplex has six corners; see ``simplex`` of ``_update``.
 BILATERAL = (0,) * 6
 
 
 class Backend:
-    """Lattice mean field; see :func:`secseg.crf.build_crf`. Computed in float32.
+    """Lattice mean field in float32; see :func:`secseg.crf.build_crf`.
 
-    Images of a batch run side by side on torch's number of threads, and parts of a large image do. On a CUDA device all
-    is done there (see :mod:`secseg.crf.lattice_torch`); other devices hand their input to the processor.
+    The images of a batch, or the parts of a large image, run side by side on torch's number of threads. Input on a CUDA
+    device stays there (see :mod:`secseg.crf.lattice_torch`). Input on any other device is copied to the CPU.
 
     Raises:
-        UserError: on a call with input that does not fit together, or with widths too small for a lattice.
+        UserError: when called with inputs that do not fit each other, or with widths too small for a lattice.
     """
 
     def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
@@ -62,7 +62,7 @@ class Backend:
         return with_diagonal_gradient(result, logits) if self.gradient == "diagonal" else result
 
     def _on_cpu(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Solve images side by side, on as many threads as torch has; a single image gets all threads."""
+        """Solve the images side by side, on as many threads as torch has. A single image gets all threads."""
         scores = logits.detach().float().cpu().contiguous().numpy()
         pixels = images.cpu().contiguous().numpy()
         probs = np.empty_like(scores)
@@ -85,10 +85,10 @@ class Backend:
 
 @lru_cache(maxsize=8)
 def gaussian_lattice(height: int, width: int, weight: float, xy: float) -> Lattice:
-    """The kernel of the positions, which all images of a size share; photographs have few sizes.
+    """Return the kernel of the positions, cached for all images of a size. A data set has few sizes.
 
-    At the training widths no location reaches another one on the lattice: the kernel is its weight times the identity.
-    It is then told with one point a location in place of three.
+    At the training widths, no pixel reaches another one on the lattice, and the kernel is its weight times the
+    identity. It then has one lattice point for each pixel, instead of three.
     """
     lattice = build_lattice(height, width, weight, xy)
     rng = np.random.default_rng(0)
@@ -103,21 +103,21 @@ def gaussian_lattice(height: int, width: int, weight: float, xy: float) -> Latti
 def mean_field(
     scores: np.ndarray, probs: np.ndarray, kernels: tuple[Lattice, Lattice], iterations: int, threads: int = 1
 ) -> None:
-    """``Q <- softmax(scores + sum_m K_m Q)``, from ``softmax(scores)``.
+    """Iterate ``Q <- softmax(scores + sum_m K_m Q)``, starting at ``softmax(scores)``.
 
     Args:
         scores: (C, n) float32.
-        probs: (C, n) float32, is overwritten with the result.
-        kernels: the bilateral and the Gaussian one.
+        probs: (C, n) float32, overwritten with the result.
+        kernels: the bilateral kernel and the Gaussian one.
         iterations: at least 1.
-        threads: that share the parts of a large image.
+        threads: how many threads share the parts of a large image.
     """
     labels, n = scores.shape
     width = packed_width(labels)
     parts = next((parts for least, parts in PARTS if n >= least), 1)
     bounds = [n * part // parts for part in range(parts + 1)]
     unary = empty_packed(n * width)
-    # Two grids of packed labels for each lattice: one is read from while the other is splatted to.
+    # Two grids of packed labels for each lattice: the slice reads one, and the splat writes the other.
     sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
     blocks, simplex = (0,) * (width // WIDTH), (0,) * kernels[1].corners.shape[1]
     corners_and_weights = tuple(array for kernel in kernels for array in (kernel.corners, kernel.weights))
@@ -157,15 +157,16 @@ def _update(
     read: bool,
     splat: bool,
 ) -> None:
-    """For locations start..stop: scores with what is read from the grids, softmax, and the splat to the targets.
+    """Update the pixels start..stop: slice from the grids, softmax, and splat to the target grids.
 
     Args:
-        unary: (n * width,), rows of scores; the last iteration, which does not splat, writes the result there.
-        blocks, simplex: of lengths width / 8 and the corners of a Gaussian simplex. Only these lengths count: those of
-            tuples are known when this is compiled, so that the inner loops are unrolled.
+        unary: (n * width,), packed scores. The last iteration, which does not splat, overwrites them with the result.
+        blocks, simplex: tuples of width / WIDTH entries, and of as many as a Gaussian simplex has corners. Only the
+            lengths matter: the compiler knows the length of a tuple, and unrolls the inner loops.
         kernels: corners and weights of the bilateral kernel, then those of the Gaussian one.
-        grids: of both kernels, blurred, whose points the corners number; then of both, overwritten with the splat.
-        read, splat: not in the first iteration; not in the last.
+        grids: the blurred grids of both kernels, then their target grids, which are overwritten.
+        read: whether to slice, as in all iterations but the first.
+        splat: whether to splat, as in all iterations but the last.
     """
     width = WIDTH * len(blocks)
     bilateral_corners, bilateral_weights, gaussian_corners, gaussian_weights = kernels
@@ -209,12 +210,12 @@ def _slice(
     blocks: tuple[int, ...],
     simplex: tuple[int, ...],
 ) -> None:
-    """Write the scores of pixel i to pixel ``at`` of ``packed``: its unary ones and what both kernels make of it."""
+    """Write the scores of pixel i, unary ones and those from both grids, to pixel ``at`` of ``packed``."""
     width = WIDTH * len(blocks)
     bilateral_corners, bilateral_weights, gaussian_corners, gaussian_weights = kernels
     bilateral, gaussian = grids[:2]
     for label in range(0, width, WIDTH):
-        # Two sums, which do not wait for each other.
+        # Two sums, so that additions need not wait for each other.
         score, other = load(unary, i * width + label), spread(np.float32(0))
         for j in range(3):
             value = load(bilateral, bilateral_corners[i, j] * width + label)
@@ -229,7 +230,7 @@ def _slice(
 
 @njit
 def _fetch(grid: np.ndarray, corners: np.ndarray, i: int, blocks: tuple[int, ...], simplex: tuple[int, ...]) -> None:
-    """Ask for the rows of location i's corners."""
+    """Prefetch the lattice points at the corners of pixel i."""
     width = WIDTH * len(blocks)
     for j in range(len(simplex)):
         for line in range(0, width, 16):
@@ -247,7 +248,7 @@ def _splat(
     blocks: tuple[int, ...],
     simplex: tuple[int, ...],
 ) -> None:
-    """Add pixel ``at`` of ``packed``, the labels of pixel i, to those of its corners."""
+    """Add pixel ``at`` of ``packed``, which holds the labels of pixel i, to the corners of pixel i."""
     width = WIDTH * len(blocks)
     for j in range(len(simplex)):
         corner, weight = corners[i, j] * width, spread(weights[i, j])
@@ -258,7 +259,7 @@ def _splat(
 
 @njit
 def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
-    """Add the parts' grids (parts, points * width) up in the first, and blur it in place."""
+    """Add up the grids of all parts (parts, points * width) in the first one, and blur that in place."""
     grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
     for part in range(1, len(grids)):
         other = grids[part]

@@ -1,9 +1,15 @@
-"""Mean field on the permutohedral lattice in torch operations: a batch on a GPU stays there, images side by side.
+"""Mean field on the permutohedral lattice in torch operations, for a batch of images that stays on the GPU.
 
-Computes what :mod:`secseg.crf.lattice` computes with numba, which is faster on a CPU. The host waits for the device
-once a lattice, while it is built; the iterations only queue work.
+The result is that of :mod:`secseg.crf.lattice`, which is faster on a CPU, but without loops over pixels and without a
+hash table. A lattice point has a number, made of its image and its coordinates. The sorted numbers of all corners are
+the points, and a binary search among them finds the neighbours. The host synchronises with the device once per lattice,
+while it is built.
+
+Not for ``torch.compile``: a multiplication and an addition fused to one rounding would move pixels on the face between
+two simplices into the other one.
 
 Reference:
+    Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice, Eurographics 2010.
     Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011.
 """
 
@@ -20,21 +26,23 @@ from torch.nn.functional import embedding_bag, pad
 
 from secseg.crf.base import MOST_COORDINATE, CRFParams, too_narrow, working_dtype
 
-#: Locations times (classes + 20) that are worked on together: building the lattices takes about what 20 classes take,
-#: and both 80 bytes each, up to 110 where each location has lattice points of its own. So 1.3 to 1.8 GB.
+#: Pixels times (classes + 20) that are processed together. Building the lattices takes as much memory as 20 classes,
+#: and each takes 80 bytes, up to 110 if no pixels share a lattice point. Together these are 1.3 to 1.8 GB.
 TOGETHER = 2**24
+#: Numbers of lattice points in a batch that an int64 can hold.
+NUMBERS = 2**63
 
 
 @torch.no_grad()
 def mean_field(logits: Tensor, images: Tensor, params: CRFParams) -> Tensor:
-    """``Q <- softmax(logits + sum_m w_m K_m Q)`` from ``softmax(logits)``, computed in float32.
+    """Iterate ``Q <- softmax(logits + sum_m w_m K_m Q)`` in float32, starting at ``softmax(logits)``.
 
-    Equals the numba lattice but for the order of sums. On CUDA that order changes from call to call, and with it the
-    last bits; where ``torch.use_deterministic_algorithms`` is set, torch adds in a fixed order, which takes longer.
+    The result equals the Numba lattice up to the order of sums. On CUDA this order, and with it the last bits, changes
+    from call to call. With ``torch.use_deterministic_algorithms``, torch adds in a fixed order, which takes longer.
 
     Shape:
-        logits: (B, C, H, W), floating; images: (B, 3, H, W) uint8 on the same device, as ``check_input`` wants them.
-        returns: (B, C, H, W), float64 for float64 logits and float32 for all others; a constant to autograd.
+        logits: (B, C, H, W), floating point; images: (B, 3, H, W) uint8 on the same device (see ``check_input``).
+        returns: (B, C, H, W), float64 for float64 logits and float32 for all others; without a gradient.
 
     Raises:
         UserError: for widths too small for the lattice.
@@ -50,7 +58,7 @@ def mean_field(logits: Tensor, images: Tensor, params: CRFParams) -> Tensor:
 
 
 def _solve(logits: Tensor, images: Tensor, p: CRFParams) -> Tensor:
-    """Images that are worked on together. Inside, a location is a row, so that what is gathered is contiguous."""
+    """Solve images that are processed together. A pixel is a row of a matrix: gathered values are contiguous."""
     count, classes, height, width = logits.shape
     position = _position(height, width, p.bilateral_xy, logits.device).expand(count, -1, -1)
     colour = _divide(images.flatten(2).float(), p.bilateral_rgb)
@@ -65,40 +73,36 @@ def _solve(logits: Tensor, images: Tensor, p: CRFParams) -> Tensor:
     return probs.view(count, height, width, classes).permute(0, 3, 1, 2).contiguous()
 
 
-@lru_cache(maxsize=4)  # each holds 44 bytes a location
+@lru_cache(maxsize=4)  # each takes 44 bytes per pixel
 def _gaussian_lattice(count: int, height: int, width: int, xy: float, device: torch.device) -> Lattice:
-    """The lattice of ``count`` images of one size, whatever they show: kept for the next batches."""
+    """Return the lattice of the positions for ``count`` images of one size, cached for the next batches."""
     position = _position(height, width, xy, device).expand(count, -1, -1)
     return build_lattice(position, _farthest(height, width, xy))
 
 
 def _farthest(height: int, width: int, xy: float, rgb: float = math.inf) -> float:
-    """A bound on all features, in standard deviations: of the grid and of bytes, so that no image need be read."""
+    """Return a bound on all features, in standard deviations. It depends on the grid, not on the images."""
     return max(max(height, width) / xy, 255 / rgb)
 
 
 def _position(height: int, width: int, xy: float, device: torch.device) -> Tensor:
-    """x and y of each location in standard deviations, (2, n)."""
+    """Return x and y of each pixel in standard deviations, (2, n)."""
     y, x = (torch.arange(size, dtype=torch.float32, device=device) for size in (height, width))
     return _divide(torch.stack([x.repeat(height, 1), y[:, None].repeat(1, width)]).flatten(1), xy)
 
 
 def _divide(features: Tensor, width: float) -> Tensor:
-    """Divide by a tensor: by a plain number CUDA would multiply with its inverse, which rounds differently."""
+    """Divide by a tensor. For a plain number, CUDA would multiply by its inverse, which rounds differently."""
     return features / torch.full((), width, dtype=torch.float64, device=features.device).float()
-
-
-#: Points of a batch of lattices that an int64 can tell apart.
-NUMBERS = 2**63
 
 
 @dataclass(frozen=True)
 class SparseMatrix:
-    """A sparse matrix with the same number k of entries in each of its r rows: ``rows @ dense`` gathers and sums.
+    """A sparse matrix of r rows with k entries each; ``sparse @ dense`` gathers and sums.
 
     Attributes:
         columns, values: (r * k,) int64 and float32, row after row.
-        starts: (r,) int64, where each row begins.
+        starts: (r,) int64, the index at which each row begins.
     """
 
     columns: Tensor
@@ -107,7 +111,7 @@ class SparseMatrix:
 
     @classmethod
     def of(cls, columns: Tensor, values: Tensor) -> SparseMatrix:
-        """Take ``columns`` and ``values`` as (r, k)."""
+        """Make the matrix from ``columns`` and ``values`` of shape (r, k)."""
         starts = torch.arange(0, columns.numel(), columns.shape[1], device=columns.device)
         return cls(columns.flatten(), values.flatten(), starts)
 
@@ -117,35 +121,34 @@ class SparseMatrix:
 
 @dataclass(frozen=True)
 class Lattice:
-    """Lattice points count from 1; row 0 of each matrix is the missing neighbour, whose value stays 0.
+    """A kernel for N pixels with m lattice points, numbered from 1. Point 0, whose value is 0, is a missing neighbour.
 
     Attributes:
-        slicing: (N, m + 1), the corners of each location's simplex: barycentric weights times ``D^-1/2``.
-        blurs: d + 1 matrices (m + 1, m + 1), one a direction: each point and half of its two neighbours.
+        slicing: (N, m + 1), the corners of each pixel's simplex: barycentric weights times ``D^-1/2``.
+        blurs: d + 1 matrices (m + 1, m + 1), one for each direction: each point and half of its two neighbours.
     """
 
     slicing: SparseMatrix
     blurs: list[SparseMatrix]
 
     def filter(self, values: Tensor) -> Tensor:
-        """Return ``D^-1/2 k D^-1/2`` times ``values``, (N, C) float32: splat, blur, slice."""
-        rows = self.slicing
-        weighted = values[:, None] * rows.values.view(len(values), -1, 1)
+        """Return ``D^-1/2 k D^-1/2`` times ``values`` (N, C) float32: splat, blur, slice."""
+        weighted = values[:, None] * self.slicing.values.view(len(values), -1, 1)
         grid = values.new_zeros(len(self.blurs[0].starts), values.shape[1])
-        grid.index_add_(0, rows.columns, weighted.flatten(0, 1))
+        grid.index_add_(0, self.slicing.columns, weighted.flatten(0, 1))
         for blur in self.blurs:
             grid = blur @ grid
-        return rows @ grid
+        return self.slicing @ grid
 
 
 def numbers(d: int, farthest: float) -> int:
-    """How many numbers the lattice points of one image can have, with ``d`` features from 0 to ``farthest``.
+    """Return how many numbers the lattice points of one image can have, for ``d`` features from 0 to ``farthest``.
 
     Raises:
-        UserError: for coordinates above ``MOST_COORDINATE``, where rounding would lead out of the simplex, and for more
-            than ``NUMBERS``.
+        UserError: for coordinates above ``MOST_COORDINATE``, at which rounding would lead out of the simplex, or for
+            more than ``NUMBERS``.
     """
-    if 2 * (d + 1) * farthest <= MOST_COORDINATE:  # no elevated coordinate is larger
+    if 2 * (d + 1) * farthest <= MOST_COORDINATE:  # the bound of an elevated coordinate
         count = _side(farthest) ** d * (d + 1)
         if count <= NUMBERS:
             return count
@@ -153,50 +156,49 @@ def numbers(d: int, farthest: float) -> int:
 
 
 def _side(farthest: float) -> int:
-    """How many values the quotient of a coordinate by d + 1 can have, the steps to corners and neighbours included."""
+    """Return how many values the quotient of a coordinate by d + 1 can have, with steps to corners and neighbours."""
     return 2 * (math.ceil(2 * farthest) + 4) + 1
 
 
 def build_lattice(features: Tensor, farthest: float) -> Lattice:
-    """The lattice of ``features`` (B, d, n) float32, each from 0 to ``farthest``, with the symmetric normalisation
-    inside of it; N = B * n locations.
+    """Build the normalised lattice of ``features`` (B, d, n) float32, each from 0 to ``farthest``; N = B * n pixels.
 
-    The host waits for the device once, to read the number of lattice points.
+    The host synchronises with the device once, to read the number of lattice points.
 
     Raises:
-        UserError: for features that reach too far (see :func:`numbers`).
+        UserError: for features that are too large (see :func:`numbers`).
     """
     count, d, n = features.shape
     image, side = numbers(d, farthest), _side(farthest)
-    # Coordinates of a lattice point are congruent modulo d + 1: its number is made of their remainder and their
-    # quotients, of either sign and at most side // 2, but for the last, which follows from their sum of 0.
+    # The coordinates of a lattice point are congruent modulo d + 1. Its number consists of their remainder and their
+    # quotients, which are at most side // 2 in magnitude. The last one follows from the sum, which is 0.
     strides = pad((d + 1) * side ** torch.arange(d, device=features.device), (0, 1))
     corners, weights = _simplices(features, strides)
     corners += image * torch.arange(count, device=features.device)[:, None]
     points, rows = torch.unique(corners, return_inverse=True)
     rows, weights = (x[..., :n].permute(1, 2, 0).reshape(-1, d + 1) for x in (rows + 1, weights))
     lattice = Lattice(SparseMatrix.of(rows, weights), _blurs(points, strides))
-    # The gain of the blur, whose taps sum to 2, cancels in the normalisation. No sum is below 1 / (d + 1).
+    # The gain of the blur, whose taps sum to 2, cancels in the normalisation. Every sum is at least 1 / (d + 1).
     norm = lattice.filter(weights.new_ones(len(weights), 1))
     return replace(lattice, slicing=SparseMatrix.of(rows, weights * norm.rsqrt()))
 
 
 def _simplices(features: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the enclosing simplex of each location: the numbers of its corners and their barycentric weights.
+    """Find the simplex that encloses each pixel: the numbers of its corners and their barycentric weights.
 
-    Arithmetic is float32 in a fixed order, one operation at a time: a location on the face of two simplices must fall
-    into the same one as in the reference implementation.
+    All arithmetic is float32 in a fixed order, one operation at a time. A pixel on the face between two simplices must
+    get the same one as in the reference implementation.
 
     Args:
         features: (B, d, n).
-        strides: (d + 1,) int64, what each coordinate's quotient counts in a number.
+        strides: (d + 1,) int64, the factor of each coordinate's quotient in a number.
 
     Returns:
         (d + 1, B, n or n + 1), int64 and float32; the numbers are those within an image.
     """
     d, n = features.shape[1:]
-    # The reference works on blocks of four locations and fills the last with zeros: these have no value, but their
-    # lattice points exist and pass on what is blurred.
+    # The reference processes blocks of four pixels and pads the last block with zeros. The padding has no value, but
+    # its lattice points exist, and the blur passes through them.
     coordinates = pad(features, (0, 0 if n % 4 == 0 else 1)).unbind(1)
     total = torch.zeros_like(coordinates[0])
     elevated: list[Tensor] = []
@@ -215,10 +217,10 @@ def _simplices(features: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
         (difference[:i] >= difference[i]).sum(0) + (difference[i + 1 :] > difference[i]).sum(0) for i in range(d + 1)
     ]
     rank = torch.stack(before) + quotient.sum(0).long()
-    turn = (rank < 0).long() - (rank > d).long()  # off the plane of coordinates that sum to 0: step back onto it
+    turn = (rank < 0).long() - (rank > d).long()  # steps back onto the plane of coordinates that sum to 0
     rank, quotient = rank + turn * (d + 1), quotient + turn
 
-    # From corner to corner one coordinate after the other steps down, that of the highest rank first.
+    # From corner to corner, one coordinate after the other goes down, the one of the highest rank first.
     order = d - rank
     share = torch.empty_like(position).scatter_(0, order, (position - quotient * (d + 1)) * down)
     weights = share - torch.cat([share[d:] - 1, share[:d]])
@@ -230,10 +232,10 @@ def _simplices(features: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blurs(points: Tensor, strides: Tensor) -> list[SparseMatrix]:
-    """The blur along each direction of the lattice with ``points``, sorted numbers (m,)."""
+    """Return the blur along each direction of the lattice with ``points``, sorted numbers (m,)."""
     directions = len(strides)
     remainder = points % directions
-    # Of the last remainder the next one is 0, with all quotients one higher.
+    # The remainder after the last one is 0, with all quotients one higher.
     wrap = strides.sum() - directions
     up = points + 1 + wrap * (remainder == directions - 1)
     down = points - 1 - wrap * (remainder == 0)

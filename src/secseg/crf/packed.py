@@ -1,4 +1,4 @@
-"""Label scores as rows: the labels of a location lie side by side, filled up to whole groups of eight lanes."""
+"""Packed scores: the labels of a pixel lie side by side, padded to whole SIMD vectors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from secseg.crf.simd import (
     total,
 )
 
-#: Locations that are worked on together: few enough for the first cache.
+#: Pixels that are processed together: few enough for the first-level cache.
 TILE = 32
+#: Bytes.
 CACHE_LINE = 64
-"""Bytes."""
 
 
 def packed_width(labels: int) -> int:

@@ -1,7 +1,7 @@
-"""The permutohedral lattice of an image: which points of it each location is splatted to, and which are neighbours.
+"""The permutohedral lattice of an image: the lattice points that each pixel is splatted to, and their neighbours.
 
-All arithmetic that decides where a location falls is float32 in a fixed order: on the face of two simplices it must
-fall into the same one as in the reference implementation.
+All arithmetic that determines the simplex of a pixel is float32 in a fixed order. A pixel on the face between two
+simplices must get the same one as in the reference implementation.
 
 Reference:
     Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice, Eurographics 2010.
@@ -16,28 +16,28 @@ import numpy as np
 from secseg.crf.base import MOST_COORDINATE, too_narrow
 from secseg.crf.simd import WIDTH, add, below, load, mul, njit, rint, spread, store, sub
 
-#: Locations that are worked on together; a multiple of ``WIDTH``.
+#: Pixels that are processed together; a multiple of ``WIDTH``.
 TILE = 64
-#: Least and first size of the hash table; a power of two.
+#: Initial size of the hash table, as the exponent of 2.
 TABLE_BITS = 14
-#: Bits of a key: the remainder of its point, then each coordinate's quotient.
+#: Bits of a key: the remainder of its lattice point, then the quotient of each coordinate.
 REMAINDER_BITS, KEY_BITS = 3, 63
 
 
 class Lattice(NamedTuple):
-    """A kernel of d dimensions for n locations, with m lattice points, numbered from 1.
+    """A kernel of d dimensions for n pixels, with m lattice points, numbered from 1.
 
-    A row of zeros, 0, stands for what is not there; row m + 1 is written to and never read.
+    Point 0, whose value is 0, stands for a missing neighbour. Point m + 1 is written to and never read.
 
     Attributes:
-        corners: (n, k) int32, the points of each location's simplex; k = d + 1.
+        corners: (n, k) int32, the lattice points at the corners of each pixel's simplex; k = d + 1.
         weights: (n, k) float32, barycentric weights times the root of the kernel's weight over ``D``, the symmetric
             normalisation: ``weights (blur (weights^T Q))`` is the whole kernel.
         points: m.
-        reads, writes: int32, the rows of all chains of neighbours along direction 0, then 1, up to k - 1. Before each
-            chain and at the end of a direction the row is 0 for reading and m + 1 for writing. Points without a
+        reads, writes: int32, the points of all chains of neighbours along direction 0, then 1, up to k - 1. Before each
+            chain and at the end of a direction the point is 0 for reading and m + 1 for writing. Points without a
             neighbour are left out.
-        bounds: (k + 1,) int64, where the directions start in these.
+        bounds: (k + 1,) int64, the index in ``reads`` and ``writes`` at which each direction starts.
     """
 
     corners: np.ndarray
@@ -51,23 +51,23 @@ class Lattice(NamedTuple):
 def build_lattice(
     height: int, width: int, weight: float, xy: float, image: np.ndarray | None = None, rgb: float = 1.0
 ) -> Lattice:
-    """Build the kernel of the positions (d = 2), or of positions and colours (d = 5) of an image.
+    """Build the kernel of the positions (d = 2), or of the positions and colours (d = 5), of an image.
 
     Args:
-        height, width: of the grid; location ``y * width + x``.
+        height, width: of the grid. A pixel has the index ``y * width + x``.
         weight: of the kernel, at least 0.
-        xy: standard deviation of the kernel in locations.
+        xy: standard deviation of the kernel in pixels.
         image: (3, H, W) uint8, or None for the positions alone.
         rgb: standard deviation of the kernel in byte values.
 
     Raises:
-        UserError: for widths so small that coordinates leave the range that the lattice can hold.
+        UserError: for widths so small that the coordinates exceed the range of the lattice.
     """
     colours = np.empty((0, height * width), np.uint8) if image is None else image.reshape(3, -1)
     dimensions = 2 + len(colours)
     bits = (KEY_BITS - REMAINDER_BITS) // dimensions
     farthest = max((width - 1) / xy, (height - 1) / xy, 255 / rgb if len(colours) else 0.0)
-    # No quotient of an elevated coordinate exceeds twice the largest feature; one more for a step to a neighbour.
+    # The quotient of an elevated coordinate is at most twice the largest feature. A step to a neighbour adds one.
     most = min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
     if not farthest <= most:
         raise too_narrow(farthest)
@@ -78,7 +78,7 @@ def build_lattice(
 
 
 def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
-    """Return the kernel times ``values`` (n,), float32: splat, blur, slice."""
+    """Return the kernel times ``values`` (n,) float32: splat, blur, slice."""
     corners, weights, points, *chains = kernel
     splat = (weights * values[:, None]).ravel()
     grid = np.bincount(corners.ravel(), splat, minlength=points + 2).astype(np.float32)
@@ -90,18 +90,18 @@ def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
 def _connect(
     height: int, width: int, colours: np.ndarray, xy: float, rgb: float, bits: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Find corners and weights, chains (reads, writes, bounds), and the sum of all weights in each row (m + 2,)."""
+    """Find corners and weights, chains (reads, writes, bounds), and the sum of the weights at each point (m + 2,)."""
     n, d = height * width, 2 + len(colours)
-    # The reference works on blocks of four locations and fills the last with zeros: these have no value, but their
-    # lattice points exist and pass on what is blurred.
+    # The reference processes blocks of four pixels and pads the last block with zeros. The padding has no value, but
+    # its lattice points exist, and the blur passes through them.
     points = n if n % 4 == 0 else n + 1
     corners, weights = np.empty((n, d + 1), np.int32), np.empty((n, d + 1), np.float32)
 
     scale = np.empty(d, np.float32)
     for i in range(d):  # p. 5 and 6: the elevation's diagonal, and the standard deviation of the blur
         scale[i] = np.float32(1 / np.sqrt((i + 2.0) * (i + 1.0)) * np.float32(np.sqrt(2 / 3) * (d + 1)))
-    # A key holds the quotients of a point's coordinates by d + 1, raised above 0, and their common remainder. The last
-    # coordinate follows from the sum, which is 0.
+    # A key holds the quotients of a point's coordinates by d + 1, shifted above 0, and their common remainder. The last
+    # coordinate follows from the others, because the sum is 0.
     units = np.zeros(d + 1, np.int64)
     origin = np.int64(0)
     for i in range(d):
@@ -141,7 +141,7 @@ def _connect(
 def _features(
     first: int, valued: int, width: int, colours: np.ndarray, xy: float, rgb: float, features: np.ndarray
 ) -> None:
-    """Write the features (d, TILE) of the pixels from ``first`` on, in standard deviations; 0 behind ``valued``."""
+    """Write the features (d, TILE) of ``valued`` pixels from ``first`` on, in standard deviations, padded with 0."""
     y, x = first // width, first % width
     for at in range(valued):
         features[at] = np.float32(x) / xy
@@ -160,8 +160,11 @@ def _features(
 def _place(
     features: np.ndarray, scale: np.ndarray, quotients: np.ndarray, differences: np.ndarray, ranks: np.ndarray
 ) -> None:
-    """For a tile of features (d, TILE): the nearest lattice point of remainder 0 (quotients of its coordinates by
-    d + 1), the differences to it over d + 1, and their order (p. 5); (d + 1, TILE) each, flat."""
+    """Find the simplex of each pixel of a tile, from its features (d, TILE); p. 5 of the paper.
+
+    Writes (d + 1, TILE) each, flat: the nearest lattice point of remainder 0 (quotients of its coordinates by d + 1),
+    the differences to it over d + 1, and the ranks of these.
+    """
     d = len(scale)
     step, part, one = spread(np.float32(d + 1)), spread(np.float32(1) / np.float32(d + 1)), spread(np.float32(1))
     for first in range(0, TILE, WIDTH):
@@ -184,7 +187,7 @@ def _place(
                 less = below(own, load(differences, j * TILE + first))
                 rank = add(rank, less)
                 store(ranks, j * TILE + first, add(load(ranks, j * TILE + first), sub(one, less)))
-            # Off the plane of coordinates that sum to 0: step back onto it.
+            # The point may be off the plane of coordinates that sum to 0: step back onto the plane.
             back = sub(below(rank, spread(np.float32(0))), below(spread(np.float32(d)), rank))
             store(ranks, i * TILE + first, add(rank, mul(back, step)))
             store(quotients, i * TILE + first, add(load(quotients, i * TILE + first), back))
@@ -209,7 +212,7 @@ def _insert(
     corners: np.ndarray,
     weights: np.ndarray,
 ) -> int:
-    """Look up the corners of a tile's locations, with new points where there are none yet; return their count."""
+    """Look up the corners of the pixels of a tile. Add the missing points, and return the number of all points."""
     d = len(units) - 1
     order, ranked = np.empty(d + 1, np.int64), np.empty(d + 1, np.float32)
     for at in range(there):
@@ -222,7 +225,7 @@ def _insert(
         for remainder in range(d + 1):
             if remainder == 0:
                 weight = ranked[d] + (np.float32(1) - ranked[0])
-            else:  # all coordinates up by one, but for the next one in order, which steps down by d
+            else:  # all coordinates go up by one, except the next one in order, which goes down by d
                 key += 1 - units[order[d + 1 - remainder]]
                 weight = ranked[d - remainder] - ranked[d + 1 - remainder]
             slot = _slot(key, table, shift)
@@ -241,7 +244,7 @@ def _insert(
 
 @njit
 def _slot(key: int, table: np.ndarray, shift: int) -> int:
-    """The place of ``key`` in the hash table of (key, point) pairs, or the empty one (point 0) where it belongs."""
+    """Return the index of ``key`` in the hash table of (key, point) pairs, or of the empty entry (point 0) for it."""
     last = len(table) // 2 - 1
     slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift))
     while table[2 * slot + 1] != 0 and table[2 * slot] != key:
@@ -251,7 +254,7 @@ def _slot(key: int, table: np.ndarray, shift: int) -> int:
 
 @njit
 def _table(keys: np.ndarray, count: int, shift: int, size: int) -> np.ndarray:
-    """A hash table of the points 1..count."""
+    """Return a hash table of the points 1..count."""
     table = np.zeros(size, np.int64)
     for point in range(1, count + 1):
         slot = _slot(keys[point], table, shift)
@@ -270,9 +273,9 @@ def _longer(values: np.ndarray, size: int) -> np.ndarray:
 def _chains(
     keys: np.ndarray, count: int, table: np.ndarray, shift: int, units: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Follow the neighbours along each direction; ``reads``, ``writes`` and ``bounds`` of ``Lattice``."""
+    """Follow the neighbours along each direction. Return ``reads``, ``writes`` and ``bounds`` of ``Lattice``."""
     directions, all_units, trash = len(units), units.sum(), count + 1
-    # A chain of two or more points has a row before it.
+    # A chain has two or more points, and one entry before them.
     reads = np.empty(directions * (count + count // 2 + 1), np.int32)
     writes = np.empty_like(reads)
     bounds = np.zeros(directions + 1, np.int64)
@@ -280,7 +283,7 @@ def _chains(
     for j in range(directions):
         onward, inner = np.zeros(count + 1, np.int32), np.zeros(count + 1, np.bool_)
         for point in range(1, count + 1):
-            key = keys[point]  # coordinate j up by d, all others down by one
+            key = keys[point]  # coordinate j goes up by d, all others go down by one
             key += -1 if key & ((1 << REMAINDER_BITS) - 1) else directions - 1 - all_units
             other = table[_slot(key + units[j], table, shift) + 1]
             onward[point] = other
@@ -311,20 +314,22 @@ def _normalise(
     bounds: np.ndarray,
     weight: float,
 ) -> None:
-    """Multiply the weights by the root of ``weight / D``; ``D`` is what the kernel makes of ones, of which the points
-    got ``mass``."""
+    """Multiply the weights by the root of ``weight / D``, where ``D`` is the kernel times ones.
+
+    ``mass`` is the splat of the ones.
+    """
     directions = corners.shape[1]
     _blur(mass, reads, writes, bounds)
-    for location in range(len(corners)):
+    for i in range(len(corners)):
         norm = np.float32(0)
         for j in range(directions):
-            norm += weights[location, j] * mass[corners[location, j]]
-        # The gain of the blur, whose taps of 1/2, 1, 1/2 are not divided by their sum, is in D and in the kernel: it
-        # matters to the tiny number only, which is that of the reference implementation.
+            norm += weights[i, j] * mass[corners[i, j]]
+        # The taps 1/2, 1, 1/2 of the blur are not divided by their sum. This gain is in D and in the kernel, where it
+        # cancels, except for the tiny number, which is that of the reference implementation.
         gain = np.float32(1 / (1 + 2.0 ** (1 - directions)))
         root = np.sqrt(weight * gain / (gain * norm + np.float32(1e-20)))
         for j in range(directions):
-            weights[location, j] *= root
+            weights[i, j] *= root
 
 
 @njit

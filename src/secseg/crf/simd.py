@@ -1,8 +1,8 @@
-"""Eight float32 numbers in one vector register, as a type for compiled functions.
+"""Numba's compiler, and SIMD vectors of eight float32 values for the functions that it compiles.
 
-Numba vectorises simple loops, but neither an exponential nor a sum of rows that are picked by their index. Written with
-these functions, the inner loops of the lattice CRF are vector instructions, on any processor that LLVM knows. Nothing
-is checked: an index out of range reads or overwrites other memory.
+Numba vectorises simple loops, but no exponential, and no sum of array slices that are picked by index. With the
+functions of this module, the inner loops of the lattice CRF are vector instructions on any processor that LLVM
+supports. They do not check anything: an index out of range reads or overwrites other memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from secseg.utils.files import user_cache
 
 
 def _cache_folder() -> Path:
-    """The user's cache, or a folder for this process alone where that cannot be written."""
+    """Return the user's cache, or a folder for this process alone if the cache cannot be written."""
     folder = user_cache() / "numba"
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,15 +38,15 @@ def _cache_folder() -> Path:
     return folder
 
 
-# Numba would cache beside this file, and cannot be asked to look elsewhere but by its environment.
+# By default Numba caches next to this file. Only the environment changes that.
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
-numba.config.reload_config()  # it read the environment when it was imported
+numba.config.reload_config()  # Numba read the environment when it was imported.
 
-#: Compiled once a machine, without the GIL, so that threads work on several images.
+#: Compiles a function once per machine. It runs without the GIL, so that threads can work on several images.
 njit: Any = numba.njit(cache=True, nogil=True)
 
-#: A compiled function is called without the first argument, Numba's typing context.
+#: Compiled functions call an intrinsic without its first argument, Numba's typing context.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
 WIDTH = 8
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
@@ -68,7 +68,7 @@ _simd = _Simd()
 
 
 def _constant(number: float) -> ir.Constant:
-    """``number`` in each lane."""
+    """A vector of ``number`` in each element."""
     return ir.Constant(_FLOATS, [number] * WIDTH)
 
 
@@ -99,7 +99,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """``array[index : index + 8] = value``, for an array as ``load`` takes."""
+    """``array[index : index + 8] = value``, for an array as in ``load``."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         at = context.cast(builder, arguments[1], signature.args[1], types.intp)
@@ -111,13 +111,13 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def fetch(typing: Any, array: Any, index: Any) -> Any:
-    """Have the processor bring ``array[index]`` and the rest of its cache line near, for a ``load`` that comes soon."""
+    """Prefetch the cache line of ``array[index]`` for a later ``load``."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         at = context.cast(builder, arguments[1], signature.args[1], types.intp)
         address = _address(context, builder, signature.args[0], arguments[0], at)
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        settings = [number(0), number(3), number(1)]  # to read, into all caches, data
+        settings = [number(0), number(3), number(1)]  # for reading, into all caches, data
         _call(builder, "llvm.prefetch.p0", [builder.bitcast(address, byte), *settings], ir.VoidType())
         return context.get_dummy_value()
 
@@ -126,7 +126,7 @@ def fetch(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, number: Any) -> Any:
-    """``number`` in each lane."""
+    """A vector of ``number`` in each element."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         single = context.cast(builder, arguments[0], signature.args[0], types.float32)
@@ -138,28 +138,31 @@ def spread(typing: Any, number: Any) -> Any:
 
 @intrinsic
 def muladd(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c``, in one instruction where the processor has it."""
+    """``a * b + c``, in one instruction if the processor has it."""
     return _simd(a, b, c), lambda context, builder, signature, arguments: _muladd(builder, *arguments)
 
 
 @intrinsic
 def add(typing: Any, a: Any, b: Any) -> Any:
+    """``a + b``."""
     return _simd(a, b), lambda context, builder, signature, arguments: builder.fadd(*arguments)
 
 
 @intrinsic
 def sub(typing: Any, a: Any, b: Any) -> Any:
+    """``a - b``."""
     return _simd(a, b), lambda context, builder, signature, arguments: builder.fsub(*arguments)
 
 
 @intrinsic
 def mul(typing: Any, a: Any, b: Any) -> Any:
+    """``a * b``."""
     return _simd(a, b), lambda context, builder, signature, arguments: builder.fmul(*arguments)
 
 
 @intrinsic
 def larger(typing: Any, a: Any, b: Any) -> Any:
-    """The larger of both, lane by lane."""
+    """The element-wise maximum."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
@@ -167,8 +170,8 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
     return _simd(a, b), code
 
 
-def _halved(builder: Any, value: Any, join: Any) -> Any:
-    """Join the lanes of ``value`` in a tree; the result is in each lane."""
+def _reduced(builder: Any, value: Any, join: Any) -> Any:
+    """Reduce ``value`` with ``join`` in a tree. The result is in each element."""
     for distance in (4, 2, 1):
         order = ir.Constant(_INTS, [number ^ distance for number in range(WIDTH)])
         value = join(value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), order))
@@ -177,42 +180,45 @@ def _halved(builder: Any, value: Any, join: Any) -> Any:
 
 @intrinsic
 def highest(typing: Any, value: Any) -> Any:
-    """The largest lane, in each lane."""
+    """The maximum of all elements, in each element."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _halved(builder, arguments[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+        return _reduced(builder, arguments[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
     return _simd(value), code
 
 
 @intrinsic
 def total(typing: Any, value: Any) -> Any:
-    """The sum of the lanes, in each lane."""
+    """The sum of all elements, in each element."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _halved(builder, arguments[0], builder.fadd)
+        return _reduced(builder, arguments[0], builder.fadd)
 
     return _simd(value), code
 
 
 @intrinsic
 def divide(typing: Any, a: Any, b: Any) -> Any:
+    """``a / b``."""
     return _simd(a, b), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
 
 
-#: Taylor's series of exp up to 1/6!: for |x| <= ln(2) / 2 the rest is below 2e-7 of the sum.
+#: Taylor series of exp up to 1/6!. For |x| <= ln(2) / 2, the remainder is below 2e-7 of the sum.
 _SERIES = [1 / math.factorial(k) for k in range(6, -1, -1)]
 
 
 @intrinsic
 def exp_falling(typing: Any, value: Any) -> Any:
-    """``exp(value)`` for values of at most 0, to 3 roundings of float32; 0 for values below -60: smaller results
-    change no sum, but as denormal numbers they would slow it down."""
+    """``exp(value)`` for values of at most 0, within 3 roundings of float32.
+
+    The result is 0 for values below -60. Smaller results would not change a sum, but denormal numbers are slow.
+    """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
         power = _call(builder, "llvm.nearbyint.v8f32", [builder.fmul(x, _constant(1 / math.log(2)))])
-        # ln(2) in two parts, so that the remainder is exact.
+        # ln(2) is subtracted in two parts, so that the remainder is exact.
         rest = _muladd(builder, power, _constant(-0.693359375), x)
         rest = _muladd(builder, power, _constant(2.12194440e-4), rest)
         series = _constant(_SERIES[0])
@@ -220,7 +226,7 @@ def exp_falling(typing: Any, value: Any) -> Any:
             series = _muladd(builder, series, rest, _constant(factor))
         exponent = builder.add(builder.fptosi(power, _INTS), ir.Constant(_INTS, [127] * WIDTH))
         scale = builder.bitcast(builder.shl(exponent, ir.Constant(_INTS, [23] * WIDTH)), _FLOATS)
-        tiny = builder.fcmp_ordered("<", x, _constant(-60.0))  # not so for NaN, which stays
+        tiny = builder.fcmp_ordered("<", x, _constant(-60.0))  # False for NaN, which is kept
         return builder.select(tiny, _constant(0.0), builder.fmul(series, scale))
 
     return _simd(value), code
@@ -228,7 +234,7 @@ def exp_falling(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def rint(typing: Any, value: Any) -> Any:
-    """Each lane rounded to a whole number, halves to even."""
+    """Each element rounded to a whole number, halves to even."""
     return _simd(value), lambda context, builder, signature, arguments: _call(
         builder, "llvm.nearbyint.v8f32", arguments
     )
@@ -236,7 +242,7 @@ def rint(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def below(typing: Any, a: Any, b: Any) -> Any:
-    """1 in lanes where ``a < b``, else 0."""
+    """1 in each element where ``a < b``, else 0."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", *arguments), _constant(1.0), _constant(0.0))
