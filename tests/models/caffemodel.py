@@ -1,4 +1,4 @@
-"""Writes ``.caffemodel`` files: the encoding of protobuf and the fields of caffe.proto, by hand."""
+"""Writes ``.caffemodel`` files, with the encoding of protobuf and the fields of caffe.proto."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def blob(array: np.ndarray, packed: bool = True, double: bool = False) -> bytes:
 
 
 def layer(name: str, blobs: Sequence[bytes], v1: bool = False) -> bytes:
-    """A layer, with fields that a reader of weights has no use for before, between and after its own."""
+    """A layer, with fields that are not weights before, between and after its own."""
     number, name_field, blobs_field = (2, 4, 6) if v1 else (100, 1, 7)
     noise = field(3, b"bottom") + varint(35 << 3 | FIXED32) + b"\0\0\x80\x3f" + field(1001, b"share")
     content = noise + field(name_field, name.encode()) + b"".join(field(blobs_field, one) for one in blobs)

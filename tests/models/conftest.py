@@ -1,4 +1,4 @@
-"""A weights file in torchvision's layout of VGG-16: small on the disk, since its large tensors repeat one value."""
+"""A file of VGG-16 weights with torchvision's names. It is small, since its large tensors repeat one value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FULLY_CONNECTED = {"classifier.0": (4096, 25088), "classifier.3": (4096, 4096), 
 
 
 def vgg16_state(fill: float = 0.01) -> dict[str, Tensor]:
-    """Every tensor of torchvision's VGG-16 under its name and shape; convolutions random, the rest ``fill``."""
+    """All tensors of torchvision's VGG-16, with names and shapes; convolutions are random, the others ``fill``."""
     torch.manual_seed(0)
     state = {f"features.{name}": value for name, value in make_layers(cfgs["D"], False).state_dict().items()}
     for name, (outputs, inputs) in FULLY_CONNECTED.items():

@@ -1,4 +1,4 @@
-"""What is faster on a CPU computes what it replaces."""
+"""The faster layers and copies for a CPU give the results of what they replace."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_phases_give_the_dilated_convolution_and_its_gradient(
     torch.testing.assert_close(phased.weight.grad, plain.weight.grad)
 
 
-def test_other_convolutions_are_left_alone() -> None:
+def test_other_convolutions_are_not_changed() -> None:
     others = [
         nn.Conv2d(4, 4, 3, padding=1, groups=4),
         nn.Conv2d(4, 4, 3, padding=2, dilation=2),
@@ -97,7 +97,7 @@ def test_other_convolutions_are_left_alone() -> None:
 
 
 def trained(trunk: Trunk, size: int = 65) -> SegmentationNet:
-    """A network whose normalisations have seen images, so that their statistics are no longer 0 and 1."""
+    """A network whose normalisations have processed images, so that their statistics are not 0 and 1."""
     torch.manual_seed(0)
     head = LargeFOVHead(sum(trunk.channels), 5, width=8, dilation=1)
     network = SegmentationNet(trunk, head, "abcde", input_size=size)
@@ -119,9 +119,9 @@ def kinds(network: nn.Module, kind: type) -> int:
     [
         ("tf_efficientnet_lite0", 32, 0),  # SAME padding
         ("tf_efficientnet_lite0", 8, 0),  # and dilated depthwise convolutions
-        ("mobilenetv3_small_050", 32, 0),  # an activation that is applied apart
+        ("mobilenetv3_small_050", 32, 0),  # an activation after the normalisation
         ("resnet18", 16, 0),  # activations after the sum with the shortcut
-        ("densenet121", 32, 62),  # normalisations before their convolution stay
+        ("densenet121", 32, 62),  # normalisations before their convolution are kept
         ("convnext_atto", 32, 0),  # nothing to fold
     ],
 )
@@ -139,7 +139,7 @@ def test_the_copy_equals_the_network(model: str, stride: int, left: int) -> None
 
 
 class Tangled(Trunk):
-    """Registers what follows each other out of order, and changes a convolution's output before it is normalised."""
+    """Registers its modules in another order than it calls them, and changes the output of a convolution in place."""
 
     channels, strides, trained_size, architecture = (4,), (2,), 33, "tangled"
     normalization = tiny_network().trunk.normalization
@@ -156,7 +156,7 @@ class Tangled(Trunk):
         return [self.norm_of_second(y)]
 
 
-def test_what_follows_what_is_seen_in_a_pass() -> None:
+def test_the_copy_folds_by_the_order_of_the_calls_not_of_the_registration() -> None:
     network = trained(Tangled(), size=33)
     images = torch.randint(0, 256, (1, 3, 33, 33))
     with torch.inference_mode():
@@ -181,7 +181,7 @@ def test_under_autocast_the_convolutions_run_in_half_precision() -> None:
 
 
 @pytest.mark.parametrize(("side", "symmetric"), [(65, True), (64, False)])
-def test_same_padding_copies_the_input_only_where_it_differs_between_the_sides(side: int, symmetric: bool) -> None:
+def test_same_padding_copies_the_input_only_if_it_differs_between_the_sides(side: int, symmetric: bool) -> None:
     conv = nn.Conv2d(3, 4, 3, 2)
     image = torch.randn(1, 3, side, side)
     expected = conv(nn.functional.pad(image, (1, 1, 1, 1) if symmetric else (0, 1, 0, 1)))

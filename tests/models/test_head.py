@@ -1,4 +1,4 @@
-"""The LargeFOV head: layers of the prototxt, the classifier's draw, dropout of elements."""
+"""The LargeFOV head: the layers of the prototxt, the initialisation of the classifier, dropout of elements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_layers_run_in_the_prototxts_order() -> None:
     assert torch.equal(head(x), wanted)
 
 
-def test_classifier_is_drawn_with_standard_deviation_one_hundredth_and_no_bias() -> None:
+def test_classifier_is_initialised_with_standard_deviation_one_hundredth_and_no_bias() -> None:
     torch.manual_seed(0)
     head = LargeFOVHead(8, 21, width=4096)
     assert head.classifier.weight.std().item() == pytest.approx(0.01, rel=0.02)
@@ -47,7 +47,7 @@ def test_dropout_drops_elements_not_channels() -> None:
     head(torch.zeros(1, 4, 16, 16))
     assert len(seen) == 2
     for output in seen:
-        kept = (output > 0).float().mean((0, 2, 3))  # share of places that each channel keeps
+        kept = (output > 0).float().mean((0, 2, 3))  # share of elements that each channel keeps
         assert ((kept > 0.25) & (kept < 0.75)).all()
 
 
@@ -57,7 +57,7 @@ def test_reduce_puts_a_narrow_convolution_before_fc6() -> None:
     assert head(torch.zeros(1, 64, 5, 5)).shape == (1, 3, 5, 5)
 
 
-def test_reducing_each_level_on_its_own_grid_is_reducing_their_concatenation() -> None:
+def test_reducing_each_level_on_its_own_grid_equals_reducing_their_concatenation() -> None:
     torch.manual_seed(0)
     head = LargeFOVHead(12, 3, width=8, dilation=2, reduce=6).eval()
     levels = [torch.randn(2, 4, 9, 9), torch.randn(2, 5, 5, 5), torch.randn(2, 3, 3, 4)]

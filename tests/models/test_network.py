@@ -1,4 +1,4 @@
-"""Trunk and head as one network: grids, freezing, rebuilding, the features' key."""
+"""Trunk and head as one network: grids, freezing, rebuilding, the fingerprint of the features."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Ramps(Trunk):
 
 
 @pytest.mark.parametrize("sides", [(9, 5), (5, 9), (9, 9)])
-def test_levels_meet_on_the_finest_grid_with_aligned_corners(sides: tuple[int, int]) -> None:
+def test_levels_are_resized_to_the_finest_grid_with_aligned_corners(sides: tuple[int, int]) -> None:
     network = SegmentationNet(Ramps(*sides), LargeFOVHead(2, 3, 4), CLASSES)
     seen: list[Tensor] = []
     network.head.fc6.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -74,7 +74,7 @@ def test_every_backbone_of_the_config_gives_41_by_41(name: str) -> None:
     assert network.class_names == CLASSES
 
 
-# Caffe's pools, which round up, make grids of their own.
+# Caffe's pools round up, which gives other grids.
 EIGHTHS = {33: 5, 34: 5, 63: 8, 97: 13, 128: 16}
 CAFFES = {33: 5, 34: 6, 63: 9, 97: 13, 128: 17}
 
@@ -96,16 +96,18 @@ def test_mask_size_is_the_size_of_the_scores(name: str, trunk: dict[str, Any], g
         assert network.mask_size(size) == tuple(scores.shape[-2:]) == (side, side)
 
 
-def test_mask_size_leaves_the_network_as_it_is() -> None:
+def test_mask_size_does_not_change_the_network() -> None:
     network = build_network(backbone("timm"), CLASSES, weights=False).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert network.mask_size(8) == (1, 1)  # a grid on which batch statistics cannot be taken
+    assert network.mask_size(8) == (1, 1)  # a grid that is too small for batch statistics
     assert all(module.training for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize(("model", "size"), [("hrnet_w18_small", 33), ("vit_tiny_patch16_224", 321)])
-def test_size_that_a_trunk_cannot_take_is_refused_with_one_that_it_can(model: str, size: int) -> None:
+def test_an_input_size_that_the_trunk_does_not_support_is_refused_with_one_that_it_supports(
+    model: str, size: int
+) -> None:
     trunk = TimmTrunk(model, None, 32)
     network = SegmentationNet(trunk, LargeFOVHead(sum(trunk.channels), 3, 4), CLASSES)
     with pytest.raises(UserError, match=rf"{size} x {size}.*backbone\.input_size={trunk.trained_size}"):
@@ -134,20 +136,20 @@ def test_bytes_and_floats_give_the_same_scores() -> None:
         assert torch.equal(network(image), network(image.float()))
 
 
-def test_half_precision_network_takes_bytes() -> None:
+def test_a_half_precision_network_accepts_bytes() -> None:
     network = build_network(backbone("timm"), CLASSES, weights=False).to(torch.bfloat16).eval()
     with torch.no_grad():
         assert network(torch.zeros(1, 3, 65, 65, dtype=torch.uint8)).dtype == torch.bfloat16
 
 
-def test_features_then_classify_is_the_network() -> None:
+def test_features_and_classify_equal_the_network() -> None:
     network = build_network(backbone("efficientnet_lite0"), CLASSES).eval()
     image = torch.randint(0, 256, (2, 3, 65, 65), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(network.classify(network.features(image)), network(image))
 
 
-def test_network_rebuilt_without_its_first_weights_gives_the_same_scores() -> None:
+def test_network_rebuilt_without_its_initial_weights_gives_the_same_scores() -> None:
     node = backbone("efficientnet_lite0")
     trained = build_network(node, CLASSES).eval()
     rebuilt = build_network(node, CLASSES, weights=False).eval()
@@ -157,7 +159,7 @@ def test_network_rebuilt_without_its_first_weights_gives_the_same_scores() -> No
         assert torch.equal(rebuilt(image), trained(image))
 
 
-def test_fingerprint_follows_what_the_features_depend_on(tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_what_the_features_depend_on(tmp_path: Path) -> None:
     def key(name: str = "timm", **trunk: Any) -> str:
         torch.manual_seed(0)
         return trunk_fingerprint(build_network(backbone(name, **trunk), CLASSES, weights=False))
@@ -174,7 +176,7 @@ def test_fingerprint_follows_what_the_features_depend_on(tmp_path: Path) -> None
     network = build_network(backbone("timm"), CLASSES, weights=False)
     before = trunk_fingerprint(network)
     nn.init.ones_(network.head.fc7.weight)
-    assert trunk_fingerprint(network) == before  # the head plays no part
+    assert trunk_fingerprint(network) == before  # it does not depend on the head
     with torch.no_grad():
         next(network.trunk.parameters())[0, 0, 0, 0] += 1
     assert trunk_fingerprint(network) != before
@@ -197,7 +199,7 @@ def test_one_class_is_refused() -> None:
 
 
 class Linear(Head):
-    """A user's own head: a linear map of the levels on the finest grid."""
+    """A head of a user: a linear map of the levels on the finest grid."""
 
     def __init__(self, in_channels: int, num_classes: int, bias: bool) -> None:
         super().__init__()
@@ -224,7 +226,7 @@ def own_heads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("own_heads")
 @pytest.mark.parametrize("name", ["timm", "vgg16_largefov"])
-def test_a_head_of_the_users_own_is_built_from_its_target(name: str) -> None:
+def test_a_head_of_a_user_is_built_from_its_target(name: str) -> None:
     node = {**backbone(name), "head": {"_target_": "secseg.Linear", "bias": False}}
     network = build_network(node, CLASSES, weights=False).eval()
     assert isinstance(network.head, Linear)
@@ -236,5 +238,5 @@ def test_a_head_of_the_users_own_is_built_from_its_target(name: str) -> None:
 
 @pytest.mark.usefixtures("own_heads")
 def test_a_head_without_a_classifier_is_refused() -> None:
-    with pytest.raises(UserError, match="Anonymous has no last layer called classifier"):
+    with pytest.raises(UserError, match="Anonymous has no attribute classifier"):
         build_network({**backbone("timm"), "head": {"_target_": "secseg.Anonymous"}}, CLASSES, weights=False)

@@ -1,4 +1,4 @@
-"""Any timm model serves as a trunk, its weights load strictly, and it says what it wants to see."""
+"""Any timm model can be a trunk. Its weights are checked strictly, and its normalisation is the model's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def whole(model: str) -> dict[str, torch.Tensor]:
     return timm.create_model(model).state_dict()
 
 
-# Each names its tensors in another way where it serves as a trunk: same, blocks_0, features_conv0, model.
+# As trunks, each of them names its tensors differently: same, blocks_0, features_conv0, model.
 @pytest.mark.parametrize("model", ["resnet18", "mobilenetv3_small_050", "densenet121", "levit_128s"])
 def test_file_of_the_whole_model_gives_the_models_own_features(tmp_path: Path, model: str) -> None:
     torch.manual_seed(1)
@@ -46,12 +46,12 @@ def test_output_stride_sets_the_deepest_level(output_stride: int, strides: tuple
     assert levels[-1].shape[-1] == side
 
 
-def test_levels_come_from_fine_to_coarse_whatever_their_order_in_the_config() -> None:
+def test_levels_are_sorted_from_fine_to_coarse() -> None:
     trunk = TimmTrunk("resnet18", None, 16, levels=[4, 2])
     assert [level.shape[1] for level in trunk(torch.zeros(1, 3, 65, 65))] == list(trunk.channels) == [128, 512]
 
 
-def test_levels_with_channels_last_are_turned() -> None:
+def test_levels_with_channels_last_are_permuted() -> None:
     trunk = TimmTrunk("swin_tiny_patch4_window7_224", None, 32)
     assert [level.shape[1:] for level in trunk(torch.zeros(1, 3, 224, 224))] == [
         (192, 28, 28),
@@ -70,22 +70,22 @@ def test_normalization_is_the_models_own() -> None:
     torch.testing.assert_close(imagenet.normalization(image), (image / 255 - mean) / std)
 
 
-@pytest.mark.parametrize("kind", ["missing", "not known", "other shape"])
+@pytest.mark.parametrize("kind", ["missing", "unknown", "other shape"])
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     state = whole("resnet18")
     if kind == "missing":
         del state["layer2.0.conv1.weight"]
-    elif kind == "not known":
+    elif kind == "unknown":
         state["layer9.weight"] = torch.zeros(1)
     else:
         state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
     torch.save(state, tmp_path / "resnet18.pth")
-    named = {"missing": "layer2.0.conv1.weight", "not known": "layer9.weight", "other shape": "conv1.weight"}[kind]
+    named = {"missing": "layer2.0.conv1.weight", "unknown": "layer9.weight", "other shape": "conv1.weight"}[kind]
     with pytest.raises(UserError, match=f"{kind}: {named}"):
         TimmTrunk("resnet18", str(tmp_path / "resnet18.pth"))
 
 
-def test_without_a_network_the_address_and_the_key_for_a_file_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_address_and_the_key_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
 
     def offline(model: str, pretrained: bool = False, **options: Any) -> Any:
@@ -107,11 +107,11 @@ def test_without_a_network_the_address_and_the_key_for_a_file_are_told(monkeypat
         ({"model": "vit_tiny_patch16_224", "output_stride": 16}, "cannot serve as a trunk"),
         ({"model": "resnet18", "output_stride": 12}, "give one of 8, 16, 32"),
         ({"model": "resnet18", "levels": []}, "at least one"),
-        ({"model": "resnet18", "levels": [-1]}, "counted from 0"),
+        ({"model": "resnet18", "levels": [-1]}, "from 0 on"),
         ({"model": "resnet18", "levels": [9]}, "other backbone.trunk.levels"),
         ({"model": "resnet18", "weights": "/no/such/file.pth"}, "There is no weights file"),
     ],
 )
-def test_what_cannot_be_a_trunk_is_refused_with_the_mend(settings: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_a_trunk_is_refused_with_what_to_do(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TimmTrunk(**{"weights": None, **settings})

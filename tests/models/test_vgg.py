@@ -1,4 +1,4 @@
-"""The paper's trunk is the official prototxt, layer by layer, and starts from torchvision's weights."""
+"""The paper's trunk equals the official prototxt, layer by layer, and loads torchvision's weights."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_trunk_has_the_layers_of_the_prototxt_in_order() -> None:
     assert kinds["pool5a"] is nn.AvgPool2d
 
 
-def test_features_are_told_by_the_digest_in_torchvisions_name_for_them() -> None:
+def test_imagenet_features_are_recognised_by_the_digest_in_their_file_name() -> None:
     assert VGG16_Weights.IMAGENET1K_FEATURES.url.endswith(f"-{vgg.FEATURES_DIGEST}.pth")
 
 
@@ -87,7 +87,7 @@ def test_trunk_equals_torchvisions_layers_with_the_prototxts_pools_and_dilation(
     layers.load_state_dict({n.removeprefix("features."): v for n, v in state.items() if n.startswith("features")})
     image = torch.randint(0, 256, (1, 3, 65, 65)).float()
     x = trunk.normalization(image)
-    assert torch.equal(trunk.layers[:4](x), layers[:4](x))  # conv1, untouched
+    assert torch.equal(trunk.layers[:4](x), layers[:4](x))  # conv1, not changed
     pools = [at for at, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     for at, stride in zip(pools, (2, 2, 2, 1, 1), strict=True):
         layers[at] = nn.MaxPool2d(3, stride, padding=1, ceil_mode=True)
@@ -158,7 +158,7 @@ def test_normalization_follows_the_weights(weights: str | None, order: str, firs
     assert (normalization.order, normalization.mean[0]) == (order, pytest.approx(first))
 
 
-def test_head_keeps_every_fourth_unit_and_every_third_place_of_the_kernel() -> None:
+def test_head_keeps_every_fourth_unit_and_every_third_row_and_column_of_the_kernel() -> None:
     state = vgg16_state()
     units, inputs = torch.arange(4096.0), torch.arange(25088.0)
     state["classifier.0.weight"] = inputs.expand(4096, -1)
@@ -179,9 +179,9 @@ def test_head_starts_from_the_fully_connected_layers_and_its_classifier_does_not
     assert not torch.all(head.classifier.weight == 0.01)
 
 
-def test_head_of_another_width_is_drawn_and_says_so(vgg16_file: Path) -> None:
+def test_head_of_another_width_is_initialised_with_a_warning(vgg16_file: Path) -> None:
     narrow = {**backbone(weights=str(vgg16_file)), "head": {**PAPER["head"], "width": 64}}
-    with pytest.warns(UserWarning, match=r"fc6\.weight.*drawn at random"):
+    with pytest.warns(UserWarning, match=r"fc6\.weight.*initialised at random"):
         build_network(narrow, ["background", "cat"])
 
 
@@ -189,7 +189,7 @@ def broken(kind: str) -> dict[str, Tensor]:
     state = vgg16_state()
     if kind == "missing":
         del state["features.17.bias"]
-    elif kind == "not known":
+    elif kind == "unknown":
         state["features.99.bias"] = torch.zeros(3)
     else:
         state["classifier.3.weight"] = torch.zeros(1, 1).expand(4096, 4095)
@@ -198,7 +198,7 @@ def broken(kind: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("kind", "named"),
-    [("missing", "features.17.bias"), ("not known", "features.99.bias"), ("other shape", "classifier.3.weight")],
+    [("missing", "features.17.bias"), ("unknown", "features.99.bias"), ("other shape", "classifier.3.weight")],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, kind: str, named: str) -> None:
     torch.save(broken(kind), tmp_path / "vgg.pth")
@@ -207,7 +207,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, kind: str, 
 
 
 @pytest.mark.parametrize("sign", ["not finite", "torchvision's file"])
-def test_file_without_fully_connected_layers_must_say_which_input_it_wants(
+def test_a_file_without_fully_connected_layers_needs_its_normalization(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str
 ) -> None:
     path = tmp_path / "features.pth"
@@ -228,7 +228,7 @@ def test_valid_weights_load_without_a_warning(vgg16_file: Path) -> None:
         VGG16LargeFOV(str(vgg16_file))
 
 
-def test_without_a_network_the_address_and_the_key_for_a_file_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_address_and_the_key_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 

@@ -1,4 +1,4 @@
-"""Weights are read without running code, and what is wrong with a file is said."""
+"""Weights are read without running code, and errors say what is wrong with a file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_truncated_file_is_refused_by_path(tmp_path: Path, suffix: str) -> None:
         read_weights(path)
 
 
-def test_file_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "checkpoint.pth")
     with pytest.raises(UserError, match="not a state dict"):
         read_weights(tmp_path / "checkpoint.pth")
@@ -52,10 +52,10 @@ def test_digest_is_checked_before_the_file_is_read(tmp_path: Path) -> None:
         read_weights(tmp_path / "weights.pth", "0" * 64)
 
 
-def test_every_tensor_that_does_not_fit_is_named_at_once() -> None:
+def test_one_error_lists_all_tensors_that_do_not_fit() -> None:
     given = {"a": torch.zeros(2), "b": torch.zeros(3), "extra": torch.zeros(1)}
     wanted = {"a": torch.zeros(2), "b": torch.zeros(4), "lost": torch.zeros(5)}
     with pytest.raises(UserError) as caught:
         check_state_dict(given, wanted, "file x")
-    for words in ("missing: lost (5,)", "not known: extra (1,)", "other shape: b is (3,), the network wants (4,)"):
+    for words in ("missing: lost (5,)", "unknown: extra (1,)", "other shape: b is (3,), the network needs (4,)"):
         assert words in str(caught.value)

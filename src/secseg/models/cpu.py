@@ -1,4 +1,4 @@
-"""What makes networks faster on a CPU: dropout, dilated depthwise convolutions, and a copy for inference."""
+"""Faster networks on a CPU: dropout, dilated depthwise convolutions, and a copy for inference."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Network = TypeVar("Network", bound="TrunkNet")
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` that on a CPU draws its mask from random bytes, eight at a time: torch's own draws one number
-    after the other, and in a head that is trained on cached features took a fifth of the step.
+    """``nn.Dropout`` that, on a CPU, draws its mask as random bytes, eight at a time.
 
-    The probability is rounded to a multiple of 1/256 there, and so is what the kept elements are divided by: the
-    expectation is exact. On other devices it is ``nn.Dropout``.
+    torch draws one number after the other. In a head trained on cached features, this took a fifth of the step. On a
+    CPU the probability is rounded to a multiple of 1/256. The kept elements are scaled by the rounded one, so that the
+    expectation is exact. On other devices this is ``nn.Dropout``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -29,15 +29,16 @@ class Dropout(nn.Dropout):
         if not self.training or input.device.type != "cpu" or not 0 < dropped < 256:
             return super().forward(input)
         words = torch.empty(-(-input.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all of their bits
-        kept = torch.empty_like(input)  # the input's type: mixed ones are multiplied several times slower
+        kept = torch.empty_like(input)  # of the input's type: products of different types are several times slower
         kept.as_strided((kept.numel(),), (1,)).copy_(words.view(torch.uint8)[: kept.numel()].ge_(dropped))
         return (input * kept).mul_(256 / (256 - dropped))
 
 
 class PhasedDepthwise(nn.Conv2d):
-    """A depthwise convolution of stride 1 and dilation d that is computed, on the CPU, as an undilated one of the d x d
-    phases of its input: each output sees one phase only. The same sums, without the slow path that libraries take for
-    dilated depthwise kernels.
+    """A depthwise convolution of stride 1 and dilation d, computed on the CPU as undilated ones of d x d phases.
+
+    Each output depends on one phase of the input only. The sums are the same, but libraries have no fast code for
+    dilated depthwise convolutions.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ class PhasedDepthwise(nn.Conv2d):
 
 
 def in_phases(net: nn.Module) -> None:
-    """Turn each dilated depthwise convolution of ``net`` that keeps its input's size into a ``PhasedDepthwise``."""
+    """Turn each dilated depthwise convolution of ``net`` that keeps the size of its input into ``PhasedDepthwise``."""
     for module in net.modules():
         if (
             type(module) is nn.Conv2d
@@ -73,9 +74,9 @@ def in_phases(net: nn.Module) -> None:
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding, without a padded copy where the padding is the same on both sides.
+    """A convolution with TensorFlow's SAME padding that copies its input only if the padding differs between the sides.
 
-    timm's own ``Conv2dSame`` copies its input on every call.
+    timm's ``Conv2dSame`` copies its input in every call.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,27 +90,27 @@ class SameConv(nn.Conv2d):
 
 
 def same_padding(side: int, kernel: int, stride: int, dilation: int) -> int:
-    """Return how many zeros TensorFlow's SAME adds along a side, so that the output has ceil(side / stride) cells."""
+    """Return how many zeros TensorFlow's SAME adds along a side. The output then has ceil(side / stride) cells."""
     return max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
 
 
-@torch.inference_mode(False)  # tensors made in inference mode do not count their changes in place
+@torch.inference_mode(False)  # tensors made in inference mode have no version counter
 @torch.no_grad()
 def fast_copy(network: Network) -> Network:
-    """Return a copy of ``network`` for inference, whose convolutions include the batch normalisation behind them.
+    """Return a copy of ``network`` for inference, with batch normalisations folded into the convolutions before them.
 
-    Its scores differ by rounding alone. The network must be on the CPU, in evaluation mode.
+    The scores differ by rounding only. The network must be on the CPU, in evaluation mode.
     """
     fast = copy.deepcopy(network)
     for conv, norm in _followed(fast):
         if type(conv) in (nn.Conv2d, PhasedDepthwise) or _is_same_conv(conv):
             conv.weight, conv.bias = _folded(conv, norm)
-            _replace(fast, norm, getattr(norm, "act", nn.Identity()))  # timm's normalisation contains the activation
+            _replace(fast, norm, getattr(norm, "act", nn.Identity()))  # timm's normalisation includes an activation
             if _is_same_conv(conv):
                 conv.__class__ = SameConv
     for module in fast.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
-            # On one thread, torch hands a 1x1 convolution to oneDNN, which is faster, only if it is dilated. Dilation
+            # On one thread, torch uses oneDNN, which is faster, for a 1x1 convolution only if it is dilated. Dilation
             # does not change a 1x1 kernel.
             module.dilation = (2, 2)
     return fast
@@ -128,9 +129,9 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Par
 
 
 def _followed(network: TrunkNet) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Return each convolution of the trunk whose output goes into a batch normalisation as it is, with that.
+    """Return the pairs of a convolution in the trunk and the batch normalisation that gets its unchanged output.
 
-    Found by a pass without data: in what order modules are registered does not tell what follows what.
+    A forward pass on meta tensors finds them. The order in which modules are registered is not that of the calls.
     """
     shapes = copy.deepcopy(network.trunk).to("meta")
     real = dict(network.trunk.named_modules())

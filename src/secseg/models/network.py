@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from secseg.models.head import Head
 from secseg.models.trunk import Trunk, concat_levels, finest_level
+from secseg.utils.checks import check_whole, refuse
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 
@@ -20,17 +21,17 @@ from secseg.utils.errors import UserError
 class TrunkNet(nn.Module):
     """A trunk, which may be frozen, and a head on its feature levels.
 
-    Convolutions run in the channels-last layout, which is faster on CPUs and GPUs alike.
+    Convolutions run in the channels-last layout, which is faster on CPUs and on GPUs.
 
     Args:
-        trunk: images to feature levels.
-        head: their concatenation to scores.
+        trunk: maps images to feature levels.
+        head: maps feature levels to scores.
         class_names: names of the classes.
-        freeze: the trunk stays as it is: no gradient, and normalisation layers in evaluation mode.
-        input_size: side S of the images that it is trained on, pixels; it takes others too.
+        freeze: if True, the trunk has no gradient, and its normalisation layers are in evaluation mode.
+        input_size: side S of the training images in pixels. Other sizes are possible.
 
     Attributes:
-        kind: what the network is for, as its file states it (see ``secseg.models.files.model_file``).
+        kind: what the network is for, as stated in its file (see ``secseg.models.files.model_file``).
     """
 
     kind: str
@@ -53,7 +54,7 @@ class TrunkNet(nn.Module):
         return self
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images (B, 3, S, S), RGB, 0..255, as the trunk wants them, on its device and in its precision."""
+        """Return images (B, 3, S, S), RGB, 0..255, as input of the trunk, on its device and in its precision."""
         like = next(self.parameters())
         return self.trunk.normalization(images.to(like.device)).to(like.dtype, memory_format=torch.channels_last)
 
@@ -65,7 +66,7 @@ class TrunkNet(nn.Module):
     def prepared(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return feature levels (B, c, h, w) in the head's precision and layout."""
         like = next(self.head.parameters())
-        # Laid out before they are widened: cached features are in half precision.
+        # The layout is changed before the precision: cached features are in half precision, half as much to move.
         return [level.contiguous(memory_format=torch.channels_last).to(like) for level in features]
 
     def joined(self, features: Sequence[Tensor]) -> Tensor:
@@ -73,30 +74,29 @@ class TrunkNet(nn.Module):
         return concat_levels(self.prepared(features))
 
     def mask_size(self, input_size: int) -> tuple[int, int]:
-        """Return (h, w) of the finest level for square inputs of ``input_size`` pixels, without computing it.
+        """Return (h, w) of the finest level for square images of ``input_size`` pixels. The level is not computed.
 
         Raises:
-            UserError: where the trunk cannot take that size.
+            UserError: if the trunk cannot process images of this size.
         """
-        if input_size < 1:
-            raise UserError(f"backbone.input_size={input_size}: an image has at least one pixel.")
+        refuse(check_whole("backbone.input_size", input_size, 1))
         shapes = copy.deepcopy(self.trunk).to("meta").eval()
         try:
             with torch.no_grad():
                 levels = shapes(torch.empty(1, 3, input_size, input_size, device="meta"))
         except (RuntimeError, AssertionError) as error:
             raise UserError(
-                f"The trunk {self.trunk.architecture} cannot take images of {input_size} x {input_size}: {error}. "
-                f"It is made for {self.trunk.trained_size}: try backbone.input_size={self.trunk.trained_size}."
+                f"The trunk {self.trunk.architecture} cannot process images of {input_size} x {input_size}: {error}. "
+                f"Its weights are for {self.trunk.trained_size}: try backbone.input_size={self.trunk.trained_size}."
             ) from error
         height, width = finest_level(levels).shape[-2:]
         return int(height), int(width)
 
 
 class SegmentationNet(TrunkNet):
-    """Images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w).
+    """A network that maps images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w).
 
-    Arguments as ``TrunkNet``; the names of the C classes begin with the background.
+    The arguments are those of ``TrunkNet``. The first of the C class names is the background.
     """
 
     kind = "segmentation"
@@ -111,12 +111,12 @@ class SegmentationNet(TrunkNet):
 
 
 def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weights: bool = True) -> SegmentationNet:
-    """Build the network of a ``conf/backbone`` node, plain.
+    """Build the network of a node of ``conf/backbone``, plain.
 
     Args:
         backbone: ``trunk`` and ``head`` (nodes with ``_target_``), ``freeze`` and ``input_size``.
         class_names: names of the classes, background first.
-        weights: load the trunk's first weights; False where a checkpoint's are loaded afterwards.
+        weights: whether to load the initial weights of the trunk. They are not needed if a checkpoint is loaded next.
 
     Raises:
         UserError: for settings or weights that do not fit.
@@ -124,22 +124,24 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
     trunk = build(backbone["trunk"], Trunk, load=weights)
     head = build(backbone["head"], Head, in_channels=sum(trunk.channels), num_classes=len(class_names))
     if not isinstance(getattr(head, "classifier", None), nn.Module):
-        raise UserError(f"The head {type(head).__name__} has no last layer called classifier, which every Head needs.")
-    if (first := trunk.head_weights()) is not None:
+        raise UserError(
+            f"The head {type(head).__name__} has no attribute classifier. Give its last layer this name (see Head)."
+        )
+    if (initial := trunk.head_weights()) is not None:
         state = head.state_dict()
-        misfits = [name for name, value in first.items() if name not in state or state[name].shape != value.shape]
+        misfits = [name for name, value in initial.items() if name not in state or state[name].shape != value.shape]
         if misfits:
             warnings.warn(
-                f"fc6 and fc7 of VGG do not fit a head of another shape ({', '.join(misfits)}): it is drawn at random.",
+                f"fc6 and fc7 of VGG do not fit this head ({', '.join(misfits)}). It is initialised at random.",
                 stacklevel=2,
             )
         else:
-            head.load_state_dict({**state, **first})
+            head.load_state_dict({**state, **initial})
     return SegmentationNet(trunk, head, class_names, backbone["freeze"], backbone["input_size"])
 
 
 def trunk_fingerprint(network: TrunkNet) -> str:
-    """Return a SHA-256, in hexadecimal, of what the features depend on: weights, strides and normalisation."""
+    """Return the SHA-256, in hexadecimal, of what the features depend on: weights, strides and normalisation."""
     trunk = network.trunk
     digest = hashlib.sha256(repr((trunk.architecture, trunk.channels, trunk.strides, trunk.normalization)).encode())
     for name, tensor in trunk.state_dict().items():

@@ -1,4 +1,4 @@
-"""Any model of timm as a trunk: normalised images to feature levels."""
+"""Any model of timm as a trunk."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from secseg.utils.errors import UserError, listing, nearest
 
 
 class TimmTrunk(Trunk):
-    """Feature levels of a timm model.
+    """The feature levels of a timm model.
 
     Args:
         model: its name in timm (``timm.list_models()``).
         weights: ``imagenet`` (timm's own, downloaded), the path of a state dict of the whole model, or None.
-        output_stride: 8 or 16 (32 leaves the model as it is): strides beyond become dilation, with the same weights.
-        levels: indices of the feature levels (``out_indices``), from 0; None for all of stride 8 and beyond.
-        load: read the weights now; False where a checkpoint's are to be loaded in their place.
+        output_stride: 8, 16, or 32 for the model as it is. Larger strides become dilation, with the same weights.
+        levels: indices of the feature levels (timm's ``out_indices``), from 0; None for all of stride 8 and above.
+        load: whether to read the weights. They are not needed if a checkpoint is loaded next.
 
     Raises:
-        UserError: for an unknown model, one without such strides, or weights that do not fit.
+        UserError: for an unknown model, one that does not support these strides or levels, or weights that do not fit.
     """
 
     def __init__(
@@ -41,33 +41,11 @@ class TimmTrunk(Trunk):
     ) -> None:
         super().__init__()
         if not model:
-            raise UserError("backbone=timm needs backbone.trunk.model=<name>; timm.list_models() has the names.")
+            raise UserError("backbone=timm needs backbone.trunk.model=<name>. timm.list_models() returns the names.")
         if model.split(".")[0] not in timm.list_models():
             raise UserError(f"timm has no model '{model}'.{nearest(model, timm.list_models())}")
-        options: dict[str, Any] = {"features_only": True}
         refuse(check_choice("backbone.trunk.output_stride", output_stride, (8, 16, 32)))
-        if output_stride != 32:
-            options["output_stride"] = output_stride
-        if levels is not None:
-            if not levels or min(levels) < 0:
-                raise UserError(
-                    f"backbone.trunk.levels={list(levels)}: give indices counted from 0, at least one, or null."
-                )
-            options["out_indices"] = tuple(sorted(set(levels)))
-        try:
-            if levels is None:
-                with torch.device("meta"):
-                    whole: Any = timm.create_model(model, **options)
-                options["out_indices"] = tuple(
-                    at for at, stage in enumerate(whole.feature_info.info) if stage["reduction"] >= 8
-                )
-            net: Any = timm.create_model(model, **options)
-        except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError, IndexError) as error:
-            raise UserError(
-                f"timm's {model} cannot serve as a trunk at output stride {output_stride}: "
-                f"{str(error) or type(error).__name__}. Try backbone.trunk.output_stride=16 or 32, other "
-                "backbone.trunk.levels, or a convolutional model (resnet50, efficientnet_b0, ...)."
-            ) from error
+        net = _features_of(model, output_stride, levels)
         self.model, self.output_stride = model, output_stride
         self.channels = tuple(net.feature_info.channels())
         self.strides = tuple(net.feature_info.reduction())
@@ -75,7 +53,7 @@ class TimmTrunk(Trunk):
         self.normalization = from_unit_range(self._config["mean"], self._config["std"])
         self.trained_size = self._config["input_size"][-1]
         self.architecture = model
-        # Some transformers keep channels last
+        # Some transformers return channels last.
         self.channels_first = getattr(net, "output_fmt", "NCHW") != "NHWC"
         in_phases(net)
         self.net = net
@@ -101,13 +79,37 @@ class TimmTrunk(Trunk):
         with torch.device("meta"):
             wanted = timm.create_model(self.model).state_dict()
         check_state_dict(state, wanted, what)
-        # features_only renames modules: blocks.0 becomes blocks_0, or all are put into one called model
+        # features_only renames modules: blocks.0 becomes blocks_0, or all modules are put into one called model.
         sources = {name.replace("_", "."): name for name in state}
         names = {name: sources.get(name.removeprefix("model.").replace("_", ".")) for name in self.net.state_dict()}
         if len(sources) < len(state) or None in names.values():
             lost = [name for name, source in names.items() if source is None]
             raise UserError(
-                f"timm names the tensors of {self.model} in another way where it serves as a trunk, and which is which "
-                f"cannot be told:\n{listing(lost)}\nUse another model."
+                f"timm uses other names for the tensors of {self.model} with features_only=True, and these have no "
+                f"counterpart in the weights:\n{listing(lost)}\nUse another model."
             )
         self.net.load_state_dict({name: state[source] for name, source in names.items() if source})
+
+
+def _features_of(model: str, output_stride: int, levels: Sequence[int] | None) -> Any:
+    """Create timm's model of this name as one that returns feature levels."""
+    options: dict[str, Any] = {"features_only": True}
+    if output_stride != 32:
+        options["output_stride"] = output_stride
+    if levels is not None:
+        if not levels or min(levels) < 0:
+            raise UserError(f"backbone.trunk.levels={list(levels)}: give indices from 0 on, at least one, or null.")
+        options["out_indices"] = tuple(sorted(set(levels)))
+    try:
+        if levels is None:
+            with torch.device("meta"):
+                whole: Any = timm.create_model(model, **options)
+            stages = enumerate(whole.feature_info.info)
+            options["out_indices"] = tuple(index for index, stage in stages if stage["reduction"] >= 8)
+        return timm.create_model(model, **options)
+    except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"timm's {model} cannot serve as a trunk at output stride {output_stride}: "
+            f"{str(error) or type(error).__name__}. Try backbone.trunk.output_stride=16 or 32, other "
+            "backbone.trunk.levels, or a convolutional model (resnet50, efficientnet_b0, ...)."
+        ) from error

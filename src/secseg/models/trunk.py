@@ -1,4 +1,4 @@
-"""What every trunk has, and how its feature levels are brought to one grid."""
+"""What every trunk has, and how feature levels are resized to one grid."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from secseg.utils.resizing import resize_aligned
 
 
 class Trunk(nn.Module):
-    """What every trunk has.
+    """What every trunk has. A trunk maps images to feature levels.
+
+    The constructor of a trunk takes its own options, and ``load``: whether to read its initial weights.
 
     Attributes:
-        channels: channels of each feature level.
-        strides: stride of each feature level; the mask has the finest.
-        normalization: what its weights want to see.
-        trained_size: side of the images that its weights were made with, in pixels; said where another does not fit.
-        architecture: what tells it from other trunks whose tensors have the same shapes.
+        channels: the number of channels of each feature level.
+        strides: the stride of each feature level. The mask has the finest one.
+        normalization: the input that the weights expect.
+        trained_size: side of the images that the weights were trained on, in pixels.
+        architecture: a name that differs between trunks whose tensors have the same names and shapes.
     """
 
     channels: tuple[int, ...]
@@ -33,29 +35,29 @@ class Trunk(nn.Module):
         raise NotImplementedError
 
     def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the units (B, c, h, w) whose gradient tells which locations are salient, and the levels.
+        """Return the units (B, c, h, w) whose gradient is the saliency, and the feature levels.
 
-        Here the finest level, of which the deeper ones are computed where the model is a chain of stages.
+        By default the units are the finest level. In a chain of stages, the deeper levels are computed from it.
         """
         levels = self(images)
         return finest_level(levels), levels
 
     def head_weights(self) -> dict[str, Tensor] | None:
-        """Return initial weights for a LargeFOVHead, where the trunk's source has some."""
+        """Return initial weights for a LargeFOVHead, or None if the source of the weights has none."""
         return None
 
 
 def finest_level(levels: Sequence[Tensor]) -> Tensor:
-    """Return the level (B, c, h, w) of the most locations, the first where several have as many."""
+    """Return the level (B, c, h, w) with the most grid cells; the first one of several."""
     return max(levels, key=lambda level: level.shape[-2] * level.shape[-1])
 
 
 def concat_levels(levels: Sequence[Tensor]) -> Tensor:
-    """Bring levels (B, c, h, w) to the finest one's grid, with aligned corners, and concatenate their channels."""
+    """Resize levels (B, c, h, w) to the finest one's grid, with aligned corners, and concatenate their channels."""
     return torch.cat(on_finest_grid(levels), 1)
 
 
 def on_finest_grid(levels: Sequence[Tensor]) -> list[Tensor]:
-    """Bring levels (B, c, h, w) to the finest one's grid, with aligned corners."""
+    """Resize levels (B, c, h, w) to the finest one's grid, with aligned corners."""
     height, width = finest_level(levels).shape[-2:]
     return [x if x.shape[-2:] == (height, width) else resize_aligned(x, (height, width)) for x in levels]

@@ -1,5 +1,4 @@
-"""VGG-16 with its weights: the paper's trunks for segmentation (DeepLab-CRF-LargeFOV, with the start of its head from
-VGG's fully connected layers) and for localization."""
+"""VGG-16 and its weights: the paper's trunks for segmentation (DeepLab-CRF-LargeFOV) and for localization."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ from secseg.utils.files import sha256
 
 log = logging.getLogger(__name__)
 
-# The start of the SHA-256 of IMAGENET1K_FEATURES, with which torchvision ends the file's name.
+# The start of the SHA-256 of IMAGENET1K_FEATURES, at the end of the file's name in torchvision.
 FEATURES_DIGEST = "88682ab5"
 NORMALIZATIONS = {"torchvision": TORCHVISION, "features": CAFFE_RGB, "caffe": CAFFE}
-# The mean that the two localization networks subtract is finer than the segmentation network's.
+# The two localization networks subtract a mean with more digits than the segmentation network.
 CAFFE_FINE = Normalization((104.008, 116.669, 122.675), (1.0, 1.0, 1.0), "bgr")
-# Stages of VGG-16: output channels of the convolutions, and torchvision's index of each.
+# Stages of VGG-16: output channels of the convolutions, and the index of each in torchvision.
 STAGES = (
     ((64, 64), (0, 2)),
     ((128, 128), (5, 7)),
@@ -39,34 +38,34 @@ POOL_STRIDES = (2, 2, 2, 1, 1)
 CONV5_DILATION = 2
 # The fully connected layers of torchvision's VGG-16 (output, input features).
 FULLY_CONNECTED = {"classifier.0": (4096, 512 * 7 * 7), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
-# The head's layers that a Caffe model has values for, where the head is the paper's.
+# The layers of the paper's head that a Caffe model has weights for.
 HEAD = {"fc6.weight": (1024, 512, 3, 3), "fc6.bias": (1024,), "fc7.weight": (1024, 1024, 1, 1), "fc7.bias": (1024,)}
 
 
 class VGG16(Trunk):
-    """The convolutions of VGG-16, each followed by ReLU, with pools of choice: one level of 512 channels.
+    """The convolutions of VGG-16, each followed by ReLU, with the given pools: one level of 512 channels.
 
     Args:
-        pools: the pool behind each of the five stages; None for none.
+        pools: the pool after each of the five stages; None for none.
         strides: of the level.
         dilation: of conv5.
-        weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's values
-            without valid fully connected layers), the path of a state dict in torchvision's layout or of a
-            ``.caffemodel``, or None.
-        normalization: what the weights want: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or ``caffe``
-            (BGR minus the mean, unscaled); None chooses by ``weights`` (a ``.caffemodel`` or none: Caffe's; another
-            path: torchvision's).
-        load: read the weights now; False where a checkpoint's are to be loaded in their place.
+        weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's weights
+            without valid fully connected layers), the path of a ``.caffemodel`` or of a state dict with torchvision's
+            names, or None.
+        normalization: what the weights expect: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or
+            ``caffe`` (BGR minus the mean, unscaled). None depends on ``weights``: Caffe's for a ``.caffemodel`` or no
+            weights, torchvision's for another path.
+        load: whether to read the weights. They are not needed if a checkpoint is loaded next.
 
     Raises:
-        UserError: for weights that do not fit, or of a file that does not want torchvision's normalisation, where none
-            is given.
+        UserError: for weights that do not fit, or for a file that expects another input than torchvision's
+            IMAGENET1K_V1 if ``normalization`` is None.
     """
 
     channels = (512,)
     trained_size = 321
     normalizations: Mapping[str, Normalization] = NORMALIZATIONS
-    # Tensors of the head that a Caffe model has to have too, and their shapes.
+    # The tensors of the head that a Caffe model must contain, too, and their shapes.
     caffe_head: Mapping[str, tuple[int, ...]] = {}
 
     def __init__(
@@ -108,14 +107,14 @@ class VGG16(Trunk):
     def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return conv4_1 before its ReLU, and the level.
 
-        Source: the layer is the paper's; before the ReLU, since Caffe's works in place.
+        Source: the layer is the paper's. It is taken before the ReLU, since Caffe's ReLU works in place.
         """
-        behind = [name for name, _ in self.layers.named_children()].index("conv4_1") + 1
-        units = self.layers[:behind](images)
-        return units, [self.layers[behind:](units.clone())]  # the ReLU would overwrite them
+        end = [name for name, _ in self.layers.named_children()].index("conv4_1") + 1
+        units = self.layers[:end](images)
+        return units, [self.layers[end:](units.clone())]  # the ReLU would overwrite the units
 
     def _state(self, weights: str) -> dict[str, Tensor]:
-        from torchvision.models import VGG16_Weights  # takes seconds, and a checkpoint's weights need it not
+        from torchvision.models import VGG16_Weights  # slow to import, and not needed to load a checkpoint
 
         sources = {"imagenet": VGG16_Weights.IMAGENET1K_V1, "imagenet_features": VGG16_Weights.IMAGENET1K_FEATURES}
         if weights in sources:
@@ -127,7 +126,7 @@ class VGG16(Trunk):
         own = self.state_dict()
         head = {name: torch.empty(shape, device="meta") for name, shape in self.caffe_head.items()}
         imported = import_caffe(read_caffe(path), {**own, **head}, path)
-        log.info("Weights of %s:\n%s\nThe classifier (fc8) is drawn as new.", path, imported.table())
+        log.info("Weights of %s:\n%s\nThe classifier (fc8) is initialised at random.", path, imported.table())
         self.load_state_dict({name: imported.state[name] for name in own})
         self._fully_connected = {name: imported.state[name] for name in head}
 
@@ -152,8 +151,8 @@ class VGG16(Trunk):
             self._fully_connected = fully_connected
         elif weights != "imagenet_features" and not normalization_given:
             raise UserError(
-                f"{weights} has no valid fully connected layers, like torchvision's IMAGENET1K_FEATURES, which want "
-                "another input than IMAGENET1K_V1. Say which input this file wants: "
+                f"{weights} has no valid fully connected layers, like torchvision's IMAGENET1K_FEATURES, which expects "
+                "another input than IMAGENET1K_V1. State the input that this file expects: "
                 "backbone.trunk.normalization=features (IMAGENET1K_FEATURES), caffe or torchvision."
             )
 
@@ -161,7 +160,7 @@ class VGG16(Trunk):
 class VGG16LargeFOV(VGG16):
     """conv1_1 to pool5a of the official prototxt: one level of 512 channels at stride 8 (321 to 41).
 
-    Its pools round up, as Caffe's do, so that its grid is Caffe's at every size. Arguments as ``VGG16``.
+    The pools round up, as in Caffe, so that the grid is Caffe's for every image size. For the arguments, see ``VGG16``.
     """
 
     caffe_head = HEAD
@@ -171,17 +170,21 @@ class VGG16LargeFOV(VGG16):
         super().__init__(pools, (8,), CONV5_DILATION, weights, normalization, load)
         self.layers.add_module("pool5a", nn.AvgPool2d(3, 1, padding=1))
         if weights is not None and load and self._fully_connected is None:
-            warnings.warn(f"The weights {weights} have no valid fc6 and fc7: both are drawn at random.", stacklevel=2)
+            warnings.warn(
+                f"The weights {weights} have no valid fc6 and fc7. Both are initialised at random.", stacklevel=2
+            )
 
     def head_weights(self) -> dict[str, Tensor] | None:
-        """Return fc6 and fc7 for a head of width 1024 (a Caffe model's, or see ``subsample``), once; None where there
-        are none."""
+        """Return fc6 and fc7 of a Caffe model, or of ``subsample``, for a head of width 1024; None if there are none.
+
+        A second call returns None, since the trunk does not keep them.
+        """
         kept, self._fully_connected = self._fully_connected, None
         return kept
 
 
 class PooledVGG16(VGG16):
-    """VGG-16 whose first ``pool_count`` stages end in Caffe's 2 x 2 pool, which rounds up, without dilation."""
+    """VGG-16 without dilation. The first ``pool_count`` stages end in Caffe's 2 x 2 pool, which rounds up."""
 
     normalizations: Mapping[str, Normalization] = {**NORMALIZATIONS, "caffe": CAFFE_FINE}
     pool_count: int
@@ -192,32 +195,32 @@ class PooledVGG16(VGG16):
 
 
 class ForegroundVGG16(PooledVGG16):
-    """The trunk of the paper's foreground network: no pool4 and pool5, 321 to 41. Arguments as ``VGG16``."""
+    """The trunk of the paper's foreground network, without pool4 and pool5: 321 to 41."""
 
     pool_count = 3
 
 
 class BackgroundVGG16(PooledVGG16):
-    """The trunk of the paper's background network: all five pools, 321 to 11. Arguments as ``VGG16``."""
+    """The trunk of the paper's background network, with all five pools: 321 to 11."""
 
     pool_count = 5
 
 
 def _features_alone(weights: str) -> bool:
-    """Tell torchvision's IMAGENET1K_FEATURES, which by its documentation lacks the classifier's values, in any file."""
+    """Return whether these are torchvision's IMAGENET1K_FEATURES, which lack the classifier's weights, in any file."""
     if weights in ("imagenet", "imagenet_features"):
         return weights == "imagenet_features"
     return sha256(Path(weights).expanduser()).startswith(FEATURES_DIGEST)
 
 
 def subsample(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Turn VGG's fully connected layers into fc6 (1024, 512, 3, 3) and fc7 (1024, 1024, 1, 1) of the head.
+    """Turn the fully connected layers of VGG into fc6 (1024, 512, 3, 3) and fc7 (1024, 1024, 1, 1) of the head.
 
-    Every fourth unit of 4096 is kept, and every third row and column of the 7 x 7 kernel: DeepLab's idea of
-    subsampling. Which units and places its "20M" file kept is not known; this choice is ours.
+    Keep every fourth of the 4096 units, and every third row and column of the 7 x 7 kernel. Subsampling is DeepLab's
+    idea. Which units and rows its "20M" file kept is not known: this choice is ours.
 
     Args:
-        state: with ``classifier.0`` and ``classifier.3`` of torchvision's VGG-16.
+        state: contains ``classifier.0`` and ``classifier.3`` of torchvision's VGG-16.
     """
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)
     return {

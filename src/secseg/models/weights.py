@@ -1,4 +1,4 @@
-"""Weights from files and downloads: strictly, and told tensor by tensor where they do not fit."""
+"""Weights from files and downloads, compared with the network tensor by tensor."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from secseg.utils.torch_file import load_saved
 
 
 def check_state_dict(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
-    """Compare names and shapes of two state dicts.
+    """Compare the names and shapes of two state dicts.
 
     Raises:
-        UserError: naming each tensor that is missing, not known, or of another shape.
+        UserError: for tensors that are missing, unknown, or of another shape. The message lists them.
     """
     problems = [f"missing: {name} {tuple(wanted[name].shape)}" for name in wanted if name not in given]
-    problems += [f"not known: {name} {tuple(given[name].shape)}" for name in given if name not in wanted]
+    problems += [f"unknown: {name} {tuple(given[name].shape)}" for name in given if name not in wanted]
     problems += [
-        f"other shape: {name} is {tuple(given[name].shape)}, the network wants {tuple(wanted[name].shape)}"
+        f"other shape: {name} is {tuple(given[name].shape)}, the network needs {tuple(wanted[name].shape)}"
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
     if problems:
         raise UserError(
             f"The weights of the {what} do not fit this network ({len(problems)} tensors):\n{listing(problems)}\n"
-            "Choose the backbone, head and classes that they were made with, or other weights."
+            "Choose the backbone, head and classes that these weights were trained with, or other weights."
         )
 
 
 def is_state_dict(content: Any) -> bool:
-    """Whether what a file holds is names and dense tensors; sparse, quantized or sizeless ones have no place here."""
+    """Return whether the content of a file is a mapping of names to dense tensors (not sparse, quantized or meta)."""
     return isinstance(content, Mapping) and all(
         isinstance(name, str)
         and isinstance(value, Tensor)
@@ -51,26 +51,26 @@ def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tenso
 
     Args:
         path: the file.
-        digest: its SHA-256, where it is known.
+        digest: the expected SHA-256; None if it is not known.
 
     Raises:
-        UserError: where the file is missing, damaged, another one, or no state dict.
+        UserError: if the file is missing, damaged, not the expected one, or not a state dict.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"There is no weights file {path}. Check backbone.trunk.weights.")
     if digest is not None and sha256(path) != digest:
-        raise UserError(f"The weights file {path} is not the one expected: its SHA-256 differs. Install it again.")
+        raise UserError(f"The weights file {path} is not the expected one: its SHA-256 differs. Install it again.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         state: Any = load_saved(path)
-    except Exception as error:  # torch and safetensors raise whatever the damaged bytes lead to
+    except Exception as error:  # for damaged bytes, torch and safetensors raise errors of many types
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"The weights file {path} cannot be read: {reason}. It is damaged, or holds more than weights."
+            f"The weights file {path} cannot be read: {reason}. It is damaged, or contains more than weights."
         ) from error
     if not is_state_dict(state):
         raise UserError(f"{path} is not a state dict (name to tensor). Give the file of the weights alone.")
@@ -78,17 +78,17 @@ def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tenso
 
 
 def download(fetch: Callable[[], Any], what: str, address: str) -> Any:
-    """Return ``fetch()``, a library's own download.
+    """Return the result of ``fetch()``, the download function of a library.
 
     Raises:
-        UserError: where there is no network; says what to fetch by hand and where to name it.
+        UserError: if the download fails. The message says what to download manually, and where to name the file.
     """
     try:
         return fetch()
-    except Exception as error:  # URLError, HTTPError, hub errors, a broken hash: each library has its own
+    except Exception as error:  # URLError, HTTPError, hub errors, a wrong hash: each library has its own
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"The weights of {what} could not be downloaded: {reason}.\nFetch {address} on a machine with a "
-            "network, and name the file with backbone.trunk.weights=<path>; or use backbone=efficientnet_lite0, which "
-            "needs no download."
+            f"The weights of {what} could not be downloaded: {reason}.\nDownload {address} on a machine with internet "
+            "access, and give backbone.trunk.weights=<path>. Or use backbone=efficientnet_lite0, which needs no "
+            "download."
         ) from error

@@ -1,4 +1,4 @@
-"""Caffe's weights give Caffe's scores, strictly by name, and the report says what became of each tensor."""
+"""Caffe's weights give Caffe's scores, are matched strictly by name, and the report lists every tensor."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def wanted() -> dict[str, Tensor]:
 def test_the_imported_network_gives_the_scores_of_caffes_forward_pass(
     given: dict[str, Tensor], blobs: Blobs, size: int
 ) -> None:
-    with torch.device("meta"):  # nothing is drawn, which would take a second
+    with torch.device("meta"):  # without initialisation, which would take a second
         network = build_network(NODE, VOC_CLASSES, weights=False).eval()
     network.load_state_dict(import_caffe(given, network.state_dict(), "SEC.caffemodel").state, assign=True)
     image = np.random.default_rng(1).integers(0, 256, (size, size, 3), dtype=np.uint8)
@@ -96,16 +96,16 @@ def test_every_tensor_of_both_sides_is_in_the_report(given: dict[str, Tensor], w
 
 
 @pytest.mark.parametrize("classes", [None, 1000])
-def test_the_classifier_is_drawn_where_the_file_has_none_or_one_for_other_classes(
+def test_the_classifier_is_initialised_if_the_file_has_none_or_one_for_other_classes(
     given: dict[str, Tensor], wanted: dict[str, Tensor], classes: int | None
 ) -> None:
     initial = {name: tensor for name, tensor in given.items() if not name.startswith("fc8")}
     if classes:
         initial |= {"fc8_imagenet.weight": torch.zeros(classes, 1024, 1, 1), "fc8_imagenet.bias": torch.zeros(classes)}
     imported = import_caffe(initial, wanted, "20M")
-    drawn = [row.ours for row in imported.report if row.action == "drawn"]
-    assert drawn == ["head.classifier.weight", "head.classifier.bias"]
-    assert imported.state.keys() == wanted.keys() - set(drawn)
+    initialised = [row.ours for row in imported.report if row.action == "initialised"]
+    assert initialised == ["head.classifier.weight", "head.classifier.bias"]
+    assert imported.state.keys() == wanted.keys() - set(initialised)
     ignored = [row.theirs for row in imported.report if row.action == "ignored"]
     assert ignored == (["fc8_imagenet.weight", "fc8_imagenet.bias"] if classes else [])
 
@@ -121,7 +121,7 @@ def test_the_classifier_is_drawn_where_the_file_has_none_or_one_for_other_classe
         ({"fc8_voc12.weight": (21, 1024, 1, 1)}, "several last layers: fc8-SEC, fc8_voc12"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_name_in_the_file(
+def test_tensors_that_do_not_fit_are_refused_by_their_names_in_the_file(
     given: dict[str, Tensor], wanted: dict[str, Tensor], changes: dict[str, tuple[int, ...] | None], said: str
 ) -> None:
     changed = dict(given)
@@ -134,18 +134,18 @@ def test_what_does_not_fit_is_refused_by_its_name_in_the_file(
         import_caffe(changed, wanted, "SEC.caffemodel")
 
 
-def test_values_that_are_no_finite_numbers_are_refused(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def test_values_that_are_not_finite_are_refused(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     with pytest.raises(UserError, match=r"SEC.caffemodel is damaged: .* conv4_1\.bias"):
         import_caffe({**given, "conv4_1.bias": torch.full((512,), float("inf"))}, wanted, "SEC.caffemodel")
 
 
-def test_blobs_beyond_weight_and_bias_keep_names_of_their_own(tmp_path: Path) -> None:
+def test_further_blobs_of_a_layer_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(write.net({"bn": [np.full(n, n, np.float32) for n in (1, 2, 3)]}))
     read = {name: tensor.tolist() for name, tensor in read_caffe(tmp_path / "net.caffemodel").items()}
     assert read == {"bn.weight": [1], "bn.bias": [2, 2], "bn.blob2": [3, 3, 3]}
 
 
-def test_a_state_dict_with_caffes_names_behind_a_prefix_is_read_as_the_model(tmp_path: Path) -> None:
+def test_a_state_dict_with_caffes_names_after_a_prefix_is_read_as_the_model(tmp_path: Path) -> None:
     bias = torch.arange(3.0)
     for prefix in ("", "features.", "module.features."):
         torch.save({f"{prefix}conv1_1.bias": bias, f"{prefix}fc8-SEC.bias": bias + 1}, tmp_path / "sec.pth")
@@ -157,7 +157,7 @@ def test_a_state_dict_with_caffes_names_behind_a_prefix_is_read_as_the_model(tmp
         read_caffe(tmp_path / "two.pth")
 
 
-def test_training_starts_trunk_fc6_and_fc7_from_a_caffemodel_and_draws_the_classifier(
+def test_training_loads_trunk_fc6_and_fc7_from_a_caffemodel_and_initialises_the_classifier(
     model: Path, blobs: Blobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     node = {**NODE, "trunk": {**NODE["trunk"], "weights": str(model)}}
@@ -169,7 +169,7 @@ def test_training_starts_trunk_fc6_and_fc7_from_a_caffemodel_and_draws_the_class
     assert float(network.head.classifier.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
     assert network.trunk.normalization.order == "bgr"
     assert "fc8-SEC.weight" in caplog.text
-    assert "drawn as new" in caplog.text
+    assert "initialised at random" in caplog.text
 
 
 def test_the_published_network_is_exported_with_vocs_classes_and_loads_with_caffes_weights(
@@ -184,19 +184,19 @@ def test_the_published_network_is_exported_with_vocs_classes_and_loads_with_caff
         for part, blob in zip(("weight", "bias"), blobs[theirs], strict=True):
             assert np.array_equal(network.get_parameter(f"{ours}.{part}").detach().numpy(), blob)
     card = " ".join((tmp_path / "sec" / "README.md").read_text("utf-8").split())
-    for words in ("`SEC.caffemodel` (SHA-256", "does not say how they came about", "No figure was measured"):
+    for words in ("`SEC.caffemodel` (SHA-256", "does not describe their training", "secseg did not measure"):
         assert words in card
     assert len(results["report"]) == 2 * len(blobs)
     assert "head.classifier.weight" in capsys.readouterr().out
 
 
-def test_a_file_to_start_training_from_is_not_exported_as_a_network(
+def test_a_file_of_initial_weights_is_not_exported_as_a_network(
     given: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     initial = {name: tensor for name, tensor in given.items() if not name.startswith("fc8")}
     monkeypatch.setattr("secseg.models.files.export.read_caffe", lambda path: initial)
     (tmp_path / "vgg16_20M.caffemodel").touch()
-    with pytest.raises(UserError, match=r"no last layer \(fc8\) for VOC's 21 classes.*backbone\.trunk\.weights="):
+    with pytest.raises(UserError, match=r"no last layer \(fc8\) for the 21 classes of VOC.*backbone\.trunk\.weights="):
         export_caffe(tmp_path / "vgg16_20M.caffemodel", tmp_path / "out")
     with pytest.raises(UserError, match=r"There is no file .*none\.caffemodel"):
         export_caffe(tmp_path / "none.caffemodel", tmp_path / "out")

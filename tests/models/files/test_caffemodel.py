@@ -1,4 +1,4 @@
-"""Caffe's files are read in both layouts, and what is damaged, hostile or something else is refused at its offset."""
+"""Caffe's files are read in both layouts. Damaged, hostile and other files are refused with the offset of the fault."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_values_in_several_packs_are_joined(path: Path) -> None:
 
 
 @pytest.mark.parametrize("v1", [True, False])
-def test_a_file_cut_off_anywhere_is_refused_or_lacks_whole_layers(path: Path, v1: bool) -> None:
+def test_a_truncated_file_is_refused_or_lacks_whole_layers(path: Path, v1: bool) -> None:
     layers = {"a": [BIAS[:3]], "b": [BIAS]}
     content = write.net(layers, v1)
     whole: set[int] = set()
@@ -62,7 +62,7 @@ def test_a_file_cut_off_anywhere_is_refused_or_lacks_whole_layers(path: Path, v1
             left = read(path, content[:end])
         except UserError:
             continue
-        whole.add(len(left))  # cut between two fields of the net: protobuf cannot tell
+        whole.add(len(left))  # truncated between two fields of the net, which protobuf cannot detect
         assert all(np.array_equal(left[name][0].ravel(), layers[name][0]) for name in left)
     assert whole == {1, 2}
 
@@ -91,21 +91,21 @@ def test_a_length_beyond_the_file_is_refused_at_once_and_allocates_nothing(path:
     ("content", "said"),
     [
         (b"", "it is empty"),
-        (b'name: "VGG"\nlayer {', "no Caffe model: at offset 0"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "no Caffe model: at offset 10"),
+        (b'name: "VGG"\nlayer {', "not a Caffe model: at offset 0"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a Caffe model: at offset 10"),
         (bytes(100), "there is no field 0"),
         (b"\xff" * 40, "a number is too long"),
-        (b"\xff" * 4, "a number is cut off"),
+        (b"\xff" * 4, "a number is truncated"),
         (write.field(1, b"a net"), "no layer with weights"),
-        (write.field(100, 7), "field 100 is no message"),
-        (write.layer("a", [write.field(5, bytes(7))]), "another size than they should"),
+        (write.field(100, 7), "field 100 is not a message"),
+        (write.layer("a", [write.field(5, bytes(7))]), "the wrong size"),
         (write.layer("a", [write.field(5, bytes(8)) + write.field(7, write.field(1, 3))]), r"\(3,\) has 2 values"),
         (write.layer("a", [write.field(5, b"") + write.field(7, write.field(1, 0))]), r"\(0,\) has 0 values"),
         (write.layer("a", [write.field(5, bytes(4)) + write.field(7, write.field(1, 1) * 33)]), "more than 32 axes"),
-        (write.layer("a", [write.blob(BIAS)]) * 2, "a second layer is called 'a'"),
+        (write.layer("a", [write.blob(BIAS)]) * 2, "two layers are called 'a'"),
     ],
 )
-def test_what_is_no_caffe_model_is_refused_with_the_reason(path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_caffe_model_is_refused_with_the_reason(path: Path, content: bytes, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read(path, content)
 

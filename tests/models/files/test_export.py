@@ -1,4 +1,4 @@
-"""An exported folder says what the network is, copies only figures that belong to its weights, and appears whole."""
+"""An exported folder describes its network, has only figures measured on its weights, and is written as a whole."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def words_of(folder: Path) -> str:
     return " ".join((folder / "README.md").read_text("utf-8").split())
 
 
-def test_the_card_says_what_the_network_is_and_what_it_was_trained_with(run: Path, tmp_path: Path) -> None:
+def test_the_card_describes_the_network_and_its_training(run: Path, tmp_path: Path) -> None:
     export_checkpoint(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", "README.md"}
     card = words_of(tmp_path / "out")
@@ -77,14 +77,14 @@ def test_figures_are_copied_with_their_protocol(run: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("results", "said"),
     [
-        (None, "No figure was measured on these weights: the run left no results."),
+        (None, "No figure was measured on these weights: the run has no results."),
         (
             {**RESULTS, "protocol": {**RESULTS["protocol"], "steps": 9}},
             f"No figure was measured on these weights, of step {STEPS}: the run's are of step 9.",
         ),
     ],
 )
-def test_where_none_was_measured_on_these_weights_the_card_says_so_and_has_none(
+def test_the_card_has_no_figures_if_none_were_measured_on_these_weights(
     tmp_path: Path, results: dict[str, object] | None, said: str
 ) -> None:
     write_run(tmp_path / "run", results)
@@ -95,7 +95,9 @@ def test_where_none_was_measured_on_these_weights_the_card_says_so_and_has_none(
 
 
 @pytest.mark.parametrize("source", ["card", "page"])
-def test_five_lines_give_the_networks_scores(run: Path, tmp_path: Path, monkeypatch, source: str) -> None:
+def test_the_example_of_the_card_gives_the_scores_of_the_network(
+    run: Path, tmp_path: Path, monkeypatch, source: str
+) -> None:
     export_checkpoint(run, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((90, 70), 50).convert("RGB").save("photo.jpg")
@@ -109,27 +111,27 @@ def test_five_lines_give_the_networks_scores(run: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("there", ["file", "folder with a file"])
-def test_a_folder_that_holds_something_is_left_as_it_is(run: Path, tmp_path: Path, there: str) -> None:
+def test_a_folder_that_is_not_empty_is_refused(run: Path, tmp_path: Path, there: str) -> None:
     out = tmp_path / "out"
     notes = out if there == "file" else out / "README.md"
     notes.parent.mkdir(exist_ok=True)
     notes.write_text("mine")
-    with pytest.raises(UserError, match=rf"{out} is there already"):
+    with pytest.raises(UserError, match=rf"{out} exists and is not"):
         export_checkpoint(run, out)
     assert notes.read_text() == "mine"
     assert not (out / "model.safetensors").exists()
 
 
-def test_results_that_are_damaged_are_told_before_anything_is_written(tmp_path: Path) -> None:
+def test_damaged_results_are_reported_before_anything_is_written(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     for text in ("{", "[]", '{"protocol": {}}'):
         (tmp_path / "run" / "results.json").write_text(text)
-        with pytest.raises(UserError, match=r"results\.json (does not hold a training's results|cannot be read)"):
+        with pytest.raises(UserError, match=r"results\.json (does not contain the results|cannot be read)"):
             export_checkpoint(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_outside_a_run_takes_no_results_from_beside_it(run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_outside_of_a_run_does_not_get_the_results_next_to_it(run: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "results.json").write_text(json.dumps(RESULTS))
     checkpoint = tmp_path / "elsewhere" / "last.ckpt"
@@ -143,7 +145,7 @@ def test_an_exported_folder_is_not_exported_again(run: Path, tmp_path: Path) -> 
         export_checkpoint(tmp_path / "out", tmp_path / "again")
 
 
-def test_the_readmes_command_exports_a_run(run: Path, tmp_path: Path) -> None:
+def test_the_command_in_the_readme_exports_a_run(run: Path, tmp_path: Path) -> None:
     (command,) = (words for words in map(shlex.split, COMMANDS) if words[1].startswith("ckpt="))
     script, ckpt, *rest = command
     (tmp_path / ckpt.removeprefix("ckpt=")).parent.mkdir(parents=True)
@@ -176,7 +178,7 @@ def test_the_readmes_command_exports_a_run(run: Path, tmp_path: Path) -> None:
         ("caffe=none.caffemodel", "There is no file none.caffemodel"),
     ],
 )
-def test_wrong_words_end_in_one_message_code_1_and_no_run_folder(
+def test_wrong_arguments_give_one_message_exit_code_1_and_no_run_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A network comes back from each kind of file as it was, and what is no network is refused with what it is."""
+"""A network is loaded unchanged from each kind of file, and other files are refused with what they are."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def cues(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (state_dict, "a state dict: weights alone"),
-        (others_checkpoint, "another program's"),
-        (lambda path: torch.save([1, 2], path), r"it holds a list"),
+        (state_dict, "a state dict: weights without"),
+        (others_checkpoint, "another program"),
+        (lambda path: torch.save([1, 2], path), r"it contains a list"),
         (lambda path: save_file({"weight": torch.zeros(2)}, path), "do not say which network"),
         (cues, r"holds localization cues, not a network.*data\.cues"),
         (lambda path: Image.new("RGB", (8, 8)).save(path, "PNG"), "cannot be read"),
@@ -74,7 +74,7 @@ def cues(path: Path) -> None:
         (lambda path: None, "There is no checkpoint"),
     ],
 )
-def test_what_is_no_network_is_refused_with_what_it_is(tmp_path: Path, write: Any, said: str) -> None:
+def test_other_files_are_refused_with_what_they_are(tmp_path: Path, write: Any, said: str) -> None:
     write(tmp_path / "given")
     with pytest.raises(UserError, match=said) as error:
         secseg.load(tmp_path / "given")

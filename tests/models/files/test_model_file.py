@@ -1,4 +1,4 @@
-"""The file of an exported network holds no code and no machine's paths, and is believed in nothing unchecked."""
+"""The file of a network contains no code and no paths of the machine, and every part of it is validated."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def metadata(model: Path) -> dict[str, str]:
 
 
 def rewritten(model: Path, path: Path, change: Change, state: dict[str, torch.Tensor] | None = None) -> Path:
-    """A copy whose header, decoded, went through ``change``."""
+    """Return a copy of the file whose decoded header was passed through ``change``."""
     header = json.loads(metadata(model)[FORMAT])
     header = change(header) or header
     save_file(state or load_file(model), path, {FORMAT: header if isinstance(header, str) else json.dumps(header)})
     return path
 
 
-def test_the_networks_own_normalization_is_kept_where_the_trunks_options_do_not_say_it(tmp_path: Path) -> None:
+def test_the_file_keeps_a_normalization_that_the_options_of_the_trunk_do_not_determine(tmp_path: Path) -> None:
     network = build_network(NODE, ["background", "cat"], weights=False).eval()
     network.trunk.normalization = CAFFE
     write_model(tmp_path / "model.safetensors", network, NODE)
@@ -66,14 +66,14 @@ def test_the_networks_own_normalization_is_kept_where_the_trunks_options_do_not_
     assert loaded.freeze
 
 
-def test_paths_of_the_machine_are_left_out(model: Path) -> None:
+def test_the_file_contains_no_paths_of_the_machine(model: Path) -> None:
     header = metadata(model)[FORMAT]
     assert "someone" not in header
     assert json.loads(header)["network"]["trunk"]["weights"] is None
     assert NODE["trunk"]["weights"], "the caller's node stays as it was"
 
 
-def test_a_file_cut_off_anywhere_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(model: Path, tmp_path: Path) -> None:
     content = model.read_bytes()
     for end in [*range(0, 2000, 97), *range(2000, len(content), len(content) // 20), len(content) - 1]:
         (tmp_path / "cut").write_bytes(content[:end])
@@ -141,7 +141,7 @@ def test_a_description_that_is_damaged_or_hostile_is_refused(
     ("spoil", "said"),
     [
         (lambda state: state.pop("head.fc7.bias"), r"missing: head\.fc7\.bias"),
-        (lambda state: state.update(extra=torch.zeros(1)), "not known: extra"),
+        (lambda state: state.update(extra=torch.zeros(1)), "unknown: extra"),
         (lambda state: state.update({"head.fc7.bias": torch.zeros(9)}), r"other shape: head\.fc7\.bias"),
         (lambda state: state.update({"head.fc7.bias": torch.zeros(8).half()}), r"another type.*head\.fc7\.bias"),
     ],

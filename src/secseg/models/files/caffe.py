@@ -1,4 +1,4 @@
-"""Weights under Caffe's layer names to the tensors of DeepLab-LargeFOV on VGG-16: each one told where it went."""
+"""Weights with Caffe's layer names as those of DeepLab-LargeFOV on VGG-16, with a report of every tensor."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from secseg.utils.console import table
 from secseg.utils.errors import UserError
 
 SUFFIX = ".caffemodel"
-# Our name for the last layer; its name in Caffe starts with fc8 and goes on with the data set's.
+# Our name of the last layer. In Caffe, its name is fc8 followed by the name of the data set.
 _CLASSIFIER, _FC8 = "classifier", "fc8"
 
 
 class Assignment(NamedTuple):
-    """What became of one tensor; ``theirs`` or ``ours`` is None where the other side has none."""
+    """What was done with one tensor. ``theirs`` or ``ours`` is None if the file or the network does not have it."""
 
     theirs: str | None
     ours: str | None
     shape: tuple[int, ...]
-    action: Literal["copied", "drawn", "ignored"]
+    action: Literal["copied", "initialised", "ignored"]
 
 
 class Imported(NamedTuple):
-    """Tensors under our names, and the report of all tensors of both sides."""
+    """Tensors with our names, and the report of all tensors of the file and the network."""
 
     state: dict[str, Tensor]
     report: list[Assignment]
 
     def table(self) -> str:
-        """Return the report as lines of text."""
+        """Return the report as a table."""
         rows = [("file", "network", "shape", "")]
         for row in self.report:
             rows.append((row.theirs or "-", row.ours or "-", " x ".join(map(str, row.shape)), row.action))
@@ -43,14 +43,14 @@ class Imported(NamedTuple):
 
 
 def read_caffe(path: str | Path) -> dict[str, Tensor]:
-    """Read weights under Caffe's layer names: ``conv1_1.weight``, ``conv1_1.bias``, ...
+    """Read weights with Caffe's layer names: ``conv1_1.weight``, ``conv1_1.bias``, ...
 
     Args:
-        path: a ``.caffemodel``, or a state dict (see ``read_weights``) with these names, behind any prefix
+        path: a ``.caffemodel``, or a state dict (see ``read_weights``) with these names after any prefix
             (``features.conv1_1.weight``, ``module.fc8-SEC.bias``).
 
     Raises:
-        UserError: where the file is missing, damaged, something else, or has two tensors of one name.
+        UserError: if the file is missing, damaged or something else, or has two tensors of the same name.
     """
     path = Path(path).expanduser()
     if path.suffix == SUFFIX:
@@ -63,7 +63,7 @@ def read_caffe(path: str | Path) -> dict[str, Tensor]:
     for name, tensor in read_weights(path).items():
         short = ".".join(name.split(".")[-2:])
         if short in named:
-            raise UserError(f"{path} has two tensors that end in {short}. Give the weights of one network alone.")
+            raise UserError(f"{path} has two tensors that end in {short}. Give the weights of a single network.")
         named[short] = tensor
     return named
 
@@ -73,23 +73,24 @@ def _part(number: int) -> str:
 
 
 def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> Imported:
-    """Match weights under Caffe's layer names with the network's, strictly.
+    """Match weights with Caffe's layer names to the tensors of the network, strictly.
 
-    The one layer whose name starts with ``fc8`` is the classifier (``fc8-SEC``, ``fc8_voc12``, ...). Where there is
-    none, or one for another number of classes, the network's stays as it was drawn. Any other tensor must be there, of
-    the right shape and finite; what the network has no place for is ignored, which the report says.
+    The classifier is the layer whose name starts with ``fc8`` (``fc8-SEC``, ``fc8_voc12``, ...). If there is none, or
+    one for another number of classes, the network keeps its own. Every other tensor of the network must be in the file,
+    finite and of the right shape. Tensors that the network does not have are ignored, as the report states.
 
     Args:
-        given: as ``read_caffe`` returns it; biases (n,) or (1, 1, 1, n).
-        wanted: the tensors to be found, of a network or a part of it, under our names: the layer's name comes before
+        given: the result of ``read_caffe``; biases are (n,) or (1, 1, 1, n).
+        wanted: the tensors of a network, or of a part of it, with our names, which end in the layer's name and
             ``.weight`` or ``.bias``.
         what: the file, for messages.
 
     Returns:
-        Copies as float32 under our names (without a classifier that stays as drawn), and the report.
+        Copies as float32 with our names (without the classifier if the network keeps its own), and the report.
 
     Raises:
-        UserError: naming each tensor that is missing, of another shape or not finite, or several layers fc8.
+        UserError: for tensors that are missing, of another shape or not finite (the message lists them), or for several
+            layers fc8.
     """
     fc8 = _classifier_name(list(given), what)
     sources = {ours: _caffe_name(ours, fc8) for ours in wanted}
@@ -98,11 +99,11 @@ def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what
         for ours, theirs in sources.items()
         if theirs in given
     }
-    drawn: list[str] = []
+    initialised: list[str] = []
     classifier = [ours for ours, theirs in sources.items() if theirs.startswith(_FC8)]
     if any(sources[ours] not in fitted or fitted[sources[ours]].shape != wanted[ours].shape for ours in classifier):
-        drawn = classifier
-    copied = {ours: theirs for ours, theirs in sources.items() if ours not in drawn}
+        initialised = classifier
+    copied = {ours: theirs for ours, theirs in sources.items() if ours not in initialised}
     taken = set(copied.values())
     check_state_dict(
         {theirs: tensor for theirs, tensor in fitted.items() if theirs in taken},
@@ -112,12 +113,12 @@ def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what
     state = {ours: fitted[theirs].to(torch.float32, copy=True) for ours, theirs in copied.items()}
     broken = [copied[ours] for ours, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
-        raise UserError(f"{what} is damaged: values that are no finite numbers in {', '.join(broken)}.")
+        raise UserError(f"{what} is damaged: these tensors have values that are not finite: {', '.join(broken)}.")
     return Imported(
         state,
         [
             *(Assignment(theirs, ours, tuple(wanted[ours].shape), "copied") for ours, theirs in copied.items()),
-            *(Assignment(None, ours, tuple(wanted[ours].shape), "drawn") for ours in drawn),
+            *(Assignment(None, ours, tuple(wanted[ours].shape), "initialised") for ours in initialised),
             *(Assignment(name, None, tuple(given[name].shape), "ignored") for name in given if name not in taken),
         ],
     )
@@ -126,7 +127,7 @@ def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what
 def _classifier_name(names: Sequence[str], what: str) -> str:
     layers = sorted({name.rpartition(".")[0] for name in names if name.startswith(_FC8)})
     if len(layers) > 1:
-        raise UserError(f"{what} has several last layers: {', '.join(layers)}. Which one to take cannot be told.")
+        raise UserError(f"{what} has several last layers: {', '.join(layers)}. Give a file with a single one.")
     return layers[0] if layers else _FC8
 
 
@@ -136,5 +137,5 @@ def _caffe_name(ours: str, fc8: str) -> str:
 
 
 def _is_flat(given: Tensor, wanted: Tensor) -> bool:
-    """Tell a bias of Caffe's layout of 2014: (1, 1, 1, n) for (n,)."""
+    """Return whether ``given`` is a bias in Caffe's layout of 2014: (1, 1, 1, n) for (n,)."""
     return wanted.ndim == 1 and tuple(given.shape) == (1, 1, 1, *wanted.shape)

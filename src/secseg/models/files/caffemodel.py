@@ -1,5 +1,7 @@
-"""A reader of Caffe's weights files (``.caffemodel``), without Caffe and without protobuf: the few fields that hold
-weights are read, all others skipped."""
+"""A reader of Caffe's weights files (``.caffemodel``) that needs neither Caffe nor protobuf.
+
+It reads the few fields that contain weights, and skips all others.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +15,30 @@ import numpy as np
 
 from secseg.utils.errors import UserError
 
-# Field numbers of caffe.proto. V1LayerParameter is the layout of 2014, LayerParameter the one since then.
+# Field numbers of caffe.proto. V1LayerParameter is the layout of 2014, LayerParameter the later one.
 _NET_LAYERS_V1, _NET_LAYERS = 2, 100
 _V1_NAME, _V1_BLOBS = 4, 6
 _LAYER_NAME, _LAYER_BLOBS = 1, 7
 _BLOB_LEGACY_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
 _SHAPE_DIM = 1
-# Wire types of protobuf, and the bytes of those of a fixed size.
+# Wire types of protobuf, and the number of bytes of those with a fixed size.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _MOST_AXES = 32
 
 
 def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Read the weights of a ``.caffemodel``: layer name to its blobs, in order; layers without blobs are left out.
+    """Read the weights of a ``.caffemodel`` as a dict of layer names to blobs, in order. Layers without blobs are left
+    out.
 
-    Blobs are float32, or float64 where the file has doubles. Those of the layout of 2014 have four axes
-    (num, channels, height, width), biases (1, 1, 1, n).
+    Blobs are float32, or float64 if the file has doubles. In the layout of 2014 they have four axes (num, channels,
+    height, width), and biases are (1, 1, 1, n).
 
-    Each length is compared with what the file still holds before anything is read or allocated by it.
+    Every length is compared with the rest of the file before anything of this length is read or allocated.
 
     Raises:
-        UserError: where the file is missing, truncated, no caffemodel or damaged, with the offset of the fault.
+        UserError: if the file is missing, truncated, damaged or not a caffemodel, with the offset of the fault.
 
     Source: caffe.proto (NetParameter, V1LayerParameter, LayerParameter, BlobProto, BlobShape) and the encoding of
     protobuf.
@@ -50,12 +53,12 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
         reason = error.strerror if isinstance(error, OSError) else "it is empty"
         raise UserError(f"The Caffe model {path} cannot be read: {reason}. Check the path.") from error
     if not layers:
-        raise UserError(f"{path} holds no layer with weights. Give a .caffemodel (not a .prototxt or .solverstate).")
+        raise UserError(f"{path} has no layer with weights. Give a .caffemodel (not a .prototxt or .solverstate).")
     return layers
 
 
 class _Field(NamedTuple):
-    """A field of a message: ``value`` is a whole number (varint); else ``start`` and ``end`` hold its bytes."""
+    """A field of a message. A varint is in ``value``; the bytes of other fields are from ``start`` to ``end``."""
 
     number: int
     wire: int
@@ -89,7 +92,7 @@ class _Message(NamedTuple):
                 elif part.number == blobs_field:
                     blobs.append(layer.inside(part).blob())
             if blobs and name in layers:
-                self.fail(field.start, f"a second layer is called {name!r}")
+                self.fail(field.start, f"two layers are called {name!r}")
             if blobs:
                 layers[name] = blobs
         return layers
@@ -114,9 +117,9 @@ class _Message(NamedTuple):
         return array.reshape(axes)
 
     def numbers(self, field: _Field, wire: int) -> bytes:
-        """Return the bytes of a repeated float or double: one number, or many that are packed."""
+        """Return the bytes of a repeated float or double: a single number, or many packed ones."""
         if field.wire not in (wire, _BYTES) or (field.end - field.start) % _FIXED[wire]:
-            self.fail(field.start, "the numbers of a blob have another size than they should")
+            self.fail(field.start, "the numbers of a blob have the wrong size")
         return self.data[field.start : field.end]
 
     def dims(self) -> list[int]:
@@ -137,7 +140,7 @@ class _Message(NamedTuple):
     def inside(self, field: _Field) -> _Message:
         """Return the message that is the content of ``field``."""
         if field.wire != _BYTES:
-            self.fail(field.start, f"field {field.number} is no message")
+            self.fail(field.start, f"field {field.number} is not a message")
         return self._replace(start=field.start, end=field.end)
 
     def fields(self) -> Iterator[_Field]:
@@ -156,22 +159,22 @@ class _Message(NamedTuple):
             if number == 0 or wire not in (_VARINT, _BYTES, *_FIXED):
                 self.fail(at, f"there is no field {number} of wire type {wire}")
             if length > self.end - position:
-                self.fail(at, f"field {number} wants {length} bytes where {self.end - position} are left")
+                self.fail(at, f"field {number} has {length} bytes, but only {self.end - position} are left")
             yield _Field(number, wire, value, position, position + length)
             position += length
 
     def varint(self, position: int, end: int) -> tuple[int, int]:
-        """Read a whole number of 7 bits a byte, the lowest first: its value and the position behind it."""
+        """Read a varint (7 bits per byte, the lowest first). Return its value and the position after it."""
         value = 0
         for at in range(position, min(position + 10, end)):
             byte = self.data[at]
             value |= (byte & 0x7F) << (7 * (at - position))
             if byte < 0x80:
                 return value, at + 1
-        self.fail(position, "a number is cut off" if end - position < 10 else "a number is too long")
+        self.fail(position, "a number is truncated" if end - position < 10 else "a number is too long")
 
     def fail(self, offset: int, problem: str) -> NoReturn:
         raise UserError(
-            f"{self.path} is truncated or no Caffe model: at offset {offset}, {problem}. Fetch it again, or give a "
-            ".caffemodel (not a .prototxt or .solverstate)."
+            f"{self.path} is truncated or not a Caffe model: at offset {offset}, {problem}. Download it again, or give "
+            "a .caffemodel (not a .prototxt or .solverstate)."
         )

@@ -1,4 +1,4 @@
-"""A trained network as a folder of its own: weights that say what they belong to, and a model card."""
+"""Export a trained network as a folder: weights with a description of their network, and a model card."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ CARD = "README.md"
 def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     """Write the network of a run folder (its last checkpoint) or a checkpoint to the folder ``out``.
 
-    The run's figures are copied into the card where they were measured on these weights.
+    The model card contains the figures of the run if they were measured on these weights.
 
     Returns:
-        What the command records: folder, source, figures and their protocol.
+        The results of the command: folder, source, figures and their protocol.
 
     Raises:
-        UserError: where there is no such network, or ``out`` cannot be written or holds something.
+        UserError: if there is no such network, or ``out`` cannot be written or is not empty.
     """
     file, out = find_network(path), check_out(out)
     if file.name == NAME:
@@ -46,8 +46,8 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     try:
         training = describe_training(config, step, None if results is None else results["protocol"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"The config in the checkpoint {file} is not that of a training ({error!r}).") from error
-    unmeasured = "No figure was measured on these weights: the run left no results."
+        raise UserError(f"The config in the checkpoint {file} is not that of a training run ({error!r}).") from error
+    unmeasured = "No figure was measured on these weights: the run has no results."
     if results is not None and results["protocol"]["steps"] != step:
         measured_at, results = results["protocol"]["steps"], None
         unmeasured = f"No figure was measured on these weights, of step {step}: the run's are of step {measured_at}."
@@ -61,18 +61,20 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
 
 
 def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
-    """Write a network of Caffe's, such as the published one, to the folder ``out``: DeepLab-LargeFOV on VGG-16 with
-    VOC's 21 classes.
+    """Write a Caffe network, such as the published one, to the folder ``out``.
+
+    The network is DeepLab-LargeFOV on VGG-16 with the 21 classes of VOC.
 
     Args:
         path: a ``.caffemodel``, or a state dict with Caffe's layer names.
         out: the folder.
 
     Returns:
-        What the command records: folder, source and the report of each tensor.
+        The results of the command: folder, source and the report of all tensors.
 
     Raises:
-        UserError: where the file is missing, damaged, or not the weights of such a network; or as above for ``out``.
+        UserError: if the file is missing, damaged, or does not contain the weights of such a network; for ``out`` as in
+            ``export_checkpoint``.
     """
     path, out = Path(path).expanduser(), check_out(out)
     if not path.is_file():
@@ -82,15 +84,14 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
     with torch.device("meta"):
         wanted = build_network(backbone, VOC_CLASSES, weights=False).state_dict()
     imported = import_caffe(read_caffe(path), wanted, str(path))
-    drawn = [row.ours for row in imported.report if row.action == "drawn"]
-    if drawn:
+    if any(row.action == "initialised" for row in imported.report):
         raise UserError(
-            f"{path} has no last layer (fc8) for VOC's {len(VOC_CLASSES)} classes: it is where a training starts from, "
-            f"not a trained network. Train with: backbone=vgg16_largefov backbone.trunk.weights={path}"
+            f"{path} has no last layer (fc8) for the {len(VOC_CLASSES)} classes of VOC: these are initial weights, not "
+            f"a trained network. Train with: backbone=vgg16_largefov backbone.trunk.weights={path}"
         )
     network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}", Head, build_network)
-    origin = f"It was made from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
-    unmeasured = "No figure was measured on these weights by secseg."
+    origin = f"It was converted from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
+    unmeasured = "secseg did not measure any figure on these weights."
     card = model_card(network, backbone, origin, {}, None, unmeasured, versions())
     write_folder(out, card, network, backbone)
     print(imported.table())
@@ -99,22 +100,22 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
 
 
 def check_out(out: str | Path) -> Path:
-    """Return the folder to write to.
+    """Return the folder to write to, as an absolute path.
 
     Raises:
-        UserError: where it is a file, or holds something.
+        UserError: if it is a file, or not empty.
     """
     out = Path(out).expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there already and not an empty folder. Choose another out=<folder>.")
+        raise UserError(f"{out} exists and is not an empty folder. Choose another out=<folder>.")
     return out
 
 
 def read_results(checkpoint: Path) -> dict[str, Any] | None:
-    """Return the ``results.json`` of the run that ``checkpoint`` lies in; None where there is none.
+    """Return the ``results.json`` of the run that ``checkpoint`` belongs to; None if there is none.
 
     Raises:
-        UserError: where it is damaged or of another command.
+        UserError: if it is damaged or from another command.
     """
     checkpoint = checkpoint.absolute()
     path = checkpoint.parent.parent / RESULTS
@@ -122,12 +123,12 @@ def read_results(checkpoint: Path) -> dict[str, Any] | None:
         return None
     results = read_training_results(path)
     if results is None or "steps" not in results["protocol"]:
-        raise UserError(f"{path} does not hold a training's results. Mend it, or move it away.")
+        raise UserError(f"{path} does not contain the results of a training run. Correct it, or move it away.")
     return results
 
 
 def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a network was trained with, by name: from its config, and what the run found out about its data."""
+    """Return what a network was trained with, by name: from its config, and from the run's protocol of its data."""
     data, optimizer = config["data"], dict(config["optim"]["optimizer"])
     return {
         "data": data["_target_"].rpartition(".")[2] if protocol is None else protocol["data"],
@@ -138,7 +139,7 @@ def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[s
         "loss weights": {term: weight for term, weight in loss_weights(config["loss"]).items() if weight},
         "decay": config["decay"] if protocol is None else protocol["decay"],
         "CRF in training": "not recorded" if protocol is None else protocol.get("training_crf") or "none",
-        "trunk": "as it was pretrained, frozen" if config["backbone"]["freeze"] else "trained",
+        "trunk": "pretrained, frozen" if config["backbone"]["freeze"] else "trained",
         "pretrained weights": config["backbone"]["trunk"].get("weights"),
         "steps": steps,
         "batch": data["batch_size"],
@@ -149,6 +150,6 @@ def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[s
 
 
 def write_folder(out: Path, card: str, network: SegmentationNet, backbone: Mapping[str, Any]) -> None:
-    """Write the card, then the weights: a folder with weights is whole."""
+    """Write the card, then the weights, so that a folder with weights is complete."""
     write_text(out / CARD, card)
     write_model(out / NAME, network, backbone)

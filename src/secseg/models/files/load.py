@@ -1,4 +1,4 @@
-"""From a run folder, a checkpoint or an exported network back to the network."""
+"""Load a network from a run folder, a checkpoint or an exported model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from secseg.models import Head, SegmentationNet, TrunkNet, build_network
 from secseg.models.files.caffe import SUFFIX
@@ -24,15 +23,15 @@ Network = TypeVar("Network", bound=TrunkNet)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint of ours.
+    """Read a training checkpoint of secseg.
 
     Raises:
-        UserError: where there is none, it is damaged, or it is something else, which is said.
+        UserError: if the file is missing, damaged or something else. The message says what it is.
     """
     if path.suffix == SUFFIX and path.is_file():
         raise UserError(f"{path} is a Caffe model. Turn it into a network with: python src/export.py caffe={path}")
     if path.is_file() and is_safetensors(path):
-        raise UserError(f"{path} is a safetensors file, which no training can go on from. Give a checkpoint of a run.")
+        raise UserError(f"{path} is a safetensors file. Training cannot continue from it: give a checkpoint of a run.")
     checkpoint: Any = read_saved(path)
     if not isinstance(checkpoint, dict) or not {"state_dict", "secseg"} <= checkpoint.keys():
         raise UserError(
@@ -43,25 +42,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not (
         is_state_dict(checkpoint["state_dict"]) and isinstance(record, dict) and isinstance(record.get("config"), dict)
     ):
-        raise UserError(f"The checkpoint {path} is damaged: its weights or its config are none. Take another one.")
+        raise UserError(f"The checkpoint {path} is damaged: its weights or its config are invalid. Use another one.")
     return checkpoint
 
 
 def _kind(content: Any) -> str:
-    """Say what else a file of ``torch.save`` is, as far as it can be told."""
+    """Return a phrase that says what else a file of ``torch.save`` is, as far as that is known."""
     if isinstance(content, dict) and "state_dict" in content:
-        return " but another program's"
+        return " but that of another program"
     if content and is_state_dict(content):
-        return " but a state dict: weights alone, without the network that they belong to"
-    return f" (it holds a {type(content).__name__})"
+        return " but a state dict: weights without a description of their network"
+    return f" (it contains a {type(content).__name__})"
 
 
 def find_network(path: str | Path) -> Path:
-    """Return the file that holds the network of ``path``: a run folder's last checkpoint, an exported folder's model,
-    or the file itself.
+    """Return the file with the network of ``path``.
+
+    That is the last checkpoint of a run folder, the model of an exported folder, or the file itself.
 
     Raises:
-        UserError: where there is none.
+        UserError: if a folder has neither.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
@@ -69,23 +69,23 @@ def find_network(path: str | Path) -> Path:
     files = [file for file in (path / "checkpoints" / "last.ckpt", path / NAME) if file.is_file()]
     if not files:
         raise UserError(
-            f"{path} holds no checkpoints/last.ckpt and no {NAME}. Give the folder of a run that was trained, or one "
-            "that src/export.py wrote."
+            f"{path} contains no checkpoints/last.ckpt and no {NAME}. Give the folder of a training run, or one that "
+            "src/export.py wrote."
         )
     return files[0]
 
 
 def load_network(path: str | Path) -> SegmentationNet:
-    """Return a trained network, in evaluation mode, with its ``class_names``, ``input_size`` and own normalisation.
+    """Return a trained network, in evaluation mode, with its ``class_names``, ``input_size`` and normalisation.
 
-    It takes images (B, 3, S, S), RGB, 0..255, and gives scores (B, C, h, w). No code from the file is run.
+    The network maps images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w). No code from the file is run.
 
     Args:
-        path: a run folder (its last checkpoint is taken), a checkpoint, or an exported folder or its
+        path: a run folder (its last checkpoint is loaded), a checkpoint, or an exported folder or its
             ``model.safetensors``.
 
     Raises:
-        UserError: where there is none, it is damaged or something else, or its weights do not fit the network that it
+        UserError: if the file is missing, damaged or something else, or its weights do not fit the network that it
             describes.
     """
     file = find_network(path)
@@ -96,7 +96,7 @@ def load_network(path: str | Path) -> SegmentationNet:
 
 
 def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwork:
-    """Return the network of a training checkpoint, in parts."""
+    """Return the parts of the network of a training checkpoint."""
     state = {
         name.removeprefix(_PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
@@ -107,13 +107,15 @@ def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwor
 
 
 def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..., Network]) -> Network:
-    """Build a network from its parts, in evaluation mode. The weights are checked before it takes memory.
+    """Build a network from its parts, in evaluation mode.
+
+    The weights are first compared with a network on the meta device, which takes no memory.
 
     Args:
         stored: the parts.
         what: the file, for messages.
-        head: the class that the network's head is of.
-        make: ``build_network`` or another function of its first three parameters.
+        head: the class that the head of the network is derived from.
+        make: ``build_network``, or a function with the same first three parameters.
 
     Raises:
         UserError: if trunk or head are neither from ``secseg`` nor from a plugin of this run, refuse their options, or
@@ -125,29 +127,19 @@ def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..
             find(target, kind, ("secseg",))
         except UserError as error:
             raise UserError(f"The {part} of the {what} cannot be built: {error}") from error
-    network = build_checked(lambda: make(stored.node, stored.class_names, weights=False), stored.state, what)
-    if stored.normalization is not None:
-        network.trunk.normalization = stored.normalization
-    return network.eval()
-
-
-def build_checked(make: Callable[[], Network], state: dict[str, Tensor], what: str) -> Network:
-    """Make a network with the weights ``state``, which are compared with it before it takes memory.
-
-    Raises:
-        UserError: for a network that cannot be built, or weights that do not fit it.
-    """
     try:
         with torch.device("meta"):
-            wanted = make().state_dict()
+            wanted = make(stored.node, stored.class_names, weights=False).state_dict()
     except UserError:
         raise
     except Exception as error:  # options of any type, sizes that no tensor can have
         raise UserError(f"The {what} describes a network that cannot be built: {error!r}") from error
-    check_state_dict(state, wanted, what)
-    other = [name for name, tensor in wanted.items() if state[name].dtype != tensor.dtype]
+    check_state_dict(stored.state, wanted, what)
+    other = [name for name, tensor in wanted.items() if stored.state[name].dtype != tensor.dtype]
     if other:
         raise UserError(f"The weights of the {what} have another type than the network's: {', '.join(other[:5])}.")
-    network = make()
-    network.load_state_dict(state)
-    return network
+    network = make(stored.node, stored.class_names, weights=False)
+    network.load_state_dict(stored.state)
+    if stored.normalization is not None:
+        network.trunk.normalization = stored.normalization
+    return network.eval()

@@ -1,4 +1,4 @@
-"""The README.md of an exported network: what it is, what it was trained on, what was measured, how to use it."""
+"""The model card (README.md) of an exported network: its parts, its training, its figures, and how to use it."""
 
 from __future__ import annotations
 
@@ -36,50 +36,52 @@ def model_card(
 
     Args:
         network: the exported network.
-        backbone: its ``conf/backbone`` node.
+        backbone: its node of ``conf/backbone``.
         origin: where the weights come from, a sentence.
-        training: what it was trained with, by name; empty where that is not known.
-        results: the run's ``results.json``, where its figures belong to these weights.
-        unmeasured: why there are no figures, a sentence; said where ``results`` is None.
-        versions: of the packages that it was exported with.
+        training: what the network was trained with, by name; empty if this is not known.
+        results: the run's ``results.json``; None if its figures were not measured on these weights.
+        unmeasured: why there are no figures, a sentence for the case that ``results`` is None.
+        versions: those of the packages at the export.
     """
-    height, width = network.mask_size(network.input_size)
-    norm = network.trunk.normalization
-    size = network.input_size
-    shown = {
-        "trunk": {"architecture": network.trunk.architecture, **_options(backbone["trunk"])},
-        "head": {"class": type(network.head).__name__, **_options(backbone["head"])},
-        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
-        "input": f"(B, 3, {size}, {size}), RGB, 0 to 255; other sizes are taken too",
-        "normalisation": {"inside the network:": norm.order.upper(), "minus": norm.mean, "over": norm.std},
-        "output": f"scores (B, {len(network.class_names)}, {height}, {width}); softmax gives probabilities",
-        "classes": ", ".join(network.class_names),
-    }
     measured = list(_figures(results)) if results is not None else [unmeasured]
     used = {name: versions["packages"][name] for name in ("secseg", "torch", "torchvision", "timm", "safetensors")}
     sections = [
         f"# {backbone.get('name', network.trunk.architecture)}: a network for semantic segmentation",
         f"Made with secseg, a framework for SEC (*Seed, Expand and Constrain*, Kolesnikov and Lampert, ECCV 2016). "
-        f"{origin} `{NAME}` holds its weights and, as metadata, all that is needed to build it, but no code.",
+        f"{origin} `{NAME}` contains its weights and, as metadata, what is needed to build it. It contains no code.",
         "## The network",
-        _table("what", "value", shown),
+        _table("what", "value", _network(network, backbone)),
         "## Training",
-        _table("what", "value", training) if training else "The file of the weights does not say how they came about.",
+        _table("what", "value", training) if training else "The file of the weights does not describe their training.",
         "## Figures",
         *measured,
         "## Use",
         f"```python\n{USE}\n```",
-        "To score or show masks, the probabilities are enlarged to the photograph's size with aligned corners and "
-        "refined with a fully-connected CRF: `secseg.inference.predictor` does both. Commands take this folder as "
+        "To score or show masks, the probabilities are enlarged to the size of the image with aligned corners and "
+        "refined with a fully connected CRF. `secseg.inference.predictor` does both. Commands take this folder as "
         "`ckpt=`.",
         "## Licence",
-        "The code of secseg is under the MIT licence. The weights are a product of the data and of the pretrained "
-        "trunk that they were trained from, whose terms apply to them: look these up before you pass the weights on. "
-        "This is a note, not legal advice.",
+        "The code of secseg is under the MIT licence. The weights depend on the training data and on the pretrained "
+        "trunk, whose licences apply to them. Check these before you pass the weights on. This is a note, not legal "
+        "advice.",
         "## Versions",
         _table("exported with", "version", used),
     ]
     return "\n\n".join(text if text.startswith(("|", "```", "#")) else _wrap(text) for text in sections) + "\n"
+
+
+def _network(network: SegmentationNet, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    size, norm = network.input_size, network.trunk.normalization
+    height, width = network.mask_size(size)
+    return {
+        "trunk": {"architecture": network.trunk.architecture, **_options(backbone["trunk"])},
+        "head": {"class": type(network.head).__name__, **_options(backbone["head"])},
+        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
+        "input": f"(B, 3, {size}, {size}), RGB, 0 to 255; other sizes are possible",
+        "normalisation": {"inside the network:": norm.order.upper(), "minus": norm.mean, "over": norm.std},
+        "output": f"scores (B, {len(network.class_names)}, {height}, {width}); softmax gives probabilities",
+        "classes": ", ".join(network.class_names),
+    }
 
 
 def _figures(results: Mapping[str, Any]) -> Iterator[str]:
@@ -90,9 +92,9 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
     rows["pixel accuracy"] = [percent(column and column["pixel_accuracy"]) for column in columns.values()]
     for name in (columns["without CRF"] or {}).get("iou", {}):
         rows[f"IoU {name}"] = [percent(column and column["iou"].get(name)) for column in columns.values()]
-    yield "In percent; a dash means that it was not measured."
+    yield "In percent. A dash means that the figure was not measured."
     yield markdown_table(["figure", *columns], [[_plain(name), *values] for name, values in rows.items()])
-    yield "They were measured with this protocol, and compare with figures of the same protocol alone:"
+    yield "They were measured with this protocol. Compare them with figures of the same protocol only:"
     crf = protocol.get("crf")
     yield _table(
         "protocol",
@@ -120,7 +122,7 @@ def _table(first: str, second: str, rows: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Write a value of a config or of results for people; of a path the last part, since the rest is of one machine."""
+    """Return a value of a config or of results as text; only the last part of a path, since the rest is private."""
     if value is None:
         return "none"
     if isinstance(value, Mapping):
