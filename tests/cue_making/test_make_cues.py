@@ -24,7 +24,6 @@ from secseg.data.classes import voc_palette
 from secseg.data.cues import CueStore, find_cues, import_official, open_cues
 from secseg.data.folder_module import FolderDataModule
 from secseg.data.images import read_image, save_mask
-from secseg.utils.files import sha256
 from tests.command import Outcome, run_in_process
 from tests.cue_making.toy import CLASSES, draw
 
@@ -150,10 +149,7 @@ def test_results_state_figures_protocol_and_versions(finished: tuple[Path, Outco
     assert set(results["time"]) == set(results["ran"])
     assert "torch" in results["versions"]["packages"]
     provenance = CueStore.load(root / "cues.safetensors").provenance
-    assert provenance["networks"] == {
-        name: sha256(root / "networks" / protocol["fingerprints"][name] / "network.safetensors")
-        for name in ("foreground", "background")
-    }
+    assert provenance["networks"] == {name: protocol["fingerprints"][name] for name in ("foreground", "background")}
     assert (provenance["labels"], provenance["localization"]) == ("labels.csv", "timm")
 
 

@@ -6,8 +6,8 @@ The output folder holds::
     maps/<fingerprint>/<image>.safetensors        the maps of each image
     cues/<fingerprint>.safetensors                cues, and a copy of the current ones in cues.safetensors
 
-What is there under its fingerprint is used, what is missing is computed. Nothing is ever deleted or overwritten, except
-for ``cues.safetensors`` if it equals one of the files in ``cues/``.
+What is there under its fingerprint is used, what is missing is computed. Results are never deleted or overwritten. The
+exception is ``cues.safetensors``, which is replaced if it equals one of the files in ``cues/``.
 """
 
 from __future__ import annotations
@@ -251,14 +251,13 @@ class Pipeline:
 
     def _provenance(self) -> dict[str, Any]:
         """Return what a cue file states of how it was made."""
-        networks = {part: sha256(self._folder(part) / NAME) for part in self.parts}
         return {
             "source": "secseg make_cues",
             "data": self.images.title,
             "labels": self.data.label_source(),
             "class_names": list(self.images.class_names),
             "localization": self.config["localization"]["name"],
-            "networks": {"background": None, **networks},
+            "networks": {"background": None, **{part: self.fingerprints[part] for part in self.parts}},
             "cues": dict(self.config["cues"]),
             "crf": self.crf_node(),
             "secseg": secseg.__version__,

@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from secseg.cue_making.audit import audit_file, count_cues, summarize
-from secseg.cue_making.audit.examples import choose
-from secseg.cue_making.audit.page import classes_figure, masks_of
+from secseg.cue_making.audit.page import choose, classes_figure, masks_of
 from secseg.cue_making.audit.tables import OFFICIAL_QUALITY
 from secseg.data.classes import VOC_CLASSES
 from secseg.utils.errors import UserError

@@ -8,7 +8,6 @@ import pytest
 from secseg.cue_making.recipes import CueRecipe, build_recipe
 from secseg.cue_making.recipes.base import background_cue, foreground_cues, join_cues
 from secseg.data.classes import VOID
-from secseg.data.cues.official import GRID, _paint
 from secseg.utils.errors import UserError
 from tests.cue_making.recipes.toy import random_maps
 from tests.reference import cues as reference
@@ -55,16 +54,6 @@ def test_each_cell_keeps_the_class_with_the_smaller_region(seed: int) -> None:
     assert cues.dtype == np.uint8
     assert not (cues == 4).any()
     assert {0, 1, VOID} <= set(np.unique(cues))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_conflicts_are_resolved_as_in_the_import_of_the_official_file(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    foreground, background = rng.random((5, *GRID)) < 0.3, rng.random(GRID) < 0.5
-    foreground[4] = np.roll(foreground[0], 1)  # of the same size
-    classes, rows, columns = np.nonzero(np.concatenate([background[None], foreground]))
-    painted, _ = _paint(1, np.zeros_like(classes), classes, rows, columns)
-    assert np.array_equal(join_cues(foreground, background), painted[0])
 
 
 def test_a_recipe_is_built_from_its_own_keys_of_the_node() -> None:

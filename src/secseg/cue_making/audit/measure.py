@@ -86,11 +86,10 @@ def count_cues(
     _check_classes(names, (counts > 0) | labelled, classes)
     masks = masks or {}
     masked = np.array([name in masks for name in names])
-    known, right, true = quality = np.zeros((3, len(names), classes), dtype=np.int64)
+    quality = np.zeros((3, len(names), classes), dtype=np.int64)
     quality[:, masked] = _count_right(store, {name: masks[name] for name in names if name in masks}, classes)
-    return CueCounts(
-        names, tuple(class_names), store.grid, counts[:, :classes], labelled[:, :classes], masked, known, right, true
-    )
+    cued, labelled = counts[:, :classes], labelled[:, :classes]
+    return CueCounts(names, tuple(class_names), store.grid, cued, labelled, masked, *quality)
 
 
 def summarize(counts: CueCounts, overlaps: int | None = None, scored: Sequence[str] | None = None) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
-from secseg.data.classes import VOID
+from secseg.data.cues.store import join_cues
 
-NEEDS = ("saliency", "crf")
+__all__ = ["CueInputs", "CueRecipe", "background_cue", "foreground_cues", "join_cues"]
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,3 @@ def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smoo
     if median > 1:
         values = median_filter(values, median, mode="nearest")
     return values < np.sort(values, axis=None)[int(share * values.size)]
-
-
-def join_cues(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Return one class for each grid cell: (h, w) uint8, 0 = background, 255 = no cue.
-
-    Foreground wins over background. Of several classes, the one with the smaller region wins, measured before any
-    conflict is resolved; of equal regions, the one with the smaller number.
-
-    Args:
-        foreground: (K, h, w) bool, cues of the classes 1 to K.
-        background: (h, w) bool.
-
-    Source: background loses in the official cue file; a public port lets the smaller region win. The import of the
-    official file (:mod:`secseg.data.cues.official`) resolves conflicts in the same way.
-    """
-    cues = np.where(background, 0, VOID).astype(np.uint8)
-    present = np.flatnonzero(foreground.any((1, 2)))
-    for at in sorted(present.tolist(), key=lambda at: (-foreground[at].sum(), -at)):
-        cues[foreground[at]] = at + 1  # the last one wins
-    return cues

@@ -15,12 +15,12 @@ import warnings
 import zlib
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from secseg.data.classes import VOID
-from secseg.data.cues.store import CueStore, pad_labels
+from secseg.data.cues.store import Cues, CueStore, join_cues
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256
 
@@ -31,22 +31,6 @@ _NUMBER = re.compile(r"\d{1,9}")
 LIMIT = 2 * 1024**3
 """Most bytes that the file may unpack to; the official file unpacks to 104 MB."""
 _RULE = "objects beat background, the smaller region wins"
-
-
-class OfficialCues(NamedTuple):
-    """The content of the official file, sorted by image number.
-
-    Attributes:
-        numbers: image numbers.
-        maps: (N, 41, 41) uint8, the class of each grid cell, 255 = no cue.
-        labels: the foreground classes of each image.
-        overlaps: number of grid cells that had more than one class.
-    """
-
-    numbers: list[int]
-    maps: np.ndarray
-    labels: list[list[int]]
-    overlaps: int
 
 
 def import_official(pickle_path: str | Path, id_list_path: str | Path | None = None) -> CueStore:
@@ -64,13 +48,13 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
         UserError: if the file is damaged, asks for anything but NumPy's integer arrays, or holds numbers, classes
             or positions that are not valid; if the id list does not fit.
     """
-    official = read_official(pickle_path)
+    cues, overlaps = read_official(pickle_path)
     ids = official_ids() if id_list_path is None else read_id_list(id_list_path)
-    unknown = [number for number in official.numbers if number not in ids]
-    if unknown or (id_list_path is None and len(official.numbers) != len(ids)):
+    unknown = [number for number in cues if number not in ids]
+    if unknown or (id_list_path is None and len(cues) != len(ids)):
         where = id_list_path or "the official list of 10,582 ids that ships with the package"
         raise UserError(
-            f"{pickle_path} contains {len(official.numbers)} images, which do not fit {where}"
+            f"{pickle_path} contains {len(cues)} images, which do not fit {where}"
             f"{': no id for image ' + ', '.join(map(str, unknown[:10])) if unknown else ''}. "
             f"Put the {ID_LIST} that belongs to it next to it."
         )
@@ -78,43 +62,44 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
         "source": "official SEC cue file",
         "file": Path(pickle_path).name,
         "sha256": sha256(pickle_path),
-        "overlaps": official.overlaps,
+        "overlaps": overlaps,
         "overlap_rule": _RULE,
     }
-    store = CueStore(
-        [ids[number] for number in official.numbers], official.maps, pad_labels(official.labels), provenance
-    )
     try:
-        store.check_labels()
+        store = CueStore.from_dict({ids[number]: entry for number, entry in cues.items()}, provenance)
     except UserError as error:
         raise UserError(f"{pickle_path}: {error}") from error
-    if official.overlaps:
+    if overlaps:
         warnings.warn(
-            f"{pickle_path}: {official.overlaps} grid cells have more than one class; one is kept ({_RULE}).",
+            f"{pickle_path}: {overlaps} grid cells have more than one class; one is kept ({_RULE}).",
             stacklevel=2,
         )
     return store
 
 
-def read_official(path: str | Path, limit: int = LIMIT) -> OfficialCues:
+def read_official(path: str | Path, limit: int = LIMIT) -> tuple[dict[int, Cues], int]:
     """Read ``localization_cues.pickle``, gzipped or not.
+
+    Returns:
+        The cues of each image by its number, sorted, on 41 x 41; the number of grid cells that had more than one class.
 
     Raises:
         UserError: if the file is missing or damaged, unpacks to more than ``limit`` bytes, asks for a name that is not
             allowed, or contains anything but labels and cues on the 41 x 41 grid.
     """
     path = Path(path)
-    content = _load(path, _read(path, limit))
-    labels, cues = _split(path, content)
-    numbers = sorted(labels)
-    all_labels = [_labels(path, number, labels[number]) for number in numbers]
-    arrays = [_cells(path, number, cues[number]) for number in numbers]
-    counts = np.array([array.shape[1] for array in arrays])
-    image = np.repeat(np.arange(len(numbers)), counts)
-    classes, rows, columns = np.concatenate(arrays, axis=1)
-    _check(path, numbers, image, classes, rows, columns)
-    maps, overlaps = _paint(len(numbers), image, classes, rows, columns)
-    return OfficialCues(numbers, maps, all_labels, overlaps)
+    labels, cells = _split(path, _load(path, _read(path, limit)))
+    _check(path, labels, cells)
+    cues, overlaps = {}, 0
+    for number in sorted(labels):
+        classes, rows, columns = cells[number].astype(np.int64)
+        given = np.zeros((classes.max(initial=0) + 1, *GRID), dtype=bool)
+        given[classes, rows, columns] = True
+        overlaps += int((given.sum(0) > 1).sum())
+        cues[number] = Cues(
+            tuple(sorted({int(label) for label in labels[number].flat})), join_cues(given[1:], given[0])
+        )
+    return cues, overlaps
 
 
 def official_ids() -> dict[int, str]:
@@ -267,48 +252,25 @@ def _split(path: Path, content: dict[Any, Any]) -> tuple[dict[int, np.ndarray], 
     return parts["labels"], parts["cues"]
 
 
-def _labels(path: Path, number: int, labels: np.ndarray) -> list[int]:
-    values = sorted({int(label) for label in labels.reshape(-1)})
-    if values and not (values[0] > 0 and values[-1] < VOID):
-        raise UserError(f"{path}: image {number} has labels {values[:20]}; foreground classes are 1..254.")
-    return values
-
-
-def _cells(path: Path, number: int, cues: np.ndarray) -> np.ndarray:
-    if cues.ndim != 2 or cues.shape[0] != 3:
-        raise UserError(f"{path}: the cues of image {number} have shape {cues.shape}, not 3 x N (class, row, column).")
-    return cues.astype(np.int64)
-
-
-def _check(
-    path: Path, numbers: list[int], image: np.ndarray, classes: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> None:
-    height, width = GRID
-    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
-    impossible = (classes < 0) | (classes >= VOID)
-    for bad, what in (
-        (outside, f"positions outside the {height} x {width} grid (are the cues of another grid?)"),
-        (impossible, f"classes outside 0..{VOID - 1}"),
-    ):
-        if bad.any():
-            wrong = [f"image {numbers[index]}" for index in np.unique(image[bad])]
-            raise UserError(f"{path} has {what} in:\n{listing(wrong)}")
-
-
-def _paint(
-    count: int, image: np.ndarray, classes: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Draw the cells into maps. Of several classes, objects beat background and the smaller region wins."""
-    height, width = GRID
-    cell = (image * height + rows) * width + columns
-    entry = np.sort(cell * 256 + classes)
-    entry = entry[np.diff(entry, prepend=-1) != 0]  # each cell and class once
-    cell, classes = entry // 256, entry % 256
-    region = cell // (height * width) * 256 + classes
-    sizes = np.bincount(region)[region]
-    # The last one painted wins: background first, then from the largest region to the smallest.
-    order = np.lexsort((-classes, -sizes, classes > 0))
-    maps = np.full(count * height * width, VOID, dtype=np.uint8)
-    maps[cell[order]] = classes[order]
-    shared = np.unique(cell[1:][np.diff(cell) == 0])
-    return maps.reshape(count, height, width), len(shared)
+def _check(path: Path, labels: dict[int, np.ndarray], cells: dict[int, np.ndarray]) -> None:
+    """Check that labels are foreground classes, and that cues are classes (3 x N: class, row, column) on the grid."""
+    outside, impossible = [], []
+    for number in sorted(labels):
+        values = sorted(int(label) for label in labels[number].flat)
+        if values and not (values[0] > 0 and values[-1] < VOID):
+            raise UserError(f"{path}: image {number} has labels {values[:20]}; foreground classes are 1..254.")
+        shape = cells[number].shape
+        if len(shape) != 2 or shape[0] != 3:
+            raise UserError(f"{path}: the cues of image {number} have shape {shape}, not 3 x N (class, row, column).")
+        classes, positions = cells[number][0], cells[number][1:]
+        if (positions < 0).any() or (positions >= np.array(GRID)[:, None]).any():
+            outside.append(f"image {number}")
+        if (classes < 0).any() or (classes >= VOID).any():
+            impossible.append(f"image {number}")
+    grid = f"{GRID[0]} x {GRID[1]}"
+    if outside:
+        raise UserError(
+            f"{path} has positions outside the {grid} grid (are the cues of another grid?) in:\n{listing(outside)}"
+        )
+    if impossible:
+        raise UserError(f"{path} has classes outside 0..{VOID - 1} in:\n{listing(impossible)}")
