@@ -1,4 +1,4 @@
-"""A user's folder opens where images and labels fit together, and is refused with every offender where they do not."""
+"""A user's folder opens if images and labels fit together; else every problem is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's data as a data module: splits that stay as they are, masks and cues that fit, labels, a summary."""
+"""The user's data as a data module: stable splits, masks and cues that fit, labels, a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every form of image becomes RGB bytes; masks are class numbers or are refused with a reason."""
+"""Images of every colour mode become RGB bytes; masks are class numbers or are refused with a reason."""
 
 from __future__ import annotations
 

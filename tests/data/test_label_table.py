@@ -1,4 +1,4 @@
-"""Tables of labels as people have them say what they say, and what is wrong is reported by its line."""
+"""Tables of labels are read in their usual forms, and problems are reported by their lines."""
 
 from __future__ import annotations
 

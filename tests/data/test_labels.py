@@ -1,4 +1,4 @@
-"""Labels from a cue file or a table, complete and of classes that exist, or refused with every offender."""
+"""Labels from a cue file or a table, complete and of existing classes, or refused with every problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits open from the layouts that people have; what is missing or does not fit is listed, every item."""
+"""Splits open from the usual layouts; everything that is missing or does not fit is listed."""
 
 from __future__ import annotations
 

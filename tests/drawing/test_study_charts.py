@@ -1,10 +1,10 @@
-"""Charts of studies place values where they belong, and settings can be told apart."""
+"""Charts of studies place values correctly, and settings look different."""
 
 from __future__ import annotations
 
 import pytest
 
-from secseg.drawing.study_charts import place_values, styles
+from secseg.drawing.study_charts import place_values, setting_styles
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ from secseg.drawing.study_charts import place_values, styles
         (["1", "1.0"], [0, 1], "even"),
     ],
 )
-def test_numbers_lie_at_their_place_unless_they_would_lie_on_each_other(
+def test_numbers_are_placed_to_scale_unless_two_would_overlap(
     values: list[str], places: list[float], scale: str
 ) -> None:
     place, found = place_values(values)
     assert (list(place.values()), found) == (places, scale)
 
 
-def test_sixteen_settings_can_be_told_apart() -> None:
-    assert len(set(styles(24))) == 24
+def test_twenty_four_settings_look_different() -> None:
+    assert len(set(setting_styles(24))) == 24

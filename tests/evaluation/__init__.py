@@ -13,7 +13,7 @@ from secseg.evaluation import Evaluation
 def random_pair(
     seed: int, classes: int = 4, size: tuple[int, int] = (11, 14), void: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A prediction and a target (H, W) of blocks, some pixels of it strewn, the target with or without void."""
+    """A prediction and a target (H, W) of blocks, the target with or without scattered void pixels."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, classes, (2, -(-size[0] // 4), -(-size[1] // 4)))
     prediction, target = blocks.repeat(4, 1).repeat(4, 2)[:, : size[0], : size[1]].astype(np.uint8)

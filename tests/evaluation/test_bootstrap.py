@@ -45,14 +45,14 @@ def test_runs_compared_with_themselves_do_not_differ() -> None:
     assert bootstrap_difference(same, same, SCORED) == (0, 0, 0)
 
 
-def test_a_clear_difference_is_reported_from_none() -> None:
+def test_a_clear_difference_is_distinguished_from_none() -> None:
     assert bootstrap_difference(sparse(counts(1, 60, 0, 3.0)), sparse(counts(1, 60, 1, 9.0)), SCORED).low > 0
     unclear = bootstrap_difference(sparse(counts(1, 60, 0)), sparse(counts(1, 60, 1)), SCORED)
     assert unclear.low < 0 < unclear.high
 
 
 def test_other_images_are_refused() -> None:
-    with pytest.raises(UserError, match="on the same images"):
+    with pytest.raises(UserError, match="need the same images"):
         bootstrap_difference(sparse(counts(1, 5, 0)), sparse(counts(1, 6, 0)), SCORED)
-    with pytest.raises(UserError, match="on the same images"):
+    with pytest.raises(UserError, match="need the same images"):
         bootstrap_difference([], sparse(counts(1, 5, 0)), SCORED)

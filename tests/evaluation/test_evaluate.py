@@ -1,4 +1,4 @@
-"""``src/evaluate.py``: a network or a folder of masks, scored with one protocol that is written down."""
+"""``src/evaluate.py``: a network or a folder of masks, scored with one recorded protocol."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return call
 
 
-def test_a_network_is_scored_as_its_masks_are_by_hand(evaluate: Run, root: Path, tmp_path: Path) -> None:
+def test_a_network_is_scored_like_its_masks(evaluate: Run, root: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "trained")
     words = (
         f"ckpt={run}",
@@ -94,7 +94,7 @@ def test_the_data_of_the_run_are_the_default(evaluate: Run, root: Path, tmp_path
     run = write_run(tmp_path / "trained")
     code, said, _ = evaluate(f"ckpt={run}", "crf=off")
     assert code == 1
-    assert "does not say what to score on: give data=" in said
+    assert "does not record its data: give data=" in said
     file = run / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(file)
     module = "secseg.data.datamodule.VOCDataModule"
@@ -128,7 +128,7 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
     ("words", "said"),
     [
         ([], "Give one of ckpt=<run folder or checkpoint> and masks=<folder of predicted masks>."),
-        (["masks=x"], "masks= needs to know the data"),
+        (["masks=x"], "masks= needs the data"),
         (["ckpt=a", "masks=b"], "Give one of ckpt="),
         (["ckpt=nowhere", "data=voc12aug", "workers=0"], "workers=0: give a whole number of at least 1, or null."),
         (["ckpt=nowhere", "data=voc12aug", "root=nowhere"], "There is no data at nowhere"),
@@ -142,7 +142,7 @@ def test_what_cannot_be_scored_is_reported_in_one_message(evaluate: Run, words: 
     assert results is None
 
 
-def test_a_network_of_other_classes_is_refused(evaluate: Run, root: Path, tmp_path: Path) -> None:
+def test_a_network_with_other_classes_is_refused(evaluate: Run, root: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "trained", ("background", "thing"))
     code, said, _ = evaluate(f"ckpt={run}", "data=voc12aug", f"root={root}", "split=test")
     assert code == 1

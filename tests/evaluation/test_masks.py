@@ -1,4 +1,4 @@
-"""A folder of predicted masks is scored whole, or all that is wrong with it is reported."""
+"""A folder of predicted masks is scored, or everything that is wrong with it is reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def image_set(tmp_path: Path) -> ImageSet:
     return ImageSet("VOC2012/val", tuple(NAMES), photos, masks, VOC_CLASSES, voc_palette())
 
 
-def test_a_folder_has_the_figures_of_its_masks(tmp_path: Path, image_set: ImageSet) -> None:
+def test_a_folder_has_the_metrics_of_its_masks(tmp_path: Path, image_set: ImageSet) -> None:
     save(tmp_path / "predicted" / "of another split.png", np.full((2, 2), 77, np.uint8))
     scored, widths = ["background", "cat", "cow"], (1, 3)
     expected = Evaluation(VOC_CLASSES, scored, widths)
@@ -48,7 +48,7 @@ def test_a_folder_has_the_figures_of_its_masks(tmp_path: Path, image_set: ImageS
     assert found.images == expected.images
 
 
-def test_all_that_is_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageSet) -> None:
+def test_everything_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageSet) -> None:
     folder, zeros = tmp_path / "predicted", np.zeros((11, 14), np.uint8)
     (folder / f"{NAMES[0]}.png").unlink()
     save(folder / f"{NAMES[1]}.png", zeros[:-1])
@@ -61,7 +61,7 @@ def test_all_that_is_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageS
     message = str(error.value)
     for pattern in (
         rf"1 missing.*:\n +{NAMES[0]}.png\n",
-        rf"1 not of their mask's size.*:\n +{NAMES[1]}.png: 14 x 10 pixels, its mask 14 x 11\n",
+        rf"1 not of the size of their mask.*:\n +{NAMES[1]}.png: 14 x 10 pixels, its mask 14 x 11\n",
         rf"1 with pixels of value 255.*:\n +{NAMES[2]}.png\n",
         r"3 not readable as class numbers .*:\n",
         rf"{NAMES[3]}.png holds colours \(RGB pixels\)",
@@ -86,14 +86,14 @@ def test_the_advice_for_colours_makes_class_numbers_of_them(tmp_path: Path, imag
     np.testing.assert_array_equal(converted, numbers)
 
 
-def test_no_advice_for_colours_is_given_where_there_are_none(tmp_path: Path, image_set: ImageSet) -> None:
+def test_no_advice_for_colours_is_given_without_colours(tmp_path: Path, image_set: ImageSet) -> None:
     (tmp_path / "predicted" / f"{NAMES[0]}.png").unlink()
     with pytest.raises(UserError) as error:
         score_folder(tmp_path / "predicted", image_set)
     assert "palette" not in str(error.value)
 
 
-def test_a_split_without_masks_and_a_folder_that_is_not_there_are_reported(tmp_path: Path, image_set: ImageSet) -> None:
+def test_a_split_without_masks_and_a_missing_folder_are_reported(tmp_path: Path, image_set: ImageSet) -> None:
     with pytest.raises(UserError, match=r"no folder of predicted masks at .*nowhere"):
         score_folder(tmp_path / "nowhere", image_set)
     bare = ImageSet("mine/test", tuple(NAMES), image_set.images, None, VOC_CLASSES, voc_palette())
@@ -101,7 +101,7 @@ def test_a_split_without_masks_and_a_folder_that_is_not_there_are_reported(tmp_p
         score_folder(tmp_path / "predicted", bare)
 
 
-def test_a_truth_that_is_missing_is_reported_as_such(tmp_path: Path, image_set: ImageSet) -> None:
+def test_a_missing_truth_is_reported_as_such(tmp_path: Path, image_set: ImageSet) -> None:
     (tmp_path / "masks" / f"{NAMES[2]}.png").unlink()
     with pytest.raises(UserError, match=rf"no image at .*masks.{NAMES[2]}.png"):
         score_folder(tmp_path / "predicted", image_set)

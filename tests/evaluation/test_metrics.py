@@ -1,4 +1,4 @@
-"""One confusion matrix over the whole set; bands around boundaries hold the pixels that they claim."""
+"""One confusion matrix over the whole set; bands around boundaries hold the right pixels."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_nothing_scored_gives_nan_not_zero() -> None:
     ("prediction", "truth", "word"),
     [([0, 4], [0, 0], "Prediction"), ([0, 0], [0, 4], "Truth"), ([0], [0, 1], "size"), ([-1], [0], "Prediction")],
 )
-def test_values_outside_the_classes_and_sizes_that_differ_are_refused(prediction, truth, word: str) -> None:
+def test_values_outside_the_classes_and_different_sizes_are_refused(prediction, truth, word: str) -> None:
     with pytest.raises(UserError, match=word):
         SegmentationScore(NAMES).update(np.array(prediction), np.array(truth))
 
@@ -121,7 +121,7 @@ def test_bands_are_summed_over_the_set_before_the_iou_is_taken() -> None:
 
 
 @pytest.mark.parametrize(("void", "width", "pixels"), [(True, 1, 2), (True, 2, 4), (False, 1, 4), (False, 0.5, 2)])
-def test_void_is_beside_the_band_and_the_two_sides_of_an_edge_are_in_it(void: bool, width: float, pixels: int) -> None:
+def test_void_is_next_to_the_band_and_both_sides_of_an_edge_are_in_it(void: bool, width: float, pixels: int) -> None:
     line = [0, 0, 0, 255, 1, 1, 1] if void else [0, 0, 0, 0, 1, 1, 1]
     score = BoundaryScore(NAMES, (width,))
     score.update(np.array([[0, 0, 0, 0, 1, 1, 1]]), np.array([line]))
@@ -138,7 +138,7 @@ def test_an_error_far_from_the_boundary_counts_in_the_wide_band_alone() -> None:
     assert score.compute()["miou"] == [1, 19 / 20]
 
 
-def test_an_edge_is_no_boundary_where_there_is_void() -> None:
+def test_an_edge_is_not_a_boundary_if_there_is_void() -> None:
     target = np.zeros((9, 9), np.uint8)
     target[:, 5:] = 1
     target[0, 0] = 255
@@ -176,11 +176,11 @@ def test_a_refused_image_leaves_the_counts_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("widths", [(), (0, 1), (2, 2), (5, 3), (-1,)])
-def test_widths_that_are_no_widths_are_refused(widths: tuple[int, ...]) -> None:
+def test_invalid_widths_are_refused(widths: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="widths of the bands"):
         BoundaryScore(NAMES, widths)
 
 
-def test_bands_of_other_widths_are_not_added_up() -> None:
-    with pytest.raises(ValueError, match="other widths"):
+def test_bands_of_other_widths_are_not_added() -> None:
+    with pytest.raises(ValueError, match="different widths"):
         BoundaryScore(NAMES, (1, 2)).merge(BoundaryScore(NAMES, (1, 3)))

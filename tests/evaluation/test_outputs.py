@@ -1,4 +1,4 @@
-"""Tables, CSV files and figures hold what was measured; an evaluation leaves whole files and plain figures."""
+"""Tables, CSV files and figures hold the metrics; an evaluation writes whole files and returns plain values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
-def test_the_table_has_each_class_the_mean_and_a_dash_where_there_is_no_iou() -> None:
+def test_the_table_has_each_class_the_mean_and_a_dash_without_iou() -> None:
     assert score_table({"without_crf": SCORES}, title="step 400").splitlines() == [
         "step 400         IoU",
         "background      90.0",
@@ -37,7 +37,7 @@ def test_the_table_has_each_class_the_mean_and_a_dash_where_there_is_no_iou() ->
     ]
 
 
-def test_the_table_has_a_column_with_the_crf_where_it_was_measured() -> None:
+def test_the_table_has_a_column_with_the_crf_if_it_was_measured() -> None:
     with_crf = {"miou": 0.678, "iou": {**SCORES["iou"], "cat": 0.456}}  # type: ignore[dict-item]
     lines = score_table({"without_crf": SCORES, "with_crf": with_crf}).splitlines()
     assert lines[0].split() == ["IoU", "IoU", "+", "CRF"]
@@ -45,7 +45,9 @@ def test_the_table_has_a_column_with_the_crf_where_it_was_measured() -> None:
     assert lines[-1].split() == ["mean", "51.1", "67.8"]
 
 
-def test_the_table_of_an_evaluation_has_size_bias_accuracy_and_bands_and_brackets_what_the_mean_leaves_out() -> None:
+def test_the_table_of_an_evaluation_has_size_bias_accuracy_and_bands_and_brackets_for_classes_outside_the_mean() -> (
+    None
+):
     evaluation = Evaluation(NAMES, scored=["background", "cat"], widths=(1, 5, 7))
     evaluation.update("a", np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 2]]))
     result = evaluation.compute()
@@ -75,14 +77,14 @@ def test_the_table_fits_100_columns_whatever_the_names(classes: int) -> None:
     assert len(lines) == classes + 7
 
 
-def test_the_confusion_matrix_as_csv_has_names_in_the_first_row_and_column_and_the_counts_as_they_are() -> None:
+def test_the_confusion_matrix_as_csv_has_names_in_the_first_row_and_column_and_the_exact_counts() -> None:
     counts = np.arange(16).reshape(4, 4) + 2**53 + 1  # a float would round these
     rows = read(confusion_csv(counts, NAMES))
     assert rows[0][1:] == [row[0] for row in rows[1:]] == list(NAMES)
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == counts.tolist()
 
 
-def test_the_figures_by_class_as_csv_are_exact_and_empty_where_there_are_none() -> None:
+def test_the_metrics_by_class_as_csv_are_exact_or_empty() -> None:
     evaluation = Evaluation(NAMES, scored=["background", "cat", "dog"])
     evaluation.update("a", *random_pair(0, classes=3))
     names, *rows = read(per_class_csv({"without_crf": evaluation}))
@@ -123,7 +125,7 @@ def of(*variants: str) -> dict[str, Evaluation]:
 
 
 @pytest.mark.parametrize("variants", [("without_crf", "with_crf"), ("without_crf",), ("with_crf",)])
-def test_the_files_and_figures_of_each_variant_that_there_is_are_written(tmp_path: Path, variants: tuple) -> None:
+def test_the_files_and_figures_of_each_variant_are_written(tmp_path: Path, variants: tuple) -> None:
     evaluations = of(*variants)
     figures = write_evaluation(tmp_path / "run", evaluations)
     own = {f"confusion_{variant}.{suffix}" for variant in variants for suffix in ("csv", "png")}
@@ -145,7 +147,7 @@ def test_variants_over_other_images_are_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_the_figures_are_plain_enough_for_results(tmp_path: Path) -> None:
+def test_the_metrics_are_plain_enough_for_results(tmp_path: Path) -> None:
     evaluation = Evaluation(NAMES)
     evaluation.update("void", np.zeros((1, 1), int), np.full((1, 1), 255))
     write_results(tmp_path, {"figures": write_evaluation(tmp_path, {"with_crf": evaluation})})

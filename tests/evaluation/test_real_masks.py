@@ -1,4 +1,4 @@
-"""Figures on real masks are those of their definitions and of scikit-learn."""
+"""Metrics of real masks equal their definitions and scikit-learn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_masks_scored_against_themselves_give_exactly_one(real_masks: dict[str, 
     assert {bias for bias in score.size_bias().values() if not np.isnan(bias)} == {1}
 
 
-def test_near_boundaries_and_image_by_image_they_give_exactly_one_as_well(real_masks: dict[str, np.ndarray]) -> None:
+def test_near_boundaries_and_for_each_image_they_give_exactly_one_too(real_masks: dict[str, np.ndarray]) -> None:
     evaluation = Evaluation(VOC_CLASSES)
     for name, mask in real_masks.items():
         small = mask[::4, ::4]

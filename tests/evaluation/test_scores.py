@@ -1,4 +1,4 @@
-"""All figures of one variant, from one process or several."""
+"""All metrics of one variant, from one process or several."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.reference import scores as reference
 NAMES = ("background", "cat", "dog", "bird")
 
 
-def test_the_parts_of_several_processes_add_up_to_the_figures_of_one() -> None:
+def test_the_parts_of_several_processes_merge_to_the_metrics_of_one() -> None:
     settings = {"scored": ["background", "cat", "bird"], "widths": (1, 4)}
     whole = evaluated(range(7), NAMES, **settings)
     first, *others = (pickle.loads(pickle.dumps(evaluated(range(a, 7, 3), NAMES, **settings))) for a in (2, 0, 1))
@@ -28,28 +28,28 @@ def test_the_parts_of_several_processes_add_up_to_the_figures_of_one() -> None:
     assert first.score.confusion.dtype == np.int64
 
 
-def test_a_part_that_counted_nothing_changes_nothing() -> None:
+def test_an_empty_part_changes_nothing() -> None:
     evaluation = evaluated(range(3), NAMES)
     before = evaluation.compute()
     evaluation.merge(Evaluation(NAMES))
     assert evaluation.compute() == before
 
 
-def test_an_image_is_not_counted_twice() -> None:
+def test_an_image_is_not_added_twice() -> None:
     evaluation = evaluated(range(3), NAMES)
     before = evaluation.compute()
-    with pytest.raises(ValueError, match="counted twice: image 1"):
+    with pytest.raises(ValueError, match="added twice: image 1"):
         evaluation.update("image 1", *random_pair(1))
-    with pytest.raises(ValueError, match="counted twice: image 2"):
+    with pytest.raises(ValueError, match="added twice: image 2"):
         evaluation.merge(evaluated(range(2, 5), NAMES))
     assert evaluation.compute() == before
 
 
 @pytest.mark.parametrize("settings", [{"scored": ["cat"]}, {"widths": (1, 2)}])
-def test_parts_with_other_settings_are_not_added_up(settings: dict) -> None:
+def test_parts_with_other_settings_are_not_added(settings: dict) -> None:
     evaluation = evaluated(range(1), NAMES)
     before = evaluation.compute()
-    with pytest.raises(ValueError, match="cannot add up"):
+    with pytest.raises(ValueError, match="cannot add"):
         evaluation.merge(Evaluation(NAMES, **settings))
     assert evaluation.compute() == before
 
@@ -81,7 +81,7 @@ def test_an_image_is_scored_over_the_classes_in_its_prediction_or_truth() -> Non
         assert evaluation.images[f"image {seed}"] == pytest.approx(reference.mean(iou), abs=1e-12)
 
 
-def test_the_worst_images_come_first_equal_ones_by_name_and_those_without_score_not_at_all() -> None:
+def test_the_worst_images_come_first_equal_ones_by_name_and_without_those_that_have_no_score() -> None:
     evaluation = Evaluation(NAMES)
     truth = np.array([[0, 0], [1, 1]])
     evaluation.update("right", truth, truth)

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, or meet a full disk go on where they were: each mask once, whole, and the same."""
+"""Runs that are killed, stopped, or fill the disk are continued: each mask is made once, whole, and the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of the masks: one writer, one protocol; what an interrupted run left is kept or cleared away."""
+"""The folder of the masks: one writer, one protocol; files of an interrupted run are kept or removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The predictor follows its protocol: official by default, and each departure from it as it is named."""
+"""The predictor follows its protocol: official by default, with named departures from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = ("background", "left", "bright")
 
 
 class Toy(nn.Module):
-    """Scores that tell left from right and bright from dark, on a grid eight times coarser."""
+    """Scores that depend on position and brightness, on a grid eight times coarser."""
 
     class_names = CLASSES
 

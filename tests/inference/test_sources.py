@@ -1,4 +1,4 @@
-"""What images= means, and what the masks are called; masks never take an image's place."""
+"""What images= means, and what the masks are called; masks never overwrite an image."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ class Drawing(NamedTuple):
         return f"{re.sub(r'[^-.,=+a-zA-Z0-9_]', '_', self.name)}.svg"
 
 
-def styles(count: int) -> list[Style]:
+def setting_styles(count: int) -> list[Style]:
     """Return the styles of ``count`` settings: eight colours, then the same colours with other lines and markers."""
-    ways = [Style(colour, line, mark) for line, mark in zip(LINES, MARKS, strict=True) for colour in PALETTE]
-    return [ways[number % len(ways)] for number in range(count)]
+    styles = [Style(colour, line, mark) for line, mark in zip(LINES, MARKS, strict=True) for colour in PALETTE]
+    return [styles[number % len(styles)] for number in range(count)]
 
 
 def effect_chart(key: str, values: Sequence[str], lines: Mapping[str, Sequence[Points]]) -> Figure:
@@ -127,23 +127,23 @@ def place_values(values: Sequence[str]) -> tuple[dict[str, float], str]:
     return place, scale
 
 
-def curve_chart(curves: Sequence[tuple[np.ndarray, np.ndarray]], ways: Sequence[Style], loss: bool) -> Figure | None:
+def curve_chart(curves: Sequence[tuple[np.ndarray, np.ndarray]], styles: Sequence[Style], loss: bool) -> Figure | None:
     """Draw a curve over the steps for each setting: the mean over its runs, with a band from the lowest to the highest.
 
     Args:
         curves: for each setting the steps (n) and the values (runs, n); one with fewer than two steps is left out.
-        ways: styles of the settings.
+        styles: styles of the settings.
         loss: whether the values are losses, whose axis starts at 0.
 
     Returns:
         The figure; None if it would be empty.
     """
     figure, axes = _figure()
-    for (steps, values), way in zip(curves, ways, strict=True):
+    for (steps, values), style in zip(curves, styles, strict=True):
         if len(steps) > 1:
             marker = "." if len(steps) <= 20 else None
-            axes.plot(steps, values.mean(0), color=way.colour, linestyle=way.line, marker=marker, linewidth=1.5)
-            axes.fill_between(steps, values.min(0), values.max(0), color=way.colour, alpha=0.15, linewidth=0)
+            axes.plot(steps, values.mean(0), color=style.colour, linestyle=style.line, marker=marker, linewidth=1.5)
+            axes.fill_between(steps, values.min(0), values.max(0), color=style.colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("step")
     axes.set_xlim(0, None)
     if loss:
@@ -152,20 +152,20 @@ def curve_chart(curves: Sequence[tuple[np.ndarray, np.ndarray]], ways: Sequence[
 
 
 def iou_chart(
-    names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], ways: Sequence[Style]
+    names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], styles: Sequence[Style]
 ) -> Figure | None:
     """Draw the IoU of each class: a dot for each setting, with a line from its lowest to its highest run.
 
     Args:
         names: names of the classes.
         settings: for each setting the IoU of the runs in [0, 1], by class.
-        ways: styles of the settings.
+        styles: styles of the settings.
 
     Returns:
         The figure; None if no setting has any class.
     """
     percent = [{name: [100 * value for value in found] for name, found in one.items()} for one in settings]
-    figure = _dots(names, percent, ways)
+    figure = _dots(names, percent, styles)
     if figure is not None:
         figure.axes[0].set_xlim(-2, 102)
         figure.axes[0].set_xlabel("IoU, %")
@@ -173,7 +173,7 @@ def iou_chart(
 
 
 def bias_chart(
-    names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], ways: Sequence[Style]
+    names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], styles: Sequence[Style]
 ) -> Figure | None:
     """Draw the size bias of each class, predicted over true area, on a log2 axis. Arguments as for ``iou_chart``."""
     with np.errstate(divide="ignore"):
@@ -181,7 +181,7 @@ def bias_chart(
             {name: np.clip(np.log2(found), -LONGEST, LONGEST).tolist() for name, found in one.items()}
             for one in settings
         ]
-    figure = _dots(names, powers, ways)
+    figure = _dots(names, powers, styles)
     if figure is not None:
         axes = figure.axes[0]
         reach = min(int(np.ceil(max(1.0, *(abs(limit) for limit in axes.get_xlim())))), LONGEST)
@@ -191,9 +191,11 @@ def bias_chart(
     return figure
 
 
-def add_legend(figure: Figure, names: Sequence[str], ways: Sequence[Style]) -> None:
+def add_legend(figure: Figure, names: Sequence[str], styles: Sequence[Style]) -> None:
     """Add the names and styles of the settings below a figure."""
-    lines = [Line2D([], [], color=way.colour, linestyle=way.line, marker=way.mark, markersize=4) for way in ways]
+    lines = [
+        Line2D([], [], color=style.colour, linestyle=style.line, marker=style.mark, markersize=4) for style in styles
+    ]
     figure.set_figheight(figure.get_figheight() + 0.18 * len(lines))
     figure.legend(
         lines, [name.replace("$", r"\$") for name in names], loc="outside lower left", fontsize=8, frameon=False
@@ -201,19 +203,21 @@ def add_legend(figure: Figure, names: Sequence[str], ways: Sequence[Style]) -> N
 
 
 def _dots(
-    names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], ways: Sequence[Style]
+    names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], styles: Sequence[Style]
 ) -> Figure | None:
     """Draw a row for each class: for each setting a dot at the mean, and a line from the lowest to the highest run."""
     if not any(settings):
         return None
     reach = 0.36 if len(settings) > 1 else 0.0
     figure, axes = _figure(4.6, (0.2 + 0.055 * len(settings)) * len(names) + 0.8)
-    for values, way, shift in zip(settings, ways, np.linspace(-reach, reach, len(settings)), strict=True):
+    for values, style, shift in zip(settings, styles, np.linspace(-reach, reach, len(settings)), strict=True):
         for number, name in enumerate(names):
             if name in values:
                 points = values[name]
-                axes.plot([min(points), max(points)], [number + shift] * 2, color=way.colour, linewidth=1.2, alpha=0.6)
-                axes.plot(np.mean(points), number + shift, way.mark, color=way.colour, markersize=4)
+                axes.plot(
+                    [min(points), max(points)], [number + shift] * 2, color=style.colour, linewidth=1.2, alpha=0.6
+                )
+                axes.plot(np.mean(points), number + shift, style.mark, color=style.colour, markersize=4)
     for number in range(1, len(names)):
         axes.axhline(number - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
     name_ticks(axes.yaxis, names, 8)

@@ -1,4 +1,4 @@
-"""Figures of predicted masks, and how they are shown: tables, pictures, files, reports."""
+"""Evaluation of predicted masks: metrics, tables, figures, files, reports."""
 
 from __future__ import annotations
 

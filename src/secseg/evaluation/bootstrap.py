@@ -1,4 +1,4 @@
-"""How sure a difference between two sets of runs is: a paired bootstrap over the images that they were scored on."""
+"""A confidence interval for the difference between two sets of runs: a paired bootstrap over the images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secseg.utils.errors import UserError
 
 
 class Difference(NamedTuple):
-    """The second's mean IoU less the first's, and the interval that holds it: all in [-1, 1]."""
+    """Mean IoU of the second set minus that of the first, and its interval; all in [-1, 1]."""
 
     difference: float
     low: float
@@ -22,7 +22,7 @@ class Difference(NamedTuple):
 
 
 CHUNK = 100
-"""Draws computed at once: for 40,000 images and 81 classes they take 40 MB."""
+"""Number of draws computed at once. For 40,000 images and 81 classes they take 40 MB."""
 
 
 def bootstrap_difference(
@@ -35,33 +35,33 @@ def bootstrap_difference(
 ) -> Difference:
     """Compare the mean IoU of two sets of runs on the same images.
 
-    Images are drawn with replacement, the same for all runs; each run's counts over the drawn images make its mean IoU
-    (of the set, not of images), runs are averaged, and the quantiles of the differences are the interval. It says what
-    other images would have changed, not what other seeds would have.
+    Images are drawn with replacement, the same images for all runs. The counts of a run over the drawn images give its
+    mean IoU (of the set, not of images). The runs of a set are averaged. The interval are the quantiles of the
+    differences. It shows the effect of other images, not of other seeds.
 
     Args:
         first, second: counts (images, C * C) of each run, the column truth * C + prediction, images in the same order.
-        scored: numbers of the classes that the mean runs over; a class in neither truth nor prediction is left out.
-        draws: of the images.
-        level: share of the draws that the interval holds.
-        seed: of the draws.
+        scored: numbers of the scored classes; a class in neither truth nor prediction is left out of the mean.
+        draws: number of draws.
+        level: share of the draws in the interval.
+        seed: seed of the draws.
 
     Raises:
-        UserError: where there is no run or no image, or the two were scored on other images.
+        UserError: if there is no run or no image, or the sets were scored on different images.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993 (percentile interval).
     """
     shapes = {run.shape for run in (*first, *second)}
     if not first or not second or len(shapes) > 1 or 0 in min(shapes):
         raise UserError(
-            f"Two sets of runs are compared on the same images and classes, not on counts of shape {sorted(shapes)}: "
+            f"Two sets of runs need the same images and classes, but their counts have the shapes {sorted(shapes)}: "
             "score both on one split."
         )
     images = first[0].shape[0]
     rng = np.random.default_rng(seed)
     means: list[list[np.ndarray]] = [[], []]
     for start in range(0, draws, CHUNK):
-        # How often each image is drawn: the counts of a draw are then one product.
+        # How often each image is drawn. The counts of a draw are the product with the counts of the images.
         times = rng.multinomial(images, np.full(images, 1 / images), size=min(CHUNK, draws - start))
         for found, runs in zip(means, (first, second), strict=True):
             found.append(np.stack([_mean_iou(times @ run, scored) for run in runs], axis=1).mean(1))

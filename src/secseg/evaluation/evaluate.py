@@ -1,4 +1,4 @@
-"""An evaluation from its config: a trained network, or a folder of masks, scored on a split of a data set."""
+"""The command evaluate: score a trained network, or a folder of masks, on a split of a data set."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Show = Callable[[str, Path, Path], GalleryItem]
 
 
 class Scored(NamedTuple):
-    """What scoring a split gives.
+    """The result of scoring a split.
 
     Attributes:
-        evaluations: the scores by variant, ``without_crf`` and, where there is a CRF, ``with_crf``.
-        protocol: how the masks were predicted, for ``results.json``.
-        time: see ``ImageMeter.time``.
-        show: makes the picture of an image from its name, file and mask.
+        evaluations: metrics by variant, ``without_crf`` and, if there is a CRF, ``with_crf``.
+        protocol: protocol of the prediction, for ``results.json``.
+        time: as in ``ImageMeter.time``.
+        show: returns the gallery item of an image from its name, file and mask.
     """
 
     evaluations: dict[str, Evaluation]
@@ -49,14 +49,14 @@ class Scored(NamedTuple):
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     """Run the evaluation that ``config`` (``conf/evaluate.yaml``, composed and plain) describes.
 
-    The run folder gets ``results.json``, tables as CSV and figures (see ``write_evaluation``), ``worst.png`` and
-    ``metrics.csv``; the terminal the table of scores.
+    Writes ``results.json``, CSV tables and figures (see ``write_evaluation``), ``worst.png`` and ``metrics.csv`` into
+    the run folder, and prints the table of scores.
 
     Returns:
-        What ``results.json`` holds.
+        The content of ``results.json``.
 
     Raises:
-        UserError: for anything that the user can mend, before anything is scored.
+        UserError: for anything that the user can fix, before anything is scored.
     """
     _check(config)
     data = open_data(config)
@@ -83,7 +83,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _draw_worst(run: Path, found: Scored, data: ImageDataModule, count: int) -> list[GalleryItem]:
-    """Write ``worst.png``, and return what it shows: the images with the lowest scores."""
+    """Write ``worst.png``, and return its items: the images with the lowest scores."""
     images = {name: (name, image, mask) for name, image, mask in data.val_images.triples()}
     evaluation = list(found.evaluations.values())[-1]
     gallery = [found.show(*images[name]) for name, _ in evaluation.worst(count)]
@@ -93,21 +93,21 @@ def _draw_worst(run: Path, found: Scored, data: ImageDataModule, count: int) -> 
 
 
 def open_data(config: Mapping[str, Any]) -> ImageDataModule:
-    """Open the split to score: of ``data``, where an option is chosen, else of the run that ``ckpt`` belongs to.
+    """Open the split to score: of ``data`` if an option is chosen, else of the run of ``ckpt``.
 
     Raises:
-        UserError: where there is none, its files are not all there, or no image has a mask.
+        UserError: if there is no data, files are missing, or no image has a mask.
     """
     node = config.get("data")
     if node is None:
         if config["ckpt"] is None:
-            raise UserError("masks= needs to know the data: give data=<option> (data=voc12aug), and root=<folder>.")
+            raise UserError("masks= needs the data: give data=<option> (data=voc12aug), and root=<folder>.")
         file = find_network(config["ckpt"])
         node = (
             None if file.is_file() and is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
         )
         if node is None:
-            raise UserError(f"{config['ckpt']} does not say what to score on: give data=<option> and root=<folder>.")
+            raise UserError(f"{config['ckpt']} does not record its data: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
     data = build({**node, **{key: value for key, value in given.items() if value is not None}}, ImageDataModule)
     data.open_scored()
@@ -115,17 +115,17 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
 
 
 def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
-    """Score the network of ``config`` on the split that is open in ``data``.
+    """Score the network of ``config`` on the opened split of ``data``.
 
     Raises:
-        UserError: for a network or settings that cannot be used, or a network of other classes than the data.
+        UserError: for a network or settings that cannot be used, or a network with other classes than the data.
     """
     predictor, protocol = open_predictor(config)
     names = predictor.network.class_names
     if names != data.class_names:
         raise UserError(
             f"The network {config['ckpt']} has {_some(names)}, the data {data.title} has {_some(data.class_names)}. "
-            "Choose the data that it was trained for."
+            "Choose the data that it was trained on."
         )
 
     def read(image: ImageFiles) -> Masks:
@@ -161,7 +161,7 @@ def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
         predicted, mask = (read_mask(path, len(data.class_names)) for path in (folder / f"{name}.png", mask_path))
         return GalleryItem(name, read_image(photo_path), None, predicted, None, mask)
 
-    protocol = {"masks": folder, "crf": "not known: masks as they were found"}
+    protocol = {"masks": folder, "crf": "unknown: masks from a folder"}
     return Scored({"without_crf": evaluation}, protocol, meter.time(), show)
 
 

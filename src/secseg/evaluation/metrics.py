@@ -1,4 +1,4 @@
-"""Figures from one confusion matrix over the whole set: IoU, size bias, and IoU near boundaries."""
+"""Metrics from one confusion matrix over the whole set: IoU, size bias, and IoU near boundaries."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 
 
 class SegmentationScore:
-    """Counts pixels by (truth, prediction) over a whole set; void pixels are left out.
+    """Confusion matrix of pixels, by (truth, prediction), over a whole set; void pixels are left out.
 
     Args:
-        class_names: names of the classes, background first; numbers are positions.
+        class_names: names of the classes, background first.
         ignore_index: value of void pixels in the truth.
-        scored: names of the classes that the mean runs over; all by default. Predictions and truth of the others still
-            count as errors for the scored ones.
+        scored: names of the classes in the mean; all by default. Pixels of the other classes still count as errors of
+            the scored classes.
 
     Raises:
-        UserError: if ``scored`` names a class that is not there, or none.
+        UserError: if ``scored`` is empty or has an unknown class.
 
-    Source: PASCAL VOC's measure: intersection over union of each class over all images, void left out.
+    Source: the measure of PASCAL VOC: intersection over union of each class over all images, without void.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class SegmentationScore:
             if name not in self.class_names:
                 raise UserError(f"Cannot score '{name}': no such class.{nearest(name, self.class_names)}")
         if not self.scored:
-            raise UserError("No class to score: name at least one in data.scored, or null for all.")
+            raise UserError("No class is scored: name at least one class in data.scored, or null for all.")
         self.confusion = np.zeros((len(self.class_names), len(self.class_names)), dtype=np.int64)
 
     def update(self, prediction: Any, target: Any) -> None:
-        """Count the pixels of ``prediction`` and ``target``, integers of one shape (any), tensors or arrays.
+        """Add the pixels of ``prediction`` and ``target``, integer tensors or arrays of the same shape.
 
         Raises:
-            UserError: for shapes that differ, or values outside the classes (the truth may also be void).
+            UserError: for different shapes, or values outside the classes (the truth may also be void).
         """
         prediction, target = _flat(prediction), _flat(target)
         if prediction.shape != target.shape:
@@ -68,14 +68,14 @@ class SegmentationScore:
         self.confusion += pairs.reshape(classes, classes)
 
     def merge(self, other: SegmentationScore) -> None:
-        """Add the counts of ``other``, a score of the same classes over other images.
+        """Add the counts of ``other``, with the same classes and other images.
 
         Raises:
-            ValueError: if the two score other classes.
+            ValueError: if the classes differ.
         """
         ours, theirs = ((one.class_names, one.ignore_index, one.scored) for one in (self, other))
         if ours != theirs:
-            raise ValueError(f"cannot add up scores of other classes: {ours} and {theirs}")
+            raise ValueError(f"cannot add scores of different classes: {ours} and {theirs}")
         self.confusion += other.confusion
 
     def compute(self) -> dict[str, Any]:
@@ -99,19 +99,19 @@ class SegmentationScore:
 
 
 class BoundaryScore:
-    """Mean IoU within bands around the boundaries: for each width, one confusion matrix over the whole set.
+    """Mean IoU in bands around the boundaries, with one confusion matrix over the whole set for each width.
 
-    The band of width w holds the pixels that are not void and whose Euclidean distance, centre to centre, to the
-    nearest boundary pixel is at most w; see :func:`boundary_pixels`. An image without a boundary has no pixel in any
+    The band of width w holds the pixels that are not void and whose Euclidean distance, from centre to centre, to the
+    nearest boundary pixel (see :func:`boundary_pixels`) is at most w. An image without a boundary has no pixel in any
     band, but counts in the share.
 
     Args:
         class_names: names of the classes, background first.
         widths: widths of the bands in pixels, positive and ascending.
-        scored: names of the classes that the mean runs over; all by default.
+        scored: names of the classes in the mean; all by default.
 
     Raises:
-        UserError: for widths that are not positive and ascending, or none; for ``scored`` as in
+        UserError: for widths that are missing, not positive or not ascending; for ``scored`` as in
             :class:`~secseg.evaluation.SegmentationScore`.
 
     Source: Kohli, Ladicky and Torr (2009); Krähenbühl and Koltun (2011).
@@ -131,10 +131,10 @@ class BoundaryScore:
         self.images = {"void": 0, "class": 0, "none": 0}
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Count the pixels of one image: class numbers (H, W), in ``target`` also 255 = void.
+        """Add the pixels of one image: class numbers (H, W), in ``target`` also 255 = void.
 
         Raises:
-            UserError: for shapes that differ, or values outside the classes. Nothing is counted then.
+            UserError: for different shapes, or values outside the classes. Then nothing is added.
         """
         prediction, target = np.asarray(prediction), np.asarray(target)
         self.whole.update(prediction, target)
@@ -148,11 +148,10 @@ class BoundaryScore:
             band.update(prediction[inside], target[inside])
 
     def compute(self) -> dict[str, Any]:
-        """Return, for each width in turn, the mean IoU in its band and its share of all pixels that are not void.
+        """Return the mean IoU in each band, and the share of the band in all pixels that are not void.
 
-        ``widths``, ``miou`` (in [0, 1]; NaN where a band is empty), ``share`` (in [0, 1]; NaN where no pixel was
-        counted) are lists of one length. ``images`` counts the images by kind of boundary: ``void``, ``class``
-        or ``none``.
+        ``widths``, ``miou`` (in [0, 1]; NaN for an empty band) and ``share`` (in [0, 1]; NaN without pixels) are lists
+        of the same length. ``images`` counts the images by kind of boundary: ``void``, ``class`` or ``none``.
         """
         pixels = int(self.whole.confusion.sum())
         return {
@@ -163,27 +162,28 @@ class BoundaryScore:
         }
 
     def merge(self, other: BoundaryScore) -> None:
-        """Add the counts of ``other``, a score with the same classes and widths over other images.
+        """Add the counts of ``other``, with the same classes and widths and other images.
 
         Raises:
             ValueError: if classes or widths differ.
         """
         if self.widths != other.widths:
-            raise ValueError(f"cannot add up bands of other widths: {self.widths} and {other.widths}")
+            raise ValueError(f"cannot add bands of different widths: {self.widths} and {other.widths}")
         for ours, theirs in zip((self.whole, *self.bands), (other.whole, *other.bands), strict=True):
             ours.merge(theirs)
         self.images = {kind: count + other.images[kind] for kind, count in self.images.items()}
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Return the IoU (..., C) of each class from counts (..., C, C) by (truth, prediction); NaN for one in neither."""
+    """Return the IoU (..., C) of each class from counts (..., C, C) by (truth, prediction); NaN for a class in
+    neither."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(-1) + confusion.sum(-2) - hits
     return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
 
 
 def mean_iou(confusion: np.ndarray, scored: Sequence[int]) -> np.ndarray:
-    """Return the mean IoU (...) of counts (..., C, C) over the classes ``scored``; NaN where none of them occurs."""
+    """Return the mean IoU (...) over the classes ``scored`` from counts (..., C, C); NaN if none of them occurs."""
     iou = class_iou(confusion)[..., list(scored)]
     found = np.isfinite(iou)
     return np.divide(
@@ -193,24 +193,23 @@ def mean_iou(confusion: np.ndarray, scored: Sequence[int]) -> np.ndarray:
 
 def size_bias(confusion: np.ndarray) -> np.ndarray:
     """Return the predicted over the true area (..., C) of each class from counts (..., C, C) by (truth, prediction);
-    NaN for one that is not in the truth."""
+    NaN for a class that is not in the truth."""
     predicted, true = confusion.sum(-2), confusion.sum(-1)
     return np.divide(predicted, true, out=np.full(true.shape, np.nan), where=true > 0)
 
 
 def boundary_pixels(target: np.ndarray) -> tuple[np.ndarray, str]:
-    """Find the boundary pixels of a mask (H, W): (H, W) bool, and what they are.
+    """Return the boundary pixels (H, W) bool of a mask (H, W), and their kind.
 
-    Each image is judged by itself, since a set may mix both kinds of mask:
+    The kind is chosen for each image, since a set may mix both kinds of masks:
 
-    - ``void``: the mask holds void (255). Its void pixels, and no others, are the boundary: in VOC they are drawn
-      around each object. Void that covers a region is boundary all the same. The boundary is then beside the pixels
-      that are scored, the nearest of which are at distance 1.
-    - ``class``: the mask has no void. A pixel is boundary if one of its 4 neighbours has another class, so both
-      sides of each edge are boundary, and are scored, at distance 0.
-    - ``none``: no void and one class only, or void only. There is no boundary.
+    - ``void``: the mask has void pixels (255), and these are the boundary. VOC draws them around each object. A void
+      region counts as boundary, too. The nearest scored pixels have distance 1.
+    - ``class``: the mask has no void. A pixel is boundary if one of its 4 neighbours has another class. Both sides of
+      an edge are boundary, and are scored with distance 0.
+    - ``none``: one class without void, or void only. There is no boundary.
 
-    The border of the image is no boundary.
+    The border of the image is not a boundary.
     """
     void = target == VOID
     if void.any():

@@ -1,4 +1,4 @@
-"""Outputs of an evaluation: the table for the terminal, files in the run folder, and what loggers get."""
+"""Outputs of an evaluation: the table in the terminal, files in the run folder, and logged metrics."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ from secseg.utils.console import percent, table
 from secseg.utils.files import csv_text, write_text
 
 SHOWN_WIDTHS = (1, 5, 20)
-"""Bands around boundaries that the table shows, where they were measured."""
+"""Widths of the bands around boundaries that the table shows, if they were measured."""
 WORST = 10
-"""How many of the worst images the figures name."""
+"""Number of the worst images in the results."""
 
 
 def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> str:
-    """Return the scores as text of at most 100 columns: IoU in percent by class and its mean, a column a variant.
+    """Return a table of at most 100 columns: IoU in percent by class and its mean, with a column for each variant.
 
     Args:
-        results: what :meth:`secseg.evaluation.SegmentationScore.compute` returns, by variant:
-            ``without_crf``, ``with_crf`` or both. With what :meth:`secseg.evaluation.Evaluation.compute` returns,
-            there are columns of the size bias and rows of the pixel accuracy and of the mean IoU near boundaries, too;
-            names of classes that are not in the mean are in brackets.
-        title: heads the column of the names.
+        results: result of :meth:`secseg.evaluation.SegmentationScore.compute` by variant: ``without_crf``, ``with_crf``
+            or both. Results of :meth:`secseg.evaluation.Evaluation.compute` add columns of the size bias, and rows of
+            the pixel accuracy and of the mean IoU near boundaries. Names of classes outside the mean are in brackets.
+        title: title of the column of names.
     """
     first = next(iter(results.values()))
     columns = [_column("IoU", variant, _ious(result)) for variant, result in results.items()]
@@ -53,28 +52,28 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
 
 
 def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Write pictures and CSV files of an evaluation into ``folder``, and return its figures as plain values.
+    """Write figures and CSV files of an evaluation into ``folder``, and return its metrics as plain values.
 
     Args:
-        folder: the run folder; made where it is missing.
-        evaluations: by variant, ``without_crf``, ``with_crf`` or both, over the same classes and images.
+        folder: the run folder; created if it does not exist.
+        evaluations: by variant, ``without_crf``, ``with_crf`` or both, with the same classes and images.
 
     Returns:
-        By variant what :meth:`~secseg.evaluation.Evaluation.compute` returns, and ``worst``, the
-        names and mean IoU of the ten worst images.
+        By variant the result of :meth:`~secseg.evaluation.Evaluation.compute`, and ``worst``, names and mean IoU of the
+        ten worst images.
 
     Files: ``per_class.csv``, ``per_image.csv``, ``iou.png``, ``size_bias.png``, ``boundary.png``, and for each variant
-    ``confusion_<variant>.csv`` and ``.png``. Each appears whole or not at all.
+    ``confusion_<variant>.csv`` and ``.png``. Each file is written whole or not at all.
 
     Raises:
         UserError: if the folder cannot be written.
-        ValueError: if the variants counted different images.
+        ValueError: if the variants have different images.
     """
     folder = Path(folder)
     images, *others = (set(evaluation.images) for evaluation in evaluations.values())
     for other in others:
         if other != images:
-            raise ValueError(f"the variants counted different images: {', '.join(sorted(images ^ other)[:10])}")
+            raise ValueError(f"the variants have different images: {', '.join(sorted(images ^ other)[:10])}")
     results = {variant: evaluation.compute() for variant, evaluation in evaluations.items()}
     texts = {"per_class.csv": per_class_csv(evaluations), "per_image.csv": per_image_csv(evaluations)}
     figures = {
@@ -102,7 +101,7 @@ def log_evaluation(
     gallery: Sequence[GalleryItem],
     class_names: Sequence[str],
 ) -> None:
-    """Log what ``write_evaluation`` returned and drew in ``folder``; pictures go to W&B alone."""
+    """Log the metrics and figures of ``write_evaluation`` in ``folder``; only W&B gets pictures."""
     values = {}
     for variant, suffix in (("without_crf", ""), ("with_crf", "_crf")):
         for key in ("miou", "pixel_accuracy") if variant in figures else ():
@@ -120,17 +119,17 @@ def log_evaluation(
 
 
 def confusion_csv(confusion: Any, class_names: Sequence[str]) -> str:
-    """Return a confusion matrix (C, C) of pixel counts as CSV: a row a true class, a column a predicted one, both named
-    first."""
+    """Return a confusion matrix (C, C) of pixel counts as CSV: a row for each true class, a column for each predicted
+    class, with their names first."""
     rows = [[name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True)]
     return csv_text([["truth/prediction", *class_names], *rows])
 
 
 def per_class_csv(evaluations: Mapping[str, Evaluation]) -> str:
-    """Return the figures by class as CSV, for each variant ``iou_<variant>``, ``size_bias_<variant>`` and
-    ``predicted_<variant>``, beside ``pixels``, the true area, and ``scored``; areas in pixels that are not void.
+    """Return the metrics by class as CSV: ``scored``, ``pixels`` (true area), and for each variant ``iou_<variant>``,
+    ``size_bias_<variant>`` and ``predicted_<variant>`` (area).
 
-    Shares are in [0, 1]; what has no value is empty.
+    Areas are in pixels that are not void. IoUs are in [0, 1]. A cell without a value is empty.
     """
     first = next(iter(evaluations.values())).score
     columns: dict[str, Sequence[Any]] = {
@@ -147,8 +146,8 @@ def per_class_csv(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def per_image_csv(evaluations: Mapping[str, Evaluation]) -> str:
-    """Return the mean IoU of each image by itself as CSV, for each variant ``miou_<variant>``; the worst first, by the
-    last variant, images without a score at the end."""
+    """Return the mean IoU of each single image as CSV, for each variant ``miou_<variant>``. The worst images by the
+    last variant come first, images without a score last."""
     last = list(evaluations.values())[-1]
     worst = [name for name, _ in last.worst(len(last.images))]
     names = [*worst, *sorted(last.images.keys() - set(worst))]
@@ -161,7 +160,7 @@ def _column(heading: str, variant: str, cells: Sequence[str]) -> list[str]:
 
 
 def _ious(result: Mapping[str, Any]) -> list[str]:
-    """The cells of a column from the classes down."""
+    """Return the cells of a column, from the first class down."""
     cells = [percent(iou) for iou in (*result["iou"].values(), result["miou"])]
     if "boundary" in result:
         cells += [
@@ -172,7 +171,7 @@ def _ious(result: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(result: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """Position and width of the bands in the table; all, where fewer than two of the usual ones were measured."""
+    """Return position and width of the bands in the table; the first three if the usual ones were not measured."""
     widths = list(enumerate(result["boundary"]["widths"]))
     usual = [(at, width) for at, width in widths if width in SHOWN_WIDTHS]
     return usual if len(usual) > 1 else widths[:3]

@@ -1,4 +1,4 @@
-"""What a network predicted, image by image, in two files of a run folder: counts for statistics, masks to look at."""
+"""Predictions of a run for each image, in two files: pixel counts for statistics, and masks for the gallery."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from secseg.utils.files import atomic_write
 
 COUNTS, MASKS = "val_counts.npz", "val_masks.zip"
 PARTS = ("starts", "cells", "pixels")
-"""Arrays of a variant's counts in the file: where each image starts in the other two; the cells that are not zero, as
-truth * C + prediction; and their pixels."""
+"""Arrays of the counts of a variant in the file, as in a CSR matrix: the start of each image in the other two arrays;
+the cells that are not zero, truth * C + prediction; and their pixels."""
 LIMIT = 2 * 1024**3
-"""Most bytes that the counts, or a mask, may unpack to."""
+"""Most unpacked bytes of the counts, or of a mask."""
 MOST_CLASSES = 256
 """Masks hold class numbers as bytes."""
 
 
 class ImagePredictions:
-    """Gathers the predictions of each image, packed: nonzero counts, masks as PNG.
+    """Collects the predictions of each image in compact form: nonzero counts, and masks as PNG.
 
     Args:
         class_names: names of the classes, background first.
-        palette: (256, 3) uint8, colours of the PNG files.
+        palette: (256, 3) uint8 RGB, colours of the PNG files.
     """
 
     def __init__(self, class_names: Sequence[str], palette: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class ImagePredictions:
         self.masks: dict[str, bytes] = {}
 
     def add(self, name: str, variants: Mapping[str, np.ndarray | None], truth: np.ndarray | None) -> None:
-        """Add the masks (H, W) uint8 of an image, by variant (``without_crf``, ``with_crf``); None: there is none."""
+        """Add the masks (H, W) uint8 of an image by variant (``without_crf``, ``with_crf``); None if there is none."""
         for variant, mask in variants.items():
             if mask is None:
                 continue
@@ -57,13 +57,13 @@ class ImagePredictions:
                 )
 
     def merge(self, other: ImagePredictions) -> None:
-        """Add what another process gathered."""
+        """Add the predictions of another process."""
         self.masks |= other.masks
         for variant, counts in other.counts.items():
             self.counts.setdefault(variant, {}).update(counts)
 
     def write(self, folder: Path) -> None:
-        """Write both files into ``folder``, each whole or not at all; images in the order of their names.
+        """Write both files into ``folder``, each whole or not at all, with the images sorted by name.
 
         Raises:
             UserError: if the folder cannot be written or the disk is full.
@@ -80,16 +80,18 @@ class ImagePredictions:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         with atomic_write(folder / MASKS) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for path in sorted(self.masks):
-                archive.writestr(zipfile.ZipInfo(path), self.masks[path])  # without a date: equal masks, equal bytes
+                archive.writestr(
+                    zipfile.ZipInfo(path), self.masks[path]
+                )  # without a date: equal masks give equal bytes
 
 
 class Counts(NamedTuple):
-    """Pixels of N images by truth and prediction.
+    """Pixel counts of N images by truth and prediction.
 
     Attributes:
         names: names of the images.
         class_names: names of the C classes.
-        by_variant: for each variant the counts (N, C * C), sparse integers; the column is truth * C + prediction.
+        by_variant: sparse integer counts (N, C * C) of each variant; the column is truth * C + prediction.
     """
 
     names: tuple[str, ...] = ()
@@ -109,7 +111,7 @@ class Counts(NamedTuple):
 
 
 def read_counts(folder: Path) -> Counts:
-    """Return the counts of a run's validation images; none where there is no such file.
+    """Return the counts of the validation images of a run; empty if the file does not exist.
 
     Raises:
         UserError: for a damaged file.
@@ -123,20 +125,20 @@ def read_counts(folder: Path) -> Counts:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         names, class_names = (tuple(map(str, arrays[key])) for key in ("names", "class_names"))
-        "".join((*names, *class_names)).encode()  # no halves of characters, which no page can hold
+        "".join((*names, *class_names)).encode()  # fails for half surrogates, which a page cannot hold
         if len(class_names) > MOST_CLASSES:
             raise ValueError(f"{len(class_names)} classes")
         variants = [name.removesuffix(f".{PARTS[0]}") for name in arrays if name.endswith(f".{PARTS[0]}")]
         shape = (len(names), len(class_names) ** 2)
         by_variant = {variant: _sparse([arrays[f"{variant}.{part}"] for part in PARTS], shape) for variant in variants}
-    except Exception as error:  # NumPy, SciPy and zipfile raise whatever the damaged bytes lead to
-        raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error
+    except Exception as error:  # NumPy, SciPy and zipfile raise many kinds of errors
+        raise UserError(f"{path} is damaged ({error}). Remove it; the results of the run are kept.") from error
     return Counts(names, class_names, by_variant)
 
 
 def _sparse(parts: Sequence[np.ndarray], shape: tuple[int, int]) -> csr_array:
     if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in parts):
-        raise ValueError("the counts are not lists of whole numbers")
+        raise ValueError("the counts are not arrays of integers")
     starts, cells, pixels = parts
     if pixels.min(initial=0) < 0:
         raise ValueError("a count is negative")
@@ -146,7 +148,7 @@ def _sparse(parts: Sequence[np.ndarray], shape: tuple[int, int]) -> csr_array:
 
 
 def read_predicted(folder: Path, variant: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the predicted masks (H, W) uint8 of those of ``names`` that the run has.
+    """Return the predicted masks (H, W) uint8 of ``names``, as far as the run has them.
 
     Raises:
         UserError: for a damaged file.
@@ -159,8 +161,8 @@ def read_predicted(folder: Path, variant: str, names: Sequence[str]) -> dict[str
             there = set(archive.namelist())
             files = {name: f"{variant}/{name}.png" for name in names}
             return {name: _mask(archive, file) for name, file in files.items() if file in there}
-    except Exception as error:  # Pillow and zipfile raise whatever the damaged bytes lead to
-        raise UserError(f"{path} is damaged ({error}): remove it; the run's figures stay.") from error
+    except Exception as error:  # Pillow and zipfile raise many kinds of errors
+        raise UserError(f"{path} is damaged ({error}). Remove it; the results of the run are kept.") from error
 
 
 def _mask(archive: zipfile.ZipFile, file: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""All figures of predicted masks over a whole set: masks of a network, or masks in a folder, anyone's."""
+"""All metrics of predicted masks over a whole set: masks of a network, or masks in a folder."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from secseg.utils.progress import ImageMeter, Stopwatch
 ImageFiles = tuple[str, Path, Path]
 """Name, image and mask."""
 Masks = tuple[Mapping[str, np.ndarray], np.ndarray, dict[str, float]]
-"""Predicted masks by variant, the true one, and the seconds of the stages."""
+"""Predicted masks by variant, the true mask, and the seconds of the stages."""
 CONVERT = "(rgb[..., None, :] == voc_palette()).all(-1).argmax(-1).astype('uint8')"
 """Class numbers (H, W) of an array ``rgb`` (H, W, 3) in VOC's colours."""
 
 
 class Evaluation:
-    """Gathers the scores of predicted masks, image by image; parts from several processes can be added up.
+    """Accumulates the metrics of predicted masks, image by image. Parts of several processes can be merged.
 
     Args:
         class_names: names of the classes, background first.
-        scored: names of the classes that the means run over; all by default. The others still count as errors.
+        scored: names of the classes in the means; all by default. The other classes still count as errors.
         widths: widths of the bands around boundaries, in pixels, positive and ascending.
 
     Attributes:
         score: :class:`~secseg.evaluation.SegmentationScore` over the set.
         boundary: :class:`~secseg.evaluation.BoundaryScore` over the set.
-        images: mean IoU of each image by itself, by name: over the scored classes in its prediction or its truth; NaN
-            where it has none of them. For finding images; their mean is not the mean IoU of the set.
+        images: mean IoU of each single image, by name, over the scored classes in its prediction or truth; NaN without
+            such classes. It helps to find images; the mean over images is not the mean IoU of the set.
 
     Raises:
-        UserError: for an unknown scored class, or widths that are no widths.
+        UserError: for an unknown scored class, or invalid widths.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Evaluation:
         self.images: dict[str, float] = {}
 
     def update(self, name: str, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Count one image: class numbers (H, W), in ``target`` also 255 = void.
+        """Add one image: class numbers (H, W), in ``target`` also 255 = void.
 
         Raises:
-            UserError: for shapes that differ, or values outside the classes. Nothing is counted then.
-            ValueError: if an image of this name was counted before.
+            UserError: for different shapes, or values outside the classes. Then nothing is added.
+            ValueError: if an image of this name was added before.
         """
         self._refuse_twice([name])
         image = SegmentationScore(self.score.class_names, scored=self.score.scored)
@@ -69,13 +69,13 @@ class Evaluation:
         return Evaluation(self.score.class_names, self.score.scored, self.boundary.widths)
 
     def compute(self) -> dict[str, Any]:
-        """Return the figures as plain values.
+        """Return the metrics as plain values.
 
         ``miou``, ``iou`` and ``pixel_accuracy`` as in
         :meth:`~secseg.evaluation.SegmentationScore.compute`, ``size_bias`` as in
         :meth:`~secseg.evaluation.SegmentationScore.size_bias`, ``boundary`` as in
-        :meth:`~secseg.evaluation.BoundaryScore.compute`; ``scored``, the names of the classes in the means,
-        and ``images``, the number of images.
+        :meth:`~secseg.evaluation.BoundaryScore.compute`; ``scored``, the names of the scored classes, and
+        ``images``, the number of images.
         """
         return {
             **self.score.compute(),
@@ -86,7 +86,7 @@ class Evaluation:
         }
 
     def worst(self, n: int) -> list[tuple[str, float]]:
-        """Return name and mean IoU of the ``n`` images with the lowest, lowest first; equal ones by name.
+        """Return name and mean IoU of the ``n`` images with the lowest mean IoU, lowest first, equal ones by name.
 
         Images without a score (NaN) are left out.
         """
@@ -94,21 +94,21 @@ class Evaluation:
         return sorted(scores, key=lambda pair: (pair[1], pair[0]))[:n]
 
     def merge(self, other: Evaluation) -> None:
-        """Add the images of ``other``, an evaluation with the same settings; the figures are then those of one process.
+        """Add the images of ``other``, an evaluation with the same settings.
 
         Raises:
-            ValueError: if the settings differ, or both counted the same image (a distributed sampler that repeats
-                images to fill up a batch does that). Nothing is added then.
+            ValueError: if the settings differ, or both have the same image (a distributed sampler that repeats images
+                to fill a batch does that). Then nothing is added.
         """
         self._refuse_twice(other.images)
-        self.boundary.merge(other.boundary)  # refuses other classes and widths before it adds
+        self.boundary.merge(other.boundary)  # raises for other classes and widths before anything is added
         self.score.merge(other.score)
         self.images |= other.images
 
     def _refuse_twice(self, names: Sequence[str] | dict[str, float]) -> None:
         twice = sorted(set(names) & self.images.keys())
         if twice:
-            raise ValueError(f"counted twice: {', '.join(twice[:10])}; an image may be counted once")
+            raise ValueError(f"added twice: {', '.join(twice[:10])}; an image may be added once")
 
 
 def score_images(
@@ -118,14 +118,14 @@ def score_images(
     meter: ImageMeter,
     workers: int | None = None,
 ) -> None:
-    """Score images in parallel, and add them to ``evaluations`` in their order.
+    """Score images in parallel threads, and add them to ``evaluations`` in order.
 
     Args:
         read: reads or predicts the masks of an image.
         images: the images.
-        evaluations: by variant; they get what ``read`` returns.
+        evaluations: the evaluations by variant, to which the images are added.
         meter: counts the images, with the seconds of their stages.
-        workers: images at once; None for one a core.
+        workers: number of threads; None for one per core.
     """
 
     def score(image: ImageFiles) -> tuple[dict[str, Evaluation], dict[str, float]]:
@@ -152,24 +152,24 @@ def score_folder(
     workers: int | None = None,
     meter: ImageMeter | None = None,
 ) -> Evaluation:
-    """Score ``<id>.png`` in a folder, for each image of a split, against its mask; other files are not looked at.
+    """Score ``<id>.png`` in a folder against the mask of each image of a split. Other files are ignored.
 
     Args:
-        folder: of palette or grey PNGs, whose values are class numbers, each of its mask's size.
+        folder: folder of palette or grey PNGs of class numbers, each of the size of its mask.
         image_set: the split, with masks.
-        scored: names of the classes that the means run over; all by default.
+        scored: names of the classes in the means; all by default.
         widths: widths of the bands around boundaries, in pixels.
-        workers: images at once; None for one a core.
+        workers: number of threads; None for one per core.
         meter: counts the images.
 
     Raises:
-        UserError: if the split has no masks, or there is no such folder; with all predictions that are missing, of
-            another size than their mask, hold void, or are no class numbers, before anything is scored.
+        UserError: if the split has no masks, or the folder does not exist; with all predictions that are missing, have
+            another size than their mask, hold void, or are not class numbers, before anything is scored.
     """
     folder = Path(folder).expanduser()
     evaluation = Evaluation(image_set.class_names, scored, widths)
     if image_set.masks is None:
-        raise UserError(f"{image_set.title} has no masks to score against. Choose a split that has.")
+        raise UserError(f"{image_set.title} has no masks to score against. Choose a split that has masks.")
     if not folder.is_dir():
         raise UserError(f"There is no folder of predicted masks at {folder}.")
     classes = len(image_set.class_names)
@@ -187,7 +187,7 @@ def score_folder(
 
 
 def _check(folder: Path, images: Sequence[ImageFiles], classes: int) -> None:
-    """Read each prediction once and tell all that is wrong with them, by kind."""
+    """Read each prediction, and report everything that is wrong, by kind."""
     missing, sizes, void, unreadable = [], [], [], []
     for name, _, mask_path in images:
         path, mask = folder / f"{name}.png", read_mask(mask_path, classes)
@@ -206,18 +206,18 @@ def _check(folder: Path, images: Sequence[ImageFiles], classes: int) -> None:
             void.append(path.name)
     kinds = (
         (missing, "missing: each image of the split needs <id>.png"),
-        (sizes, "not of their mask's size: predict at full size, or resize with nearest neighbour"),
+        (sizes, "not of the size of their mask: predict at full size, or resize with nearest neighbour"),
         (
             void,
-            f"with pixels of value {VOID}: void is for the truth alone; put the likeliest class (0: background) there",
+            f"with pixels of value {VOID}: only the truth may have void; use the most probable class (0: background)",
         ),
-        (unreadable, f"not readable as class numbers (what is said of {VOID} is for masks, not for predictions)"),
+        (unreadable, f"not readable as class numbers (a message about {VOID} is about masks, not about predictions)"),
     )
     wrong = [f"{len(lines)} {what}:\n{listing(lines)}" for lines, what in kinds if lines]
     if any("holds colours" in line for line in unreadable):
         wrong.append(
-            "Colours of VOC's palette become class numbers with NumPy and `from secseg.data.classes import "
-            f"voc_palette`: `{CONVERT}` for an array rgb of shape (H, W, 3)."
+            "To convert an array rgb (H, W, 3) of colours of VOC's palette to class numbers, use `from "
+            f"secseg.data.classes import voc_palette` and `{CONVERT}`."
         )
     if wrong:
-        raise UserError(f"Predictions in {folder} cannot be scored, {len(images)} are needed:\n" + "\n".join(wrong))
+        raise UserError(f"Predictions in {folder} cannot be scored; {len(images)} are needed:\n" + "\n".join(wrong))

@@ -16,7 +16,7 @@ ERRORS = {"seed": 0.6, "seed_expand": 0.4, "sec": 0.2}
 
 @dataclass(frozen=True)
 class Sweep:
-    """Where the runs and their data lie, the validation masks, and by folder name what was predicted."""
+    """Folders of the runs and their data, the validation masks, and the predictions by folder name."""
 
     folder: Path
     data: Path

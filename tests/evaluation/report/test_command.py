@@ -1,4 +1,4 @@
-"""The command, on a real training, and what is said of what cannot be reported."""
+"""The command, on a real training, and its messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_a_training_leaves_each_images_counts_and_masks_and_the_command(trained: Run) -> None:
+def test_a_training_writes_counts_and_masks_of_each_image_its_command_and_its_options(trained: Run) -> None:
     run = trained
     assert run.counts.names == ("val_00000", "val_00001", "val_00002")
     for variant in ("without_crf", "with_crf"):
@@ -52,7 +52,7 @@ def test_a_training_leaves_each_images_counts_and_masks_and_the_command(trained:
     assert {"data": "shapes", "backbone": "timm"}.items() <= run.options.items()
 
 
-def test_a_report_lies_where_out_says_and_names_the_commands(
+def test_out_sets_the_folder_of_a_report_and_it_shows_the_commands(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = trained.folder.parent
@@ -76,7 +76,7 @@ def test_a_report_lies_where_out_says_and_names_the_commands(
         (["baseline=sec"], "baseline=sec: no such setting. Did you mean 'loss=sec'"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_message(
+def test_an_error_is_one_message(
     words: list[str],
     message: str,
     sweep: Sweep,

@@ -1,4 +1,4 @@
-"""What the figures show is what the runs came to."""
+"""The figures show the results of the runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secseg.drawing.study_charts import styles
+from secseg.drawing.study_charts import setting_styles
 from secseg.evaluation.report.figures import classes, effects, learning_curves
 from secseg.evaluation.report.runs import find_runs
 from secseg.evaluation.report.study import Row, Study, open_study, study_rows
@@ -46,7 +46,7 @@ def test_with_two_keys_an_effect_has_a_thin_line_for_each_value_of_the_other(
 
 
 def test_curves_are_means_over_seeds_of_what_the_runs_logged(rows: list[Row]) -> None:
-    drawings = learning_curves(rows, styles(len(rows)))
+    drawings = learning_curves(rows, setting_styles(len(rows)))
     assert [drawing.title for drawing in drawings] == [
         "mean IoU on the validation split, without CRF, %",
         "training loss",
@@ -58,8 +58,10 @@ def test_curves_are_means_over_seeds_of_what_the_runs_logged(rows: list[Row]) ->
     assert lines[0].get_ydata() == pytest.approx(np.arange(0, 100, 10))
 
 
-def test_classes_have_a_dot_a_setting_and_bias_is_drawn_on_a_scale_of_powers(study: Study, rows: list[Row]) -> None:
-    iou, bias = classes(study, rows, styles(len(rows)))
+def test_classes_have_a_dot_for_each_setting_and_bias_is_drawn_on_a_scale_of_powers(
+    study: Study, rows: list[Row]
+) -> None:
+    iou, bias = classes(study, rows, setting_styles(len(rows)))
     dots = [line for line in iou.figure.axes[0].lines if line.get_marker() == "o"]
     expected = [100 * found.mean for row in rows for found in row.iou["with_crf"].values()]
     assert [line.get_xdata()[0] for line in dots] == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Which images the gallery shows, and that their pictures and figures are those of the runs."""
+"""The gallery shows the right images, with the predictions and scores of the runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def picture(address: str) -> Image.Image:
     return Image.open(io.BytesIO(b64decode(address.partition(",")[2])))
 
 
-def test_half_of_the_images_differ_most_and_the_others_lie_evenly() -> None:
+def test_half_of_the_images_differ_most_and_the_others_are_spread_evenly() -> None:
     names = [f"{number:02}" for number in range(20)]
     disagreement = [0.0] * 20
     disagreement[3], disagreement[17], disagreement[4] = 0.5, 0.4, 0.1
@@ -79,17 +79,17 @@ def test_each_image_has_its_pictures_figures_and_classes(sweep: Sweep) -> None:
             assert image["iou"][variant][1] == pytest.approx(np.mean(found), abs=1e-4)
 
 
-def test_data_that_are_gone_cost_photographs_alone_and_the_page_says_so(sweep: Sweep, tmp_path: Path) -> None:
+def test_missing_data_costs_only_the_images_and_the_page_says_so(sweep: Sweep, tmp_path: Path) -> None:
     for loss in ("seed", "sec"):
         write_run(tmp_path / loss, ("data=voc12aug", f"data.root={tmp_path}/gone", f"loss={loss}"), sweep.truths)
     study = study_of(tmp_path)
     shown = gallery(study, study.settings, 2)
-    assert "whose files are not there" in " ".join(shown.about)
+    assert "whose files are missing" in " ".join(shown.about)
     assert [image["photo"] for image in shown.images] == [None, None]
     assert all(address for image in shown.images for address in image["masks"]["with_crf"])
 
 
-def test_a_photograph_that_is_damaged_costs_its_picture_alone(
+def test_a_damaged_image_costs_only_its_picture(
     truths: dict[str, np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from tests.evaluation.report.synthetic import draw
@@ -102,10 +102,10 @@ def test_a_photograph_that_is_damaged_costs_its_picture_alone(
     study = study_of(tmp_path / "run")
     shown = gallery(study, study.settings, 99)
     assert [image["photo"] is None for image in shown.images] == [True, *[False] * (len(truths) - 1)]
-    assert f"{name} is shown without photograph" in caplog.text
+    assert f"{name} is shown without image" in caplog.text
 
 
-def test_without_predictions_or_images_there_is_none(sweep: Sweep, tmp_path: Path) -> None:
+def test_without_predictions_or_images_the_gallery_is_empty(sweep: Sweep, tmp_path: Path) -> None:
     study = study_of(sweep.folder)
     assert gallery(study, study.settings, 0).images == []
     write_run(tmp_path / "run", (), sweep.truths)

@@ -57,14 +57,14 @@ def last_mask(page: Browser) -> str:
     return str(page.run("document.querySelector('#tiles figure:last-child img').src"))
 
 
-def test_one_file_holds_all_that_it_shows(folder: Path) -> None:
+def test_one_file_holds_everything_it_shows(folder: Path) -> None:
     assert {"report.html", "report.md", "results.csv", "figures"} <= {path.name for path in folder.iterdir()}
     text = (folder / "report.html").read_text("utf-8")
     assert all(address.startswith(("data:image/", "#")) for address in re.findall(r'(?:src|href)="([^"]*)"', text))
     assert not re.search(r"@import|url\(", text)
 
 
-def test_the_figures_are_files_too_which_the_table_names(folder: Path) -> None:
+def test_the_figures_are_files_that_the_markdown_links(folder: Path) -> None:
     named = re.findall(r"\]\(figures/([^)]+)\)", (folder / "report.md").read_text("utf-8"))
     files = sorted(path.name for path in (folder / "figures").iterdir())
     assert sorted(map(unquote, named)) == files
@@ -75,7 +75,7 @@ def test_the_figures_are_files_too_which_the_table_names(folder: Path) -> None:
         assert name.startswith("effect") or "loss=sec" in words, "which setting is which, is said"
 
 
-def test_words_of_others_are_escaped(folder: Path) -> None:
+def test_foreign_text_is_escaped(folder: Path) -> None:
     text = (folder / "report.html").read_text("utf-8")
     assert "<b>title" not in text
     assert "<i>x" not in text
@@ -84,14 +84,14 @@ def test_words_of_others_are_escaped(folder: Path) -> None:
     assert r"The disk is \<full> \| \*now\*." in (folder / "report.md").read_text("utf-8")
 
 
-def test_it_names_the_commands_and_the_runs_that_are_not_finished(folder: Path) -> None:
+def test_the_page_shows_the_commands_and_the_unfinished_runs(folder: Path) -> None:
     text = (folder / "report.html").read_text("utf-8")
     assert "python src/report.py &#39;title=&lt;i&gt;x&lt;/i&gt;&#39;" in text
     assert text.count("python src/train.py name=study") == 6
     assert "loss=seed_constrain,seed=0: " in text
 
 
-def test_it_warns_where_the_code_was_another_one(sweep: Sweep, tmp_path: Path) -> None:
+def test_different_versions_of_the_code_are_reported(sweep: Sweep, tmp_path: Path) -> None:
     def versions(out: Path) -> bool:
         return "Different versions of the code" in (out / "report.html").read_text("utf-8")
 
@@ -106,7 +106,7 @@ def test_it_warns_where_the_code_was_another_one(sweep: Sweep, tmp_path: Path) -
 
 
 @needs_chromium
-def test_it_opens_without_an_error_or_a_request(page: Browser) -> None:
+def test_the_page_opens_without_an_error_or_a_request(page: Browser) -> None:
     assert page.errors == []
     assert page.requests == []
     assert texts(page, "h1") == [TITLE]
@@ -115,7 +115,7 @@ def test_it_opens_without_an_error_or_a_request(page: Browser) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("column", [2, 4, 5])
-def test_a_click_on_a_head_sorts_by_number_and_another_turns_the_order(page: Browser, column: int) -> None:
+def test_a_click_on_a_column_title_sorts_by_number_and_another_reverses_the_order(page: Browser, column: int) -> None:
     def values() -> list[float]:
         cells = texts(page, f"#settings ~ .scroll table tbody td:nth-child({column + 1})")[:3]
         return [0.0 if cell == "baseline" else float(cell.split()[0]) for cell in cells]
@@ -165,7 +165,7 @@ def test_arrow_keys_buttons_and_the_list_change_the_picture(page: Browser) -> No
 
 
 @needs_chromium
-def test_a_class_leaves_the_images_that_hold_it(page: Browser, sweep: Sweep) -> None:
+def test_choosing_a_class_leaves_the_images_with_it(page: Browser, sweep: Sweep) -> None:
     shown = texts(page, "#image option")
     number = page.run("document.querySelector('#class option:last-child').value")
     choose(page, "class", number)
@@ -185,7 +185,7 @@ def test_the_crf_can_be_switched_off(page: Browser) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("order", ["differs", "worst"])
-def test_images_are_ordered_by_disagreement_or_the_worst_iou_of_what_is_chosen(
+def test_images_are_ordered_by_disagreement_or_the_worst_iou_of_the_chosen_class(
     page: Browser, sweep: Sweep, order: str
 ) -> None:
     names = texts(page, "#image option")
@@ -209,7 +209,7 @@ def test_nothing_is_wider_than_a_narrow_screen(browser: Browser, folder: Path) -
 
 
 @needs_chromium
-def test_a_page_without_photographs_or_without_a_gallery_works(browser: Browser, sweep: Sweep, tmp_path: Path) -> None:
+def test_a_page_without_images_or_without_a_gallery_works(browser: Browser, sweep: Sweep, tmp_path: Path) -> None:
     words = ("data=voc12aug", f"data.root={tmp_path}/gone")
     write_run(tmp_path / "runs" / "a", words, sweep.truths)
     for images in (0, 3):

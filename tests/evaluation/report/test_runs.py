@@ -1,4 +1,4 @@
-"""Which runs are found in what is given, and what is said of the others."""
+"""Finding finished runs, and the reasons of unfinished ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_run_a_study_a_folder_of_studies_and_a_glob_give_their_runs(sweep: Swe
     assert names(f"{sweep.folder}/*seed=1") == [name for name in every if name.endswith("seed=1")]
 
 
-def test_a_run_that_is_given_twice_or_through_a_link_is_one_run(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_run_given_twice_or_through_a_link_is_one_run(sweep: Sweep, tmp_path: Path) -> None:
     run = sweep.folder / "loss=sec,seed=0"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "link").symlink_to(run, target_is_directory=True)
@@ -49,7 +49,7 @@ def test_runs_that_are_not_finished_are_left_out_with_their_reason(sweep: Sweep,
     }
 
 
-def test_where_no_run_is_finished_the_error_says_why(tmp_path: Path) -> None:
+def test_without_a_finished_run_the_error_gives_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "started").mkdir()
     (tmp_path / "started" / "config.yaml").write_text("seed: 0\n")
     with pytest.raises(UserError, match=r"no finished training run.*\n.*started: not finished"):
@@ -58,9 +58,7 @@ def test_where_no_run_is_finished_the_error_says_why(tmp_path: Path) -> None:
         find_runs(str(tmp_path / "nowhere"))
 
 
-def test_runs_of_other_commands_and_hidden_folders_are_passed_over(
-    truths: dict[str, np.ndarray], tmp_path: Path
-) -> None:
+def test_runs_of_other_commands_and_hidden_folders_are_skipped(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     write_run(tmp_path / "train", (), truths)
     write_run(tmp_path / ".trash" / "run", (), truths)
     write_run(tmp_path / "evaluate", (), truths)

@@ -21,7 +21,7 @@ def study_of(folder: Path, baseline: str | None = None) -> Study:
     return open_study(find_runs(str(folder))[0], baseline)
 
 
-def test_a_group_is_called_by_its_option_and_seeds_are_gathered(sweep: Sweep) -> None:
+def test_a_group_is_shown_by_its_option_and_seeds_are_grouped(sweep: Sweep) -> None:
     study = study_of(sweep.folder)
     assert study.swept == ("loss",)
     assert [setting.name for setting in study.settings] == ["loss=sec", "loss=seed", "loss=seed_expand"]
@@ -29,7 +29,7 @@ def test_a_group_is_called_by_its_option_and_seeds_are_gathered(sweep: Sweep) ->
     assert study.main_variant() == "with_crf"
 
 
-def test_numbers_are_in_their_order_and_a_key_that_follows_from_another_is_left_out(
+def test_numbers_are_in_order_and_a_key_that_follows_from_another_is_left_out(
     truths: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     for number, (pos, steps) in enumerate([("0.9", 8), ("0.1", 4), ("1", 8), ("0.5", 4)]):
@@ -50,13 +50,13 @@ def test_two_keys_make_a_setting_for_each_pair(truths: dict[str, np.ndarray], tm
     assert study.baseline.name == "loss=seed, decay.pos=0.5"
 
 
-def test_weights_that_are_no_option_are_swept_by_their_keys(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_weights_that_are_not_an_option_are_swept_by_their_keys(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     for weight in (0.5, 1, 2):
         write_run(tmp_path / str(weight), (f"loss.expand={weight}",), truths)
     assert study_of(tmp_path).swept == ("loss.expand",)
 
 
-def test_groups_are_swept_by_their_keys_where_a_run_does_not_record_its_options(
+def test_groups_are_swept_by_their_keys_if_a_run_does_not_record_its_options(
     truths: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     for loss in ("sec", "seed_expand"):
@@ -65,7 +65,7 @@ def test_groups_are_swept_by_their_keys_where_a_run_does_not_record_its_options(
     assert study_of(tmp_path).swept == ("loss.constrain",)
 
 
-def test_an_option_with_other_values_in_two_runs_is_reported_apart_by_its_keys(
+def test_an_option_with_other_values_in_two_runs_is_shown_by_its_keys(
     truths: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     for number, words in enumerate([("loss=sec",), ("loss=sec", "loss.expand=0.5"), ("loss=seed",)]):
@@ -83,7 +83,7 @@ def test_one_setting_alone_is_all_runs(truths: dict[str, np.ndarray], tmp_path: 
     assert [setting.name for setting in study.settings] == ["all runs"]
 
 
-def test_the_baseline_is_the_best_setting_or_the_one_that_is_named(sweep: Sweep) -> None:
+def test_the_baseline_is_the_best_setting_or_the_named_one(sweep: Sweep) -> None:
     assert study_of(sweep.folder).baseline.name == "loss=sec"  # by the CRF's figures, as all runs have them
     assert study_of(sweep.folder, "loss=seed").baseline.name == "loss=seed"
     with pytest.raises(UserError, match=r"baseline=loss=sed: no such setting. Did you mean 'loss=seed'"):
@@ -98,7 +98,7 @@ def test_the_baseline_is_the_best_setting_or_the_one_that_is_named(sweep: Sweep)
         ({"scored": ["background"]}, "classes"),
     ],
 )
-def test_runs_that_were_scored_on_something_else_are_refused(
+def test_runs_with_other_scored_images_or_classes_are_refused(
     entry: dict[str, object], what: str, sweep: Sweep, tmp_path: Path
 ) -> None:
     write_run(tmp_path / "other", (), sweep.truths, **entry)
@@ -165,7 +165,7 @@ def test_the_best_row_is_that_of_the_highest_mean(sweep: Sweep) -> None:
     assert best([], "with_crf") is None
 
 
-def test_what_a_run_lacks_is_left_out(sweep: Sweep, tmp_path: Path) -> None:
+def test_missing_results_are_left_out(sweep: Sweep, tmp_path: Path) -> None:
     """No counts: no difference and no bias. No CRF: no figures of that variant. A class without pixels: no IoU."""
     write_run(tmp_path / "a", ("loss=seed",), sweep.truths)
     write_run(tmp_path / "b", ("loss=sec",), sweep.truths, wrong=0.8)

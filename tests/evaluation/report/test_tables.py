@@ -1,4 +1,4 @@
-"""Tables as the page and the Markdown file show them."""
+"""Tables for the page and the Markdown file."""
 
 from __future__ import annotations
 
@@ -58,24 +58,24 @@ def test_the_main_table_marks_the_best_mean_and_clear_differences(study: Study) 
         (Difference(-0.02, -0.03, -0.01), Cell("-2.0 (-3.0 to -1.0) ▼", -0.02, "lower")),
     ],
 )
-def test_a_difference_is_marked_where_its_interval_does_not_hold_0(found: Difference | None, cell: Cell) -> None:
+def test_a_difference_is_marked_if_its_interval_does_not_hold_0(found: Difference | None, cell: Cell) -> None:
     assert difference(row(found), "with_crf") == cell
 
 
-def test_the_best_of_a_class_is_marked_unless_all_are_alike_or_missing(study: Study) -> None:
+def test_the_best_of_a_class_is_marked_unless_all_are_equal_or_missing(study: Study) -> None:
     small = Study(study.swept, study.settings, study.baseline, ("cat", "dog", "cow"))
     table = class_table(small, [row(cat=0.0, dog=0.25), row(cat=0.0, dog=0.75)], "with_crf")
     assert [[cell.mark for cell in line] for line in table.lines] == [["", "", "", ""], ["", "", "best", ""]]
     assert [cell.text for cell in table.lines[0][1:]] == ["0.0", "25.0", "-"]
 
 
-def test_the_cost_table_has_no_column_that_nobody_measured(study: Study) -> None:
+def test_the_cost_table_has_no_column_without_a_measurement(study: Study) -> None:
     table = cost_table(study_rows(study))
     assert not any("GPU" in name for name in table.head)
     assert [cell.text for cell in table.lines[0][1:]] == ["1.5", "0.5", "20", "2"]
 
 
-def test_markdown_shows_words_as_they_are() -> None:
+def test_markdown_shows_text_unchanged() -> None:
     text = markdown(Table("t", ["a|b"], [[Cell("x*y* <b>\n`c` [d](e)", None, "best")], [Cell("seed_expand")]]))
     assert text.splitlines() == [
         r"| a\|b |",
@@ -86,7 +86,7 @@ def test_markdown_shows_words_as_they_are() -> None:
     assert escaped("_a_b") == r"\_a_b"
 
 
-def test_the_csv_file_has_a_line_a_run_with_its_figures_in_percent(study: Study) -> None:
+def test_the_csv_file_has_a_line_for_each_run_with_its_iou_in_percent(study: Study) -> None:
     lines = list(csv.DictReader(io.StringIO(results_csv(study))))
     assert [(line["loss"], line["seed"]) for line in lines] == [
         (loss, seed) for loss in ("sec", "seed", "seed_expand") for seed in ("0", "1")

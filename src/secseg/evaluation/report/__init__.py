@@ -1,1 +1,1 @@
-"""From finished runs to a table, a CSV file and a page: what was swept, what it changed, and what is noise."""
+"""Reports: compare finished runs in tables, figures and a page, with intervals that separate effects from noise."""

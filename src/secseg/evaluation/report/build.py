@@ -1,10 +1,10 @@
-"""A report from its config: runs are read and compared, then table, CSV file and page are written."""
+"""The command report: read and compare runs, then write tables, figures and a page."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,9 +24,36 @@ _MARKS = {"o": "●", "s": "■", "^": "▲"}
 _LINES = {"-": "──", "--": "╌╌", ":": "┈┈"}
 NOTE = (
     "Mean IoU in percent over {classes} classes and {images} images ({split}): mean and standard deviation over seeds. "
-    "Differences are to the baseline, {baseline}; the interval holds 95 % of draws of the images, and where it holds "
-    "0 the difference may be noise."
+    "Differences are to the baseline, {baseline}. An interval holds 95 % of the draws of the images. If an interval "
+    "holds 0, the difference may be noise."
 )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows.
+
+    Attributes:
+        title, note, warnings: texts at its top.
+        command: command line that made the report.
+        unfinished: folder of each unfinished run, with the reason.
+        study, rows, tables, figures: the runs and their figures.
+    """
+
+    title: str
+    note: str
+    warnings: Sequence[str]
+    command: str
+    unfinished: Sequence[tuple[str, str]]
+    study: Study
+    rows: Sequence[Row]
+    tables: Sequence[Table]
+    figures: Figures
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise a UserError for settings out of range."""
+    refuse(check_whole("images", config["images"], 0))
 
 
 def report(config: Mapping[str, Any], command: str) -> Path:
@@ -34,102 +61,84 @@ def report(config: Mapping[str, Any], command: str) -> Path:
 
     Args:
         config: the settings.
-        command: the command line, which the report names.
+        command: command line, which the report shows.
 
     Returns:
         Its folder, with ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files.
 
     Raises:
-        UserError: for runs that are not there or cannot be compared.
+        UserError: for runs that do not exist or cannot be compared.
     """
     runs, left_out = find_runs(config["runs"])
     study = open_study(runs, config["baseline"])
     rows = study_rows(study)
-    folder = Path(config["out"] or config["run_dir"]).expanduser()
-    title = str(config["title"] or _title(study))
-    unfinished = [(str(path), why) for path, why in left_out.items()]
-    found, told = tables(study, rows), warnings(study)
-    figures = draw(study, rows)
-    page = report_page(
-        study,
-        rows,
-        found,
-        figures,
-        title=title,
+    made = Report(
+        title=str(config["title"] or ", ".join(sorted({str(run.config["name"]) for run in runs}))),
         note=note(study),
-        warnings=told,
-        unfinished=unfinished,
-        images=config["images"],
+        warnings=warnings(study),
         command=command,
+        unfinished=[(str(path), reason) for path, reason in left_out.items()],
+        study=study,
+        rows=rows,
+        tables=tables(study, rows),
+        figures=draw(study, rows),
     )
-    parts = [f"# {escaped(title)}", *map(escaped, told), escaped(note(study)), markdown(found[0])]
-    for table in found[1:]:
-        parts += [f"## {table.title}", markdown(table)]
-    parts += ["## Figures", *(f"![{escaped(one.title)}]({FIGURES}/{quote(one.file)})" for one in figures.drawings)]
-    if unfinished:
-        parts += ["## Not finished, and left out", "\n".join(f"- {escaped(f'{at}: {why}')}" for at, why in unfinished)]
-    parts += ["## Command", f"```\n{command}\n```"]
+    page = report_page(made, config["images"])
+    folder = Path(config["out"] or config["run_dir"]).expanduser()
     with working_in(folder):
         write_text(folder / "results.csv", results_csv(study))
-        write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+        write_text(folder / "report.md", report_markdown(made))
         write_text(folder / "report.html", page)
-        write_figures(folder / FIGURES, figures)
+        write_figures(folder / FIGURES, made.figures)
     return folder
 
 
-def report_page(
-    study: Study,
-    rows: Sequence[Row],
-    tables: Sequence[Table],
-    figures: Figures,
-    *,
-    title: str,
-    note: str,
-    warnings: Sequence[str],
-    unfinished: Sequence[tuple[str, str]],
-    images: int,
-    command: str,
-) -> str:
-    """Return the page.
+def report_markdown(made: Report) -> str:
+    """Return the report as Markdown, with links to the figures."""
+    first, *others = made.tables
+    parts = [f"# {escaped(made.title)}", *map(escaped, made.warnings), escaped(made.note), markdown(first)]
+    for table in others:
+        parts += [f"## {table.title}", markdown(table)]
+    drawings = made.figures.drawings
+    parts += ["## Figures", *(f"![{escaped(one.title)}]({FIGURES}/{quote(one.file)})" for one in drawings)]
+    if made.unfinished:
+        lines = [f"- {escaped(f'{folder}: {reason}')}" for folder, reason in made.unfinished]
+        parts += ["## Not finished, and left out", "\n".join(lines)]
+    parts += ["## Command", f"```\n{made.command}\n```"]
+    return "\n\n".join(parts) + "\n"
 
-    Args:
-        study: the runs.
-        rows: their figures.
-        tables: what :func:`secseg.evaluation.report.study_tables.tables` returns.
-        figures: what :func:`draw` returns.
-        title, note, warnings: sentences for its head.
-        unfinished: folders, and why the run in each is not finished.
-        images: how many are in the gallery.
-        command: that made the report.
+
+def report_page(made: Report, images: int) -> str:
+    """Return the report as one HTML page with a gallery of ``images`` images.
 
     Raises:
         UserError: for damaged files of a run.
     """
-    shown = figures.shown
-    pictures = gallery(study, [row.setting for row in shown], images)
-    few = len(shown) < len(rows)
+    shown, figures = made.figures.shown, made.figures
+    pictures = gallery(made.study, [row.setting for row in shown], images)
+    some = f" Of {len(made.rows)} settings, the baseline and the {len(shown) - 1} best others are shown."
     return render(
         "report.html",
-        title=title,
-        note=note,
-        warnings=warnings,
-        tables=tables,
-        unfinished=unfinished,
+        title=made.title,
+        note=made.note,
+        warnings=made.warnings,
+        tables=made.tables,
+        unfinished=made.unfinished,
         effects=_sources(figures.effects),
-        many_keys=len(study.swept) > 1,
+        many_keys=len(made.study.swept) > 1,
         curves=_sources(figures.curves),
         classes=_sources(figures.classes),
-        legend=[(row.setting.name, way.colour, _sign(way)) for row, way in zip(shown, figures.ways, strict=True)],
-        some=f" Of {len(rows)} settings, the baseline and the {len(shown) - 1} best others are shown." if few else "",
+        legend=[(row.setting.name, way.colour, _sign(way)) for row, way in zip(shown, figures.styles, strict=True)],
+        some=some if len(shown) < len(made.rows) else "",
         gallery=pictures,
         data=asdict(pictures),
-        command=command,
-        trained=[(row.setting.name, [_command(run) for run in row.setting.runs]) for row in rows],
+        command=made.command,
+        trained=[(row.setting.name, [_command(run) for run in row.setting.runs]) for row in made.rows],
     )
 
 
 def note(study: Study) -> str:
-    """Return what the figures are: classes, images, baseline, interval."""
+    """Return a text that explains the figures: classes, images, baseline, interval."""
     protocol = study.settings[0].runs[0].results["protocol"]
     return NOTE.format(
         classes=len(study.scored),
@@ -140,17 +149,16 @@ def note(study: Study) -> str:
 
 
 def warnings(study: Study) -> list[str]:
-    """Return a sentence where the runs were not all made by one version of the code, and one where runs have the same
-    settings and seed."""
-    sentences = []
+    """Return a warning if several versions of the code made the runs, and one if runs have equal settings and seeds."""
+    found = []
     count = Counter(_version(run) for setting in study.settings for run in setting.runs)
     if len(count) > 1:
-        told = "; ".join(f"{version} ({runs} run{'' if runs == 1 else 's'})" for version, runs in count.most_common())
-        sentences.append(f"Different versions of the code made these runs: {told}. A difference may come from there.")
+        text = "; ".join(f"{version} ({runs} run{'' if runs == 1 else 's'})" for version, runs in count.most_common())
+        found.append(f"Different versions of the code made these runs: {text}. They may be the reason of a difference.")
     twice = [one.name for one in study.settings if len({run.seed for run in one.runs}) < len(one.runs)]
     if twice:
-        sentences.append(f"More than one run of the same settings and seed, each counted: {'; '.join(twice)}.")
-    return sentences
+        found.append(f"Several runs have the same settings and seed, and all of them count: {'; '.join(twice)}.")
+    return found
 
 
 def _version(run: Run) -> str:
@@ -161,28 +169,16 @@ def _version(run: Run) -> str:
     return f"secseg {versions.get('packages', {}).get('secseg', 'of unknown version')}"
 
 
-def _title(study: Study) -> str:
-    names = sorted({str(run.config["name"]) for setting in study.settings for run in setting.runs})
-    return ", ".join(names)
-
-
-def check(config: Mapping[str, Any]) -> None:
-    """Raise a UserError for settings out of range."""
-    refuse(check_whole("images", config["images"], 0))
-
-
 def _sources(drawings: Sequence[Drawing]) -> list[tuple[str, str]]:
     return [(drawing.title, figure_source(drawing.figure)) for drawing in drawings]
 
 
-def _sign(way: Style) -> str:
-    return f"{_LINES[way.line]}{_MARKS[way.mark]}"
+def _sign(style: Style) -> str:
+    return f"{_LINES[style.line]}{_MARKS[style.mark]}"
 
 
 def _command(run: Run) -> str:
     path = run.folder / COMMAND
-    return (
-        path.read_text("utf-8", errors="replace").strip()
-        if path.is_file()
-        else f"# {run.folder}: its command was not written down"
-    )
+    if not path.is_file():
+        return f"# {run.folder}: its command was not recorded"
+    return path.read_text("utf-8", errors="replace").strip()

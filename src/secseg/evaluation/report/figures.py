@@ -20,20 +20,20 @@ from secseg.drawing.study_charts import (
     curve_chart,
     effect_chart,
     iou_chart,
-    styles,
+    setting_styles,
 )
 from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.evaluation.report.study import Row, Study
 from secseg.utils.files import write_text
 
 MOST = 12
-"""Most settings that curves, classes and the gallery show."""
+"""Most settings in curves, classes and gallery."""
 SCORES = {
     "val/miou": "mean IoU on the validation split, without CRF, %",
     "val/miou_crf": "mean IoU on the validation split, with CRF, %",
 }
 POINTS = 150
-"""Points of a curve."""
+"""Most points of a curve."""
 
 
 class Figures(NamedTuple):
@@ -41,12 +41,12 @@ class Figures(NamedTuple):
 
     Attributes:
         shown: the baseline and the best other settings, which ``curves`` and ``classes`` show.
-        ways: style of each of these.
+        styles: style of each of these settings.
         effects, curves, classes: the figures.
     """
 
     shown: Sequence[Row]
-    ways: Sequence[Style]
+    styles: Sequence[Style]
     effects: Sequence[Drawing]
     curves: Sequence[Drawing]
     classes: Sequence[Drawing]
@@ -64,8 +64,8 @@ def draw(study: Study, rows: Sequence[Row]) -> Figures:
         UserError: for damaged files of a run.
     """
     shown = _shown(study, rows)
-    ways = styles(len(shown))
-    return Figures(shown, ways, effects(study, rows), learning_curves(shown, ways), classes(study, shown, ways))
+    styles = setting_styles(len(shown))
+    return Figures(shown, styles, effects(study, rows), learning_curves(shown, styles), classes(study, shown, styles))
 
 
 def write_figures(folder: Path, figures: Figures) -> None:
@@ -76,7 +76,7 @@ def write_figures(folder: Path, figures: Figures) -> None:
     """
     names = [row.setting.name for row in figures.shown]
     for drawing in (*figures.curves, *figures.classes):
-        add_legend(drawing.figure, names, figures.ways)
+        add_legend(drawing.figure, names, figures.styles)
     for drawing in figures.drawings:
         write_text(folder / drawing.file, svg(drawing.figure).decode("utf-8"))
 
@@ -92,19 +92,19 @@ def effects(study: Study, rows: Sequence[Row]) -> list[Drawing]:
     return drawings
 
 
-def learning_curves(rows: Sequence[Row], ways: Sequence[Style]) -> list[Drawing]:
+def learning_curves(rows: Sequence[Row], styles: Sequence[Style]) -> list[Drawing]:
     """Draw the terms of the loss, smoothed, and the mean IoU over the steps. What no run logged twice is left out."""
     terms = dict.fromkeys(term for row in rows for run in row.setting.runs for term in run.config["loss"])
     losses = {"train/loss": "training loss", **{f"train/{term}": f"training loss, {term}" for term in terms}}
     drawings = []
     for key, title in (SCORES | losses).items():
-        figure = curve_chart([_over_seeds(row.setting.runs, key) for row in rows], ways, loss=key in losses)
+        figure = curve_chart([_over_seeds(row.setting.runs, key) for row in rows], styles, loss=key in losses)
         if figure is not None:
             drawings.append(Drawing(title, figure, f"curve_{key.replace('/', '_')}"))
     return drawings
 
 
-def classes(study: Study, rows: Sequence[Row], ways: Sequence[Style]) -> list[Drawing]:
+def classes(study: Study, rows: Sequence[Row], styles: Sequence[Style]) -> list[Drawing]:
     """Draw IoU and size bias of each class, with the CRF if every run has it."""
     variant = study.main_variant()
     iou, bias = (
@@ -112,10 +112,10 @@ def classes(study: Study, rows: Sequence[Row], ways: Sequence[Style]) -> list[Dr
         for by_row in ([row.iou for row in rows], [row.bias for row in rows])
     )
     charts = {
-        "iou": (f"IoU by class, {LABELS[variant]}", iou_chart(study.scored, iou, ways)),
+        "iou": (f"IoU by class, {LABELS[variant]}", iou_chart(study.scored, iou, styles)),
         "size_bias": (
             f"size bias by class, {LABELS[variant]}: 1 is as large as the truth",
-            bias_chart(study.scored, bias, ways),
+            bias_chart(study.scored, bias, styles),
         ),
     }
     return [Drawing(title, figure, name) for name, (title, figure) in charts.items() if figure is not None]

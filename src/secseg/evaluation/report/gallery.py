@@ -1,4 +1,4 @@
-"""Validation images with what each setting predicted for them."""
+"""The gallery of a report: validation images with the prediction of each setting."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ log = logging.getLogger(__name__)
 
 SIDE = 240
 """Longer side of the pictures, in pixels."""
-AT_ONCE = 32
-"""Images whose masks are in memory at a time."""
+BATCH = 32
+"""Number of images whose masks are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page's script shows.
+    """The content for the script of the page.
 
     Attributes:
-        about: sentences: which images these are, what is not there and why.
-        settings: names of those whose predictions are shown.
+        about: texts: which images are shown, what is missing and why.
+        settings: names of the settings whose predictions are shown.
         variants: ``without_crf``, ``with_crf``.
         classes: name and colour of each class.
-        images: for each its ``name``, ``classes`` (numbers of those in its truth), addresses of ``photo``, ``truth``
-            and ``cues`` (None: there is none), and by variant ``masks`` (an address a setting), ``iou`` (in [0, 1], one
-            a setting) and ``differs`` (settings by settings, the share of pixels).
+        images: for each image its ``name``, ``classes`` (numbers of the classes in its truth), the addresses of
+            ``photo``, ``truth`` and ``cues`` (None if missing), and by variant the ``masks`` (addresses) and ``iou``
+            (in [0, 1]) of the settings, and ``differs`` (settings by settings, share of pixels).
     """
 
     about: tuple[str, ...]
@@ -55,9 +55,9 @@ class Gallery:
 
 
 def gallery(study: Study, settings: Sequence[Setting], count: int) -> Gallery:
-    """Choose ``count`` validation images and gather what the first seed of each setting predicted for them.
+    """Choose ``count`` validation images, and gather the predictions of the first seed of each setting.
 
-    Half of them are those on which the settings differ most, the others lie evenly over the list of names.
+    Half of the images are those on which the settings differ most; the others are spread evenly over the list of names.
 
     Raises:
         UserError: for a damaged file of predictions.
@@ -74,11 +74,11 @@ def gallery(study: Study, settings: Sequence[Setting], count: int) -> Gallery:
     variants = [variant for variant in VARIANTS if any(variant in run.counts.by_variant for run in runs)]
     chosen = choose(names, _disagreement(runs, names, study.main_variant()), count)
     about = [
-        f"{len(chosen)} of {len(names)} validation images, as the first seed of each setting sees them, with the mean "
-        "IoU of the image."
+        f"{len(chosen)} of {len(names)} validation images with the predictions of the first seed of each setting, and "
+        "the mean IoU of the image."
     ]
     if len(chosen) < len(names):
-        about.append("Half are those on which the settings differ most; the others lie evenly over the list of names.")
+        about.append("On half of them the settings differ most; the others are spread evenly over the list of names.")
     files = _Files.open(study)
     if files.missing:
         about.append(files.missing)
@@ -95,7 +95,7 @@ def gallery(study: Study, settings: Sequence[Setting], count: int) -> Gallery:
 
 
 def choose(names: Sequence[str], disagreement: Sequence[float], count: int) -> list[str]:
-    """Return ``count`` names in their order: half by the largest disagreement, the rest evenly over the list."""
+    """Return ``count`` names in order: half with the largest disagreement, the others evenly over the list."""
     if count >= len(names):
         return list(names)
     order = np.argsort(-np.asarray(disagreement), kind="stable").tolist()
@@ -106,23 +106,23 @@ def choose(names: Sequence[str], disagreement: Sequence[float], count: int) -> l
 
 
 def _disagreement(runs: Sequence[Run], names: Sequence[str], variant: str) -> list[float]:
-    """The share of each image's pixels of which the runs do not all say the same."""
+    """Return the share of pixels of each image on which the runs disagree."""
     shares = dict.fromkeys(names, 0.0)
-    for start in range(0, len(names) if len(runs) > 1 else 0, AT_ONCE):
-        some = names[start : start + AT_ONCE]
+    for start in range(0, len(names) if len(runs) > 1 else 0, BATCH):
+        some = names[start : start + BATCH]
         masks = [read_predicted(run.folder, variant, some) for run in runs]
         for name in some:
-            seen = [predicted[name] for predicted in masks if name in predicted]
-            if len({mask.shape for mask in seen}) == 1:
-                shares[name] = float(np.any([a != b for a, b in pairwise(seen)], axis=0).mean()) if seen[1:] else 0.0
+            found = [predicted[name] for predicted in masks if name in predicted]
+            if len({mask.shape for mask in found}) == 1:
+                shares[name] = float(np.any([a != b for a, b in pairwise(found)], axis=0).mean()) if found[1:] else 0.0
     return list(shares.values())
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Where the photographs, masks and cues lie; ``missing`` says why they do not."""
+    """Paths of images and masks, and the cues; ``missing`` is the reason if they are not available."""
 
-    photos: Mapping[str, Path]
+    images: Mapping[str, Path]
     truths: Mapping[str, Path]
     palette: np.ndarray
     cues: CueStore | None = None
@@ -133,11 +133,11 @@ class _Files:
         node = study.settings[0].runs[0].config["data"]
         try:
             data = build(node, ImageDataModule)
-            if not data.root.is_dir() or not any(data.root.iterdir()):  # a report draws no shapes where there are none
+            if not data.root.is_dir() or not any(data.root.iterdir()):  # a report must not draw shapes
                 raise UserError(f"{data.root} holds nothing.")
             data.open_scored()
-        except Exception as error:  # another's config can hold values of any type
-            missing = f"Without photographs and truth, whose files are not there: {error}"
+        except Exception as error:  # the config of another user can hold values of any type
+            missing = f"Without images and truth, whose files are missing: {error}"
             log.warning("%s", missing)
             return cls({}, {}, voc_palette(), missing=missing)
         images = data.val_images
@@ -145,7 +145,7 @@ class _Files:
         try:
             cues = None if path is None else open_cues(path)
         except UserError:
-            cues = None  # the page says what it shows; cues of validation images are rare
+            cues = None  # cues of validation images are rare, and not needed
         masks = images.masks or ()
         return cls(
             dict(zip(images.names, images.images, strict=True)),
@@ -166,9 +166,9 @@ def _image(
         **{key: {} for key in ("masks", "iou", "differs")},
     }
     try:
-        entry |= _seen(name, files, len(runs[0].counts.class_names))
+        entry |= _inputs(name, files, len(runs[0].counts.class_names))
     except UserError as error:
-        log.warning("%s is shown without photograph and truth: %s", name, error)
+        log.warning("%s is shown without image and truth: %s", name, error)
     for variant in variants:
         masks = [read_predicted(run.folder, variant, [name]).get(name) for run in runs]
         entry["masks"][variant] = [None if mask is None else _reduced(mask, files.palette) for mask in masks]
@@ -177,11 +177,11 @@ def _image(
     return entry
 
 
-def _seen(name: str, files: _Files, classes: int) -> dict[str, str]:
-    """The pictures of an image that are no predictions."""
-    if name not in files.photos:
+def _inputs(name: str, files: _Files, classes: int) -> dict[str, str]:
+    """Return the addresses of the image, its truth and its cues."""
+    if name not in files.images:
         return {}
-    photo = reduce_image(read_image(files.photos[name]), SIDE)
+    photo = reduce_image(read_image(files.images[name]), SIDE)
     found = {"photo": image_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
     if files.cues is not None and name in files.cues.names:
         found["cues"] = image_source(cues_over_grey(photo, files.cues[name].map, files.palette))

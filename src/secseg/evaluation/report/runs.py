@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders."""
+"""Read finished runs from their folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from secseg.utils.files import CONFIG, FAILURE, OPTIONS, RESULTS, read_json
 
 VARIANTS = ("without_crf", "with_crf")
 DEPTH = 3
-"""Run folders lie at most so many levels below what is given."""
+"""Most levels between a given folder and the run folders in it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Run:
         folder: its folder.
         config: its settings, plain and nested (``config.yaml``).
         results: ``results.json``.
-        options: the option of each group (``loss: sec``), from ``options.yaml``; empty where the run did not record it.
+        options: the option of each group (``loss: sec``), from ``options.yaml``; empty if the run did not record them.
     """
 
     folder: Path
@@ -42,15 +42,15 @@ class Run:
         return int(self.config["seed"])
 
     def scores(self, variant: str) -> Mapping[str, Any] | None:
-        """Return ``miou`` and ``iou`` by class, in [0, 1], of ``without_crf`` or ``with_crf``; None: not scored."""
+        """Return ``miou`` and ``iou`` by class, in [0, 1], of ``without_crf`` or ``with_crf``; None if not scored."""
         return self.results["figures"].get(variant)
 
     @cached_property
     def counts(self) -> Counts:
-        """Pixels of each validation image by truth and prediction.
+        """Pixel counts of each validation image by truth and prediction.
 
         Raises:
-            UserError: for a damaged file, or one of other classes than those that were scored.
+            UserError: for a damaged file, or a file without the scored classes.
         """
         counts = read_counts(self.folder)
         unknown = set(self.results["protocol"]["scored"]) - set(counts.class_names)
@@ -62,7 +62,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
-        """Rows of ``metrics.csv``, what is written in each."""
+        """Rows of ``metrics.csv``, without empty cells."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
@@ -76,13 +76,13 @@ class Run:
 
 
 def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]]:
-    """Return the finished training runs in what is given, and why others there are not finished.
+    """Return the finished training runs, and the reason for each run that is not finished.
 
     Args:
-        patterns: run folders, folders of runs (a sweep's, or ``runs`` itself) or globs.
+        patterns: run folders, folders of runs (of a sweep, or ``runs`` itself) or globs.
 
     Raises:
-        UserError: where nothing is there, or no run is finished.
+        UserError: if a pattern matches nothing, or no run is finished.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     folders: dict[Path, Path] = {}
@@ -96,12 +96,13 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
     runs, unfinished = [], {}
     for folder in folders.values():
         if not (folder / RESULTS).is_file():
-            unfinished[folder] = _why(folder)
+            unfinished[folder] = _reason(folder)
         elif (run := _read(folder)) is not None:
             runs.append(run)
     if not runs:
-        told = f" These are not finished:\n{listing([f'{path}: {why}' for path, why in unfinished.items()])}"
-        raise UserError(f"runs={', '.join(patterns)}: no finished training run.{told if unfinished else ''}")
+        lines = listing([f"{path}: {reason}" for path, reason in unfinished.items()])
+        more = f" These are not finished:\n{lines}" if unfinished else ""
+        raise UserError(f"runs={', '.join(patterns)}: no finished training run.{more}")
     return runs, unfinished
 
 
@@ -115,18 +116,18 @@ def _run_folders(folder: Path, depth: int) -> list[Path]:
 
 
 def _read(folder: Path) -> Run | None:
-    """Return the run in ``folder``; None where it is that of another command."""
+    """Return the run in ``folder``; None if it is a run of another command."""
     results, config = read_training_results(folder / RESULTS), read_config(folder / CONFIG)
     if results is None or "seed" not in config:
         return None
     kinds = {"seed": int, "name": str, "data": dict, "loss": dict}
     if wrong := [key for key, kind in kinds.items() if type(config.get(key)) is not kind]:
-        raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: mend it, or leave its run out of runs=.")
+        raise UserError(f"{folder / CONFIG} has no valid {', '.join(wrong)}: fix it, or leave its run out of runs=.")
     options = read_config(folder / OPTIONS) if (folder / OPTIONS).is_file() else {}
     return Run(folder, config, results, options)
 
 
-def _why(folder: Path) -> str:
+def _reason(folder: Path) -> str:
     try:
         return str(read_json(folder / FAILURE)["reason"])
     except FileNotFoundError:

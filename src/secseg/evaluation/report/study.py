@@ -1,4 +1,4 @@
-"""What a set of runs swept: settings, each with its runs over seeds, and their figures: means, spreads, differences."""
+"""A study: the settings that a set of runs swept, each with its runs over seeds, and their figures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from secseg.utils.config import flatten, result_settings
 from secseg.utils.errors import UserError, nearest
 
 _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
-"""Groups that are shown by the names of their options, where all runs record them."""
+"""Groups that are shown by the names of their options, if all runs record these."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One combination of the swept values, with its runs: the seeds.
+    """One combination of the swept values, with its runs over seeds.
 
     Attributes:
-        values: swept key to value, in words.
-        runs: in the order of their seeds.
+        values: value of each swept key, as text.
+        runs: the runs, in the order of their seeds.
     """
 
     values: Mapping[str, str]
@@ -38,13 +38,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Study:
-    """The settings of a set of runs, and the one that the others are compared with.
+    """The settings of a set of runs.
 
     Attributes:
         swept: keys whose values differ.
-        settings: in the order of their values.
-        baseline: one of them.
-        scored: names of the classes that means run over.
+        settings: the settings, in the order of their values.
+        baseline: the setting that the others are compared with.
+        scored: names of the scored classes.
     """
 
     swept: tuple[str, ...]
@@ -53,14 +53,14 @@ class Study:
     scored: tuple[str, ...]
 
     def main_variant(self) -> str:
-        """Return ``with_crf`` where every run has it, else ``without_crf``."""
+        """Return ``with_crf`` if every run has it, else ``without_crf``."""
         every = all(run.scores("with_crf") is not None for setting in self.settings for run in setting.runs)
         return "with_crf" if every else "without_crf"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of a sample; None for one run) of ``values``, one a seed."""
+    """Mean and sample standard deviation (None for one run) of ``values``, one for each seed."""
 
     values: tuple[float, ...]
 
@@ -75,14 +75,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """What a setting came to, by variant; a variant that was not scored is left out.
+    """The figures of a setting, by variant. A variant that was not scored is left out.
 
     Attributes:
         setting: the setting.
         miou: mean IoU, in [0, 1].
-        iou: IoU of each class; without classes that are in neither truth nor prediction.
-        difference: to the baseline, in [-1, 1]; left out where counts by image are missing.
-        bias: predicted over true area of each class, 1 is unbiased; left out where counts by image are missing.
+        iou: IoU of each class, without classes that are in neither truth nor prediction.
+        difference: difference to the baseline, in [-1, 1]; left out if counts by image are missing.
+        bias: predicted over true area of each class, 1 is unbiased; left out if counts by image are missing.
     """
 
     setting: Setting
@@ -93,20 +93,20 @@ class Row:
 
 
 def open_study(runs: Sequence[Run], baseline: str | None = None) -> Study:
-    """Sort runs into settings.
+    """Group runs by their settings.
 
     Args:
-        runs: at least one.
-        baseline: name of a setting (``loss=sec``); None for the best one.
+        runs: the runs, at least one.
+        baseline: name of a setting (``loss=sec``); None for the best setting.
 
     Raises:
-        UserError: for runs that were scored on different classes or images, or an unknown baseline.
+        UserError: for runs with different scored classes or images, or an unknown baseline.
     """
     protocols = [run.results["protocol"] for run in runs]
     for key, what in (("scored", "classes"), ("val_split", "splits"), ("val_images", "numbers of images")):
         if len({str(protocol.get(key)) for protocol in protocols}) > 1:
             found = sorted({f"{protocol.get(key)}" for protocol in protocols})
-            raise UserError(f"These runs were scored on different {what}: {'; '.join(found)}. Report each by itself.")
+            raise UserError(f"These runs were scored on different {what}: {'; '.join(found)}. Report them separately.")
     columns = _columns(runs)
     swept = _independent(columns)
     groups: dict[tuple[str, ...], list[Run]] = {}
@@ -132,12 +132,14 @@ def _baseline(study: Study, name: str | None) -> Setting:
     wanted = name.replace(" ", "")
     by_name = {setting.name.replace(" ", ""): setting for setting in study.settings}
     if wanted not in by_name:
-        raise UserError(f"baseline={name}: no such setting.{nearest(wanted, by_name)} There are {'; '.join(by_name)}.")
+        raise UserError(
+            f"baseline={name}: no such setting.{nearest(wanted, by_name)} The settings are: {'; '.join(by_name)}."
+        )
     return by_name[wanted]
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Return keys whose values differ between runs, with each run's value in words; groups by their option."""
+    """Return the keys whose values differ between runs, with the value of each run as text; groups by their option."""
     columns: dict[str, list[str]] = {}
     for group in _GROUPS:
         options = [run.options.get(group) for run in runs]
@@ -145,14 +147,14 @@ def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
             columns[group] = list(map(str, options))
     flat = [flatten(result_settings(run.config)) for run in runs]
     for key in sorted({key for settings in flat for key in settings} - {"seed"}):
-        values = [_words(settings.get(key)) for settings in flat]
+        values = [_as_text(settings.get(key)) for settings in flat]
         if len(set(values)) > 1:
             columns[key] = values
     return columns
 
 
 def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Leave out each key whose value follows from that of one that is kept: those that tell most apart come first."""
+    """Leave out each key whose values follow from another key. Keys with more different values are kept first."""
     kept: list[str] = []
     for key in sorted(columns, key=lambda key: -len(set(columns[key]))):
         if not any(_follows(columns[key], columns[other]) for other in kept):
@@ -164,7 +166,7 @@ def _follows(values: Sequence[Hashable], others: Sequence[Hashable]) -> bool:
     return len(set(zip(others, values, strict=True))) == len(set(others))
 
 
-def _words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, str) and "/" in value:
         return "/".join(Path(value).parts[-2:])
     return "null" if value is None else str(value)
@@ -183,7 +185,7 @@ def study_rows(study: Study) -> list[Row]:
 
 
 def best(rows: Sequence[Row], variant: str) -> Row | None:
-    """Return the row of the highest mean IoU; None where no setting has the variant."""
+    """Return the row with the highest mean IoU; None if no setting has the variant."""
     scored = [row for row in rows if variant in row.miou]
     return max(scored, key=lambda row: row.miou[variant].mean) if scored else None
 

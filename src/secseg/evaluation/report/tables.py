@@ -1,4 +1,4 @@
-"""A study as tables, which the page and ``report.md`` show, and as ``results.csv`` for everything else."""
+"""Tables of a study, for the page and ``report.md``, and ``results.csv`` for other programs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _RUN = ("step_seconds", "seconds", "peak_bytes")
 
 
 class Cell(NamedTuple):
-    """A table's cell.
+    """A cell of a table.
 
     Attributes:
-        text: what is read.
-        value: what a column is sorted by; None sorts last, or a column of words by its text.
-        mark: ``best`` of its column, clearly ``higher`` or ``lower`` than the baseline, or nothing.
+        text: the text.
+        value: sort key; None sorts last, and a column without values sorts by text.
+        mark: ``best`` of its column, clearly ``higher`` or ``lower`` than the baseline, or empty.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table: its title, the names of its columns, a line a setting."""
+    """A table: its title, the names of its columns, and a line for each setting."""
 
     title: str
     head: Sequence[str]
@@ -40,7 +40,7 @@ class Table(NamedTuple):
 
 
 def results_csv(study: Study) -> str:
-    """Return a line a run: swept values, seed, IoU in percent, seconds, bytes, folder."""
+    """Return a CSV line for each run: swept values, seed, IoU in percent, seconds, bytes, folder."""
     figures = [(variant, name) for variant in VARIANTS for name in ("miou", *study.scored)]
     lines: list[list[object]] = [
         [*study.swept, "seed", *(f"{name}_{variant}" for variant, name in figures), *_RUN, "folder"]
@@ -69,8 +69,8 @@ def tables(study: Study, rows: Sequence[Row]) -> list[Table]:
 
 
 def main_table(study: Study, rows: Sequence[Row], variants: Sequence[str] = VARIANTS) -> Table:
-    """Return swept values, runs, and for each variant the mean over seeds, its spread and the difference to the
-    baseline; the best mean and differences whose interval does not hold 0 are marked."""
+    """Return swept values, number of runs, and for each variant the mean over seeds, its spread and the difference to
+    the baseline. The best mean, and differences whose interval does not hold 0, are marked."""
     head = [*(study.swept or ("setting",)), "runs"]
     for variant in variants:
         head += [f"mean IoU {LABELS[variant]}", "to the baseline (95 % over images)"]
@@ -89,8 +89,8 @@ def main_table(study: Study, rows: Sequence[Row], variants: Sequence[str] = VARI
 
 
 def class_table(study: Study, rows: Sequence[Row], variant: str) -> Table:
-    """Return settings by classes: the IoU in percent, mean over seeds; the best of each class is marked, unless all are
-    alike."""
+    """Return the IoU in percent of each setting and class, mean over seeds. The best of each class is marked, unless
+    all are equal."""
     means: dict[str, dict[str, float]] = {
         name: {row.setting.name: found.mean for row in rows if (found := row.iou.get(variant, {}).get(name))}
         for name in study.scored
@@ -108,10 +108,10 @@ def class_table(study: Study, rows: Sequence[Row], variant: str) -> Table:
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
-    """Return settings by the time and memory of a run, means over seeds; what no run measured is left out."""
+    """Return time and memory of a run of each setting, means over seeds. What no run measured is left out."""
     columns: Mapping[str, tuple[str, float]] = {
-        "minutes a run": ("seconds", 1 / 60),
-        "seconds a step": ("step_seconds", 1.0),
+        "minutes per run": ("seconds", 1 / 60),
+        "seconds per step": ("step_seconds", 1.0),
         "CRF's share of a step, %": ("crf_share", 100.0),
         "peak memory of the process, GB": ("peak_bytes", 1e-9),
         "peak memory of the GPU, GB": ("peak_gpu_bytes", 1e-9),
@@ -152,7 +152,7 @@ def difference(row: Row, variant: str) -> Cell:
 
 
 def markdown(table: Table) -> str:
-    """Return a table in Markdown, what is best in bold."""
+    """Return a table in Markdown, the best values in bold."""
     lines = [[escaped(cell.text) for cell in line] for line in table.lines]
     for line, cells in zip(lines, table.lines, strict=True):
         line[:] = [f"**{text}**" if cell.mark == "best" else text for text, cell in zip(line, cells, strict=True)]
@@ -160,7 +160,7 @@ def markdown(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text of one line in which Markdown sees no mark-up."""
+    """Return a text as one line in which Markdown sees no mark-up."""
     return re.sub(r"([\\`*<|~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
