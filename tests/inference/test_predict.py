@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import secseg
@@ -17,7 +17,7 @@ from secseg.data.classes import voc_palette
 from secseg.data.images import read_image
 from secseg.inference.mask_folder import LEVELS, read_probabilities
 from secseg.inference.predictor import Predictor, Protocol
-from secseg.utils.config import config_dir
+from secseg.utils.config import config_dir, to_plain
 from secseg.utils.files import sha256
 from tests.inference.conftest import Predict, draw, masks_in, voc_layout
 from tests.tiny_network import write_run
@@ -202,7 +202,7 @@ def test_the_server_takes_only_vocs_classes(predict: Predict, tmp_path: Path) ->
 
 
 def test_the_inference_options_set_the_keys_of_the_protocol() -> None:
-    for path in (config_dir() / "inference").glob("*.yaml"):
-        assert yaml.safe_load(path.read_text("utf-8")).keys() == Protocol().plain().keys(), path
-    official = yaml.safe_load((config_dir() / "inference" / "official.yaml").read_text("utf-8"))
-    assert {**official, "input_size": 321} == Protocol().plain()
+    with initialize_config_dir(str(config_dir() / "inference"), version_base="1.3"):
+        options = {path.stem: to_plain(compose(path.stem)) for path in (config_dir() / "inference").glob("*.yaml")}
+    assert all(option.keys() == Protocol().plain().keys() for option in options.values())
+    assert {**options["official"], "input_size": 321} == Protocol().plain()
