@@ -146,7 +146,7 @@ def test_counts_are_whole_numbers_of_the_images_and_classes_and_never_objects(
         read_counts(tmp_path)
 
 
-def test_a_mask_in_colours_is_told(tmp_path: Path) -> None:
+def test_a_mask_in_colours_is_reported(tmp_path: Path) -> None:
     from PIL import Image
 
     picture = io.BytesIO()

@@ -55,7 +55,7 @@ def reported(folder: Path, settings: dict[str, Any], results: dict[str, Any] | N
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_report_and_an_evaluation_run_no_code_that_a_stored_config_names(target: str, tmp_path: Path) -> None:
     node = {"_target_": target, "command": f"touch {tmp_path / 'ran'}", "root": str(tmp_path)}
-    assert "Without photographs and truth" in reported(tmp_path, {"data": node})
+    assert "Without images and truth" in reported(tmp_path, {"data": node})
     folder = write_network(tmp_path / "network")
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     checkpoint["secseg"]["config"]["data"] = node
@@ -91,7 +91,7 @@ def test_a_report_draws_no_data_where_there_is_none(tmp_path: Path) -> None:
     for root in (tmp_path / "absent", tmp_path / "empty"):
         if root.name == "empty":
             root.mkdir()
-        assert "Without photographs and truth" in reported(tmp_path, {"data": {**node, "root": str(root)}})
+        assert "Without images and truth" in reported(tmp_path, {"data": {**node, "root": str(root)}})
         assert not root.is_dir() or not list(root.iterdir())
 
 
@@ -99,8 +99,8 @@ def test_a_report_draws_no_data_where_there_is_none(tmp_path: Path) -> None:
     "node",
     [{}, {"_target_": 3}, {"_target_": VOC, "root": 5, "val_split": 7}, {"_target_": VOC, "root": ".", "val_split": 7}],
 )
-def test_settings_of_any_type_cost_a_report_the_photographs_alone(node: dict[str, Any], tmp_path: Path) -> None:
-    assert "Without photographs and truth" in reported(tmp_path, {"data": node})
+def test_settings_of_any_type_cost_a_report_only_the_images(node: dict[str, Any], tmp_path: Path) -> None:
+    assert "Without images and truth" in reported(tmp_path, {"data": node})
 
 
 GROWING = {
@@ -148,7 +148,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example({"versions": {"git": {"commit": 5, "dirty": 1}}})
 @example({"time": {"seconds": "1"}})
 @example({"protocol": {"scored": ["background"]}})
-def test_results_of_any_form_make_a_page_or_are_told(run: Path, changes: dict[str, Any]) -> None:
+def test_results_of_any_form_make_a_page_or_are_reported(run: Path, changes: dict[str, Any]) -> None:
     before = (run / "runs" / "run" / "results.json").read_text()
     try:
         reported(run, {}, changes)
@@ -172,7 +172,7 @@ def test_results_that_are_taken_hold_shares_and_names_of_classes(run: Path, cont
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": "\\ud800"}', '{"a": ' + "9" * 5000 + "}", "\x00"])
-def test_json_without_end_or_of_half_characters_is_told(text: str, tmp_path: Path) -> None:
+def test_json_without_end_or_of_half_characters_is_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=r"results\.json cannot be read"):
         read_training_results(tmp_path / "results.json")
