@@ -18,8 +18,8 @@ import secseg.training.run
 from secseg import losses
 from secseg.data.shapes import draw_shapes
 from secseg.models.files.export import export_checkpoint
-from secseg.training.run import compile_in_place, train, warn_about_determinism
-from secseg.utils.config import compose
+from secseg.training.run import build_loss, compile_in_place, train, warn_about_determinism
+from secseg.utils.config import compose, using_plugins
 from secseg.utils.errors import UserError
 from secseg.utils.files import working_in
 from tests.tiny_network import tiny_network
@@ -105,6 +105,22 @@ def test_a_term_named_by_its_class_is_trained_and_shown_like_the_others(run: Run
     assert losses["loss"] == pytest.approx(losses["seed"] + 0.5 * losses["second"])
     assert result["results"]["protocol"]["loss"]["second"]["weight"] == 0.5
     assert "train/second" in (result["run"] / "metrics.csv").read_text()
+
+
+class Maximum(losses.Pooling):
+    def __call__(self, scores: torch.Tensor, decay: float) -> torch.Tensor:
+        return scores.amax(-1)
+
+
+def test_the_expansion_loss_pools_with_the_pooling_of_the_config() -> None:
+    decay = {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None}
+    terms = losses.build_terms({"expand": 1.0})
+    with using_plugins("tests"):
+        pooling = {"_target_": "tests.training.test_run.Maximum"}
+        own = build_loss({"decay": {**decay, "pooling": pooling}}, terms, 81)
+    assert isinstance(own.pooling, Maximum)
+    default = build_loss({"decay": {**decay, "pooling": None}}, terms, 81)
+    assert default.pooling is losses.global_weighted_rank_pooling
 
 
 def test_an_unknown_term_is_refused_before_the_run_folder_is_created(run: Run, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ function startGallery({ settings, variants, classes, images }) {
     at("previous").disabled = number <= 0;
     at("next").disabled = number + 1 >= shown.length;
     if (!image) return at("tiles").replaceChildren();
-    const pictures = [["photograph", image.photo], ["cues", image.cues], ["truth", image.truth, true]];
+    const pictures = [["image", image.photo], ["cues", image.cues], ["truth", image.truth, true]];
     image.masks[variant()].forEach((mask, setting) => {
       pictures.push([`${settings[setting]}: ${percent(image.iou[variant()][setting])}`, mask, true]);
     });
