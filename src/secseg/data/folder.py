@@ -61,12 +61,10 @@ def open_folder(
     Args:
         root: the folder. The paths below are relative to it, if they exist there.
         images: folder of the images, with sub-folders; None for ``images`` in the root, or else the root.
-        labels: a table (see ``read_table``), or ``folders``: each sub-folder of the images is a class, and
-            ``background`` holds images without any. None for ``labels.csv`` or ``labels.json`` in the root, or else
-            ``folders``.
+        labels: a table (see ``read_table``), or ``folders``: each sub-folder of the images is a class, ``background``
+            is none. None for ``labels.csv`` or ``labels.json`` in the root, or else ``folders``.
         mask_folder: folder of masks ``<name>.png``, some of which may be missing; None for ``masks`` in the root.
-        classes: names of the foreground classes, number 1 first; None for the order of the table's columns, or else
-            alphabetical.
+        classes: names of the foreground classes, number 1 first; None for the order of the columns, or else by name.
         unlabelled: ``error`` or ``skip``: how to treat images without labels.
 
     Raises:
@@ -81,18 +79,12 @@ def open_folder(
     table = _table(root, folder, labels, files, classes or ())
     names = tuple(classes) if classes is not None else _classes(table)
     numbers, strange = numbered(table, (BACKGROUND, *names))
-    bare = tuple(name for name in files if name not in numbers)
     labelled = {name: path for name, path in files.items() if name in numbers}
-    problems = [
-        *_name_problems(found),
-        *_section(table.problems, "lines of the table cannot be read"),
-        *_class_problems(names, table, given=classes is not None),
-        *_section(strange, "labels are not classes of data.classes"),
-        *_unknown(table, files),
-        *(_unlabelled(bare, files, table) if unlabelled == "error" else ()),
-        *(_without_image(names, [numbers[name] for name in labelled]) if classes is not None else ()),
-        *_unreadable(labelled),
-    ]
+    problems = _name_problems(found) + _table_problems(table, names, strange, files, classes is not None)
+    bare = tuple(name for name in files if name not in numbers)
+    problems += _unlabelled(bare, files, table) if unlabelled == "error" else []
+    problems += _without_image(names, [numbers[name] for name in labelled]) if classes is not None else []
+    problems += _unreadable(labelled)
     if problems:
         raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
     return FolderData(
@@ -209,10 +201,17 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
     return problems
 
 
-def _unknown(table: LabelTable, files: Collection[str]) -> list[str]:
-    names = [name for name in table.words if name not in files]
-    lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(names)]
-    return _section(lines, "labels belong to images that do not exist")
+def _table_problems(
+    table: LabelTable, names: Sequence[str], strange: Sequence[str], files: Collection[str], given: bool
+) -> list[str]:
+    unknown = [name for name in table.words if name not in files]
+    lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(unknown)]
+    return [
+        *_section(table.problems, "lines of the table cannot be read"),
+        *_class_problems(names, table, given),
+        *_section(strange, "labels are not classes of data.classes"),
+        *_section(lines, "labels belong to images that do not exist"),
+    ]
 
 
 def _near(name: str, files: Collection[str]) -> str:

@@ -11,14 +11,13 @@ from typing import Any
 from secseg.data.cues import CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
-from secseg.data.images import image_name, image_size, read_mask
+from secseg.data.images import image_name
 from secseg.data.labels import Labels, check_same_labels
-from secseg.data.splits import ImageSet
+from secseg.data.splits import ImageSet, mask_problems
 from secseg.data.voc import read_ids
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
 from secseg.utils.errors import UserError, listing, nearest
-from secseg.utils.parallel import results_and_problems
 
 log = logging.getLogger(__name__)
 
@@ -120,18 +119,8 @@ class FolderDataModule(ImageDataModule):
 
 
 def _check_masks(images: ImageSet, required: bool) -> None:
-    """Read the masks that exist. Otherwise the first validation, after many steps, would find a damaged one.
-
-    Raises:
-        UserError: with all masks that do not fit their images; if masks are required, with all that are missing.
-    """
-    assert images.masks is not None
-    pairs = [pair for pair in zip(images.images, images.masks, strict=True) if required or pair[1].is_file()]
-
-    def check(pair: tuple[Path, Path]) -> None:
-        read_mask(pair[1], len(images.class_names), image_size(pair[0]))
-
-    _, problems = results_and_problems(check, pairs)
+    """Read the masks before training. Otherwise the first validation would find a damaged one after many steps."""
+    problems = mask_problems(images, required)
     if problems:
         raise UserError(f"{len(problems)} masks of {images.title} cannot be used:\n{listing(problems)}")
 

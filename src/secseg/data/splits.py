@@ -9,7 +9,9 @@ from typing import Self
 
 import numpy as np
 
+from secseg.data.images import image_size, read_mask
 from secseg.utils.errors import UserError, listing
+from secseg.utils.parallel import results_and_problems
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,12 @@ def split_warnings(
             f"new images:\n{listing(both)}"
         )
     return warnings
+
+
+def mask_problems(images: ImageSet, required: bool = True) -> list[UserError]:
+    """Read the masks of a split; return the errors of masks that do not fit or, if required, are missing."""
+
+    def check(image: tuple[str, Path, Path]) -> None:
+        read_mask(image[2], len(images.class_names), image_size(image[1]))
+
+    return results_and_problems(check, [one for one in images.triples() if required or one[2].is_file()])[1]

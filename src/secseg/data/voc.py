@@ -49,24 +49,18 @@ def open_split(
     folder = find_data(root)
     where, names = _read_list(root, folder, split, is_voc)
     images = _by_stem(folder / IMAGES, IMAGE_SUFFIXES)
-    if masks is not None and not masks.is_dir():
-        raise UserError(f"There is no folder of masks at {masks}.")
-    mask_folders = [masks] if masks is not None else [folder / name for name in MASKS if (folder / name).is_dir()]
+    mask_folders = _mask_folders(folder, masks)
     found: dict[str, Path] = {}
     for place in reversed(mask_folders):
         found |= _by_stem(place, (".png",))
-    looked = [folder / IMAGES, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
     lacking = _lacking(names, images, found if require_masks else None)
     if lacking:
+        looked = [folder / IMAGES, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
+        fix = "`python src/prepare_voc.py` fetches and makes the files that VOC lacks" if is_voc else "Add the files"
         raise UserError(
             f"{len(lacking)} of {len(names)} images of split {split!r} ({where}) are not complete:\n"
-            f"{listing(lacking)}\nLooked in {', '.join(map(str, looked))}. "
-            + (
-                "`python src/prepare_voc.py` fetches and makes the files that VOC lacks; or "
-                if is_voc
-                else "Add the files, or "
-            )
-            + f"put a list of the images you have into {folder / LISTS[0]}."
+            f"{listing(lacking)}\nLooked in {', '.join(map(str, looked))}. {fix}, or "
+            f"put a list of the images you have into {folder / LISTS[0]}."
         )
     return ImageSet(
         title=f"{folder.absolute().name}/{split}",
@@ -76,6 +70,14 @@ def open_split(
         class_names=tuple(class_names),
         palette=voc_palette(),
     )
+
+
+def _mask_folders(folder: Path, masks: Path | None) -> list[Path]:
+    if masks is None:
+        return [folder / name for name in MASKS if (folder / name).is_dir()]
+    if not masks.is_dir():
+        raise UserError(f"There is no folder of masks at {masks}.")
+    return [masks]
 
 
 def _lacking(names: Sequence[str], images: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:

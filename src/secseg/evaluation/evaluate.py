@@ -12,7 +12,7 @@ from secseg.data.images import read_image, read_mask
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
 from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
-from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, score_folder, score_images
+from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, read_masks, score_folder, score_images
 from secseg.inference.predictor import open_predictor
 from secseg.models.files.load import find_network, read_checkpoint
 from secseg.models.files.model_file import is_safetensors
@@ -27,8 +27,6 @@ from secseg.utils.progress import ImageMeter, Stopwatch
 
 log = logging.getLogger(__name__)
 
-Show = Callable[[str, Path, Path], GalleryItem]
-
 
 class Scored(NamedTuple):
     """The result of scoring a split.
@@ -37,13 +35,13 @@ class Scored(NamedTuple):
         evaluations: metrics by variant, ``without_crf`` and, if there is a CRF, ``with_crf``.
         protocol: protocol of the prediction, for ``results.json``.
         time: as in ``ImageMeter.time``.
-        show: returns the gallery item of an image from its name, file and mask.
+        read: reads or predicts the masks of an image.
     """
 
     evaluations: dict[str, Evaluation]
     protocol: dict[str, Any]
     time: dict[str, Any]
-    show: Show
+    read: Callable[[ImageFiles], Masks]
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,9 +82,12 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _draw_worst(run: Path, found: Scored, data: ImageDataModule, count: int) -> list[GalleryItem]:
     """Write ``worst.png``, and return its items: the images with the lowest scores."""
-    images = {name: (name, image, mask) for name, image, mask in data.val_images.triples()}
-    evaluation = list(found.evaluations.values())[-1]
-    gallery = [found.show(*images[name]) for name, _ in evaluation.worst(count)]
+    images = {image[0]: image for image in data.val_images.triples()}
+    gallery = []
+    for name, _ in list(found.evaluations.values())[-1].worst(count):
+        masks, truth, _ = found.read(images[name])
+        photo = read_image(images[name][1])
+        gallery.append(GalleryItem(name, photo, None, masks["without_crf"], masks.get("with_crf"), truth))
     if gallery:
         save_figure(panel(gallery, data.class_names, data.palette), run / "worst.png")
     return gallery
@@ -103,9 +104,8 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
         if config["ckpt"] is None:
             raise UserError("masks= needs the data: give data=<option> (data=voc12aug), and root=<folder>.")
         file = find_network(config["ckpt"])
-        node = (
-            None if file.is_file() and is_safetensors(file) else read_checkpoint(file)["secseg"]["config"].get("data")
-        )
+        if not (file.is_file() and is_safetensors(file)):
+            node = read_checkpoint(file)["secseg"]["config"].get("data")
         if node is None:
             raise UserError(f"{config['ckpt']} does not record its data: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
@@ -137,11 +137,6 @@ def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
         prediction = predictor(photo)
         return prediction.masks, mask, watch.seconds | prediction.seconds
 
-    def show(name: str, photo_path: Path, mask_path: Path) -> GalleryItem:
-        photo, mask = read_image(photo_path), read_mask(mask_path, len(names))
-        prediction = predictor(photo)
-        return GalleryItem(name, photo, None, prediction.mask, prediction.mask_crf, mask)
-
     variants = ("without_crf",) if predictor.crf is None else ("without_crf", "with_crf")
     evaluations = {variant: Evaluation(names, data.scored) for variant in variants}
     images = data.val_images.triples()
@@ -149,20 +144,15 @@ def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
         score_images(read, images, evaluations, meter, config["workers"])
     file = find_network(config["ckpt"])
     protocol |= {"checkpoint": {"file": file, "sha256": sha256(file)}, "device": str(predictor.device)}
-    return Scored(evaluations, protocol, meter.time(), show)
+    return Scored(evaluations, protocol, meter.time(), read)
 
 
 def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     folder = Path(config["masks"]).expanduser()
     with ImageMeter("score", len(data.val_images.names)) as meter:
         evaluation = score_folder(folder, data.val_images, data.scored, workers=config["workers"], meter=meter)
-
-    def show(name: str, photo_path: Path, mask_path: Path) -> GalleryItem:
-        predicted, mask = (read_mask(path, len(data.class_names)) for path in (folder / f"{name}.png", mask_path))
-        return GalleryItem(name, read_image(photo_path), None, predicted, None, mask)
-
     protocol = {"masks": folder, "crf": "unknown: masks from a folder"}
-    return Scored({"without_crf": evaluation}, protocol, meter.time(), show)
+    return Scored({"without_crf": evaluation}, protocol, meter.time(), read_masks(folder, len(data.class_names)))
 
 
 def _data_protocol(data: ImageDataModule) -> dict[str, Any]:

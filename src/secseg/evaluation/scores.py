@@ -115,7 +115,7 @@ def score_images(
     read: Callable[[ImageFiles], Masks],
     images: Sequence[ImageFiles],
     evaluations: Mapping[str, Evaluation],
-    meter: ImageMeter,
+    meter: ImageMeter | None = None,
     workers: int | None = None,
 ) -> None:
     """Score images in parallel threads, and add them to ``evaluations`` in order.
@@ -141,7 +141,8 @@ def score_images(
         for _, (parts, seconds) in results:
             for variant, part in parts.items():
                 evaluations[variant].merge(part)
-            meter.update(seconds)
+            if meter is not None:
+                meter.update(seconds)
 
 
 def score_folder(
@@ -176,14 +177,20 @@ def score_folder(
     images = image_set.triples()
     _check(folder, images, classes)
 
+    score_images(read_masks(folder, classes), images, {"without_crf": evaluation}, meter, workers)
+    return evaluation
+
+
+def read_masks(folder: Path, classes: int) -> Callable[[ImageFiles], Masks]:
+    """Return a function that reads the mask of an image in ``folder``, and the true one, for ``score_images``."""
+
     def read(image: ImageFiles) -> Masks:
         name, _, mask = image
         watch = Stopwatch()
         with watch("reading"):
             return {"without_crf": read_mask(folder / f"{name}.png", classes)}, read_mask(mask, classes), watch.seconds
 
-    score_images(read, images, {"without_crf": evaluation}, meter or ImageMeter("score", len(images)), workers)
-    return evaluation
+    return read
 
 
 def _check(folder: Path, images: Sequence[ImageFiles], classes: int) -> None:
