@@ -1,4 +1,4 @@
-"""Side-by-side timing: the ways to do one thing take turns in one process, so that a busy machine slows all alike."""
+"""Timing of several ways to do one thing. They take turns in one process, so that a busy machine slows all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int = 5, warm: int = 1) -> dict[str, list[float]]:
-    """Call each way in turn, ``rounds`` times after ``warm`` calls that do not count; return seconds by name."""
+    """Call each way in turn, ``rounds`` times after ``warm`` calls that are not counted. Return the seconds by name."""
     for way in ways.values():
         for _ in range(warm):
             way()
@@ -30,7 +30,7 @@ def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int = 5, warm: int 
 
 
 def ratios(seconds: Mapping[str, Sequence[float]], against: str) -> dict[str, float]:
-    """How many times faster each way is than ``against``: the median over rounds of the quotient of each round."""
+    """Return how many times faster each way is than ``against``, as the median over the rounds of their quotients."""
     return {
         name: statistics.median(base / own for base, own in zip(seconds[against], values, strict=True))
         for name, values in seconds.items()
@@ -38,12 +38,12 @@ def ratios(seconds: Mapping[str, Sequence[float]], against: str) -> dict[str, fl
 
 
 def timing_table(seconds: Mapping[str, Sequence[float]], against: str, per: int = 1, unit: str = "ms") -> str:
-    """A Markdown table of the medians, their spread, and how many times faster than ``against`` each way is.
+    """Return a Markdown table of the medians, their range, and how many times faster than ``against`` each way is.
 
     Args:
-        seconds: of each round, by the name of the way (see ``alternate``).
+        seconds: those of each round, by the name of the way (see ``alternate``).
         against: the way that the others are compared with.
-        per: the figures are divided by this (images in a call, say).
+        per: a divisor of the figures, such as the number of images in a call.
         unit: ``ms`` or ``s``.
     """
     factor = (1000 if unit == "ms" else 1) / per
@@ -56,12 +56,12 @@ def timing_table(seconds: Mapping[str, Sequence[float]], against: str, per: int 
 
 
 def digits(number: float) -> str:
-    """Three digits, or all of those before the point."""
+    """Return a number with three digits, or with all digits before the point."""
     return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def machine() -> str:
-    """The machine, and the versions that matter, in a line."""
+    """Return the machine and the relevant versions in one line."""
     import numba
     import torch
 
@@ -78,9 +78,9 @@ def report(name: str, title: str, sections: Mapping[str, str]) -> None:
     """Print the tables and write them, with the machine, to ``benchmarks/results/<name>.md``.
 
     Args:
-        name: of the file.
+        name: the name of the file.
         title: its first line.
-        sections: heading of each table to its text.
+        sections: the text of each table by its heading.
     """
     parts = [f"# {title}", machine(), *(f"## {heading}\n{text}" for heading, text in sections.items())]
     text = "\n\n".join(parts) + "\n"

@@ -1,10 +1,10 @@
-"""The CRF, ours and pydensecrf's: on the training grid, on one photograph, on many, by size and labels; its memory.
+"""The CRF, ours and pydensecrf's: on the training grid, on one image, on many, by size and labels; its memory.
 
-    python -m benchmarks.crf --root <VOC2012> --ckpt <run folder>     photographs with a network's predictions
-    python -m benchmarks.crf --only training,photograph               some of the questions; without --root: drawn ones
+    python -m benchmarks.crf --root <VOC2012> --ckpt <run folder>     images with the predictions of a network
+    python -m benchmarks.crf --only training,image                    some questions; without --root: drawn images
 
-All start from probabilities and end with probabilities (on the training grid) or labels (at full size), with the
-parameters of the paper and 10 iterations. pydensecrf is called as its authors show, on float32, an image at a time.
+All ways start from probabilities and end with probabilities (on the training grid) or labels (at full size), with the
+paper's parameters and 10 iterations. pydensecrf is called as its authors do, on float32, one image at a time.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ POOL = f"{PEERS}, pool of 2 processes"
 SCORED = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
 
 
-def refined(backend: str, params: CRFParams, probs: torch.Tensor, photo: np.ndarray) -> Callable[[], np.ndarray]:
-    """Return a call that gives the labels of the CRF for probabilities (C, H, W)."""
+def refined(backend: str, params: CRFParams, probs: torch.Tensor, image: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a function that computes the labels of the CRF for probabilities (C, H, W)."""
     crf = build_crf(backend, params)
-    return lambda: predict_mask(apply_crf(probs, photo, crf))
+    return lambda: predict_mask(apply_crf(probs, image, crf))
 
 
 def training(scenes: list[Scene], rounds: int) -> str:
-    """A batch on the training grid."""
+    """Time a batch on the training grid."""
     logits = torch.stack([scene.scores for scene in scenes[:BATCH]])
     images = torch.stack([torch.from_numpy(scene.resized(GRID).transpose(2, 0, 1).copy()) for scene in scenes[:BATCH]])
     crfs = {backend: build_crf(backend, TRAINING) for backend in (PEERS, "lattice", "exact")}
@@ -57,22 +57,22 @@ def training(scenes: list[Scene], rounds: int) -> str:
     return timing_table(alternate(ways, 3 * rounds), f"{PEERS}, loop")
 
 
-def photograph(scenes: list[Scene], rounds: int) -> str:
-    """Three photographs with all labels, each by itself."""
+def one_image(scenes: list[Scene], rounds: int) -> str:
+    """Time three images with all labels, one by one."""
     tables = []
     for scene in scenes[:3]:
-        probs, photo = scene.probs(SIZE), scene.resized(SIZE)
-        ways = {f"{PEERS}, one core": refined(PEERS, PAPER, probs, photo)}
+        probs, image = scene.probs(SIZE), scene.resized(SIZE)
+        ways = {f"{PEERS}, one core": refined(PEERS, PAPER, probs, image)}
         for threads in sorted({1, torch.get_num_threads()}):
-            ways[f"lattice, {threads} threads"] = with_threads(threads, refined("lattice", PAPER, probs, photo))
+            ways[f"lattice, {threads} threads"] = with_threads(threads, refined("lattice", PAPER, probs, image))
         tables.append(timing_table(alternate(ways, rounds), f"{PEERS}, one core"))
     return "\n\n".join(tables)
 
 
-def photographs(scenes: list[Scene], rounds: int) -> str:
-    """Many photographs at their own sizes, cores shared; with agreement of labels and of the mean IoU."""
+def many_images(scenes: list[Scene], rounds: int) -> str:
+    """Time many images at their own sizes on all cores, and compare labels and mean IoU."""
     global INHERITED
-    INHERITED = [(scene.probs(), scene.photo) for scene in scenes]
+    INHERITED = [(scene.probs(), scene.image) for scene in scenes]
     masks: dict[str, list[np.ndarray]] = {}
 
     def ours(drop: float) -> list[np.ndarray]:
@@ -93,23 +93,23 @@ def photographs(scenes: list[Scene], rounds: int) -> str:
     for name, found in masks.items():
         same = sum((a == b).sum() for a, b in zip(found, masks[POOL], strict=True)) / sum(a.size for a in found)
         rows.append(f"| {name} | {100 * same:.4f} | {mean_iou(scenes, found)} |")
-    return f"{len(scenes)} photographs, milliseconds an image.\n\n{table}\n\n" + "\n".join(rows)
+    return f"{len(scenes)} images, milliseconds per image.\n\n{table}\n\n" + "\n".join(rows)
 
 
 INHERITED: list[tuple[torch.Tensor, np.ndarray]] = []
-"""What the processes of the pool find when they are forked: nothing is sent to them but a number."""
+"""Input of the processes of the pool, which inherit it when they are forked. Only a number is sent to them."""
 
 
 def peer(number: int) -> np.ndarray:
-    """Return pydensecrf's labels (H, W) of an inherited photograph."""
+    """Return pydensecrf's labels (H, W) of an inherited image."""
     from pydensecrf.densecrf import CONST_KERNEL, NORMALIZE_SYMMETRIC, DenseCRF2D
 
-    probs, photo = INHERITED[number]
+    probs, image = INHERITED[number]
     classes, height, width = probs.shape
     crf = DenseCRF2D(width, height, classes)
     crf.setUnaryEnergy(-np.log(np.maximum(probs.numpy(), FLOOR)).reshape(classes, -1))
     kind = {"kernel": CONST_KERNEL, "normalization": NORMALIZE_SYMMETRIC}
-    crf.addPairwiseBilateral(PAPER.bilateral_xy, PAPER.bilateral_rgb, photo, compat=PAPER.bilateral_weight, **kind)
+    crf.addPairwiseBilateral(PAPER.bilateral_xy, PAPER.bilateral_rgb, image, compat=PAPER.bilateral_weight, **kind)
     crf.addPairwiseGaussian(PAPER.gaussian_xy, compat=PAPER.gaussian_weight, **kind)
     return np.argmax(crf.inference(PAPER.iterations), 0).astype(np.uint8).reshape(height, width)
 
@@ -130,7 +130,7 @@ def mean_iou(scenes: list[Scene], found: list[np.ndarray]) -> str:
 
 
 def scaling(scenes: list[Scene], rounds: int) -> str:
-    """By size and by labels."""
+    """Time one image by size and by number of labels."""
     scene, rows = (
         scenes[0],
         ["| image, labels | pydensecrf, ms | lattice, ms | times faster |", "| --- | ---: | ---: | ---: |"],
@@ -138,9 +138,9 @@ def scaling(scenes: list[Scene], rounds: int) -> str:
     cases = [(SIZE, count) for count in (2, 7, 21, 81)]
     cases += [((side, side), 21) for side in (41, 161, 321, 641, 961)]
     for size, count in cases:
-        probs, photo = scene.probs(size, count), scene.resized(size)
+        probs, image = scene.probs(size, count), scene.resized(size)
         params = TRAINING if size == GRID else PAPER
-        seconds = alternate({name: refined(name, params, probs, photo) for name in (PEERS, "lattice")}, rounds)
+        seconds = alternate({name: refined(name, params, probs, image) for name in (PEERS, "lattice")}, rounds)
         middle = {name: 1000 * float(np.median(values)) for name, values in seconds.items()}
         ratio = np.median(np.divide(*seconds.values()))
         label = f"{size[0]} x {size[1]}, {count}"
@@ -149,22 +149,22 @@ def scaling(scenes: list[Scene], rounds: int) -> str:
 
 
 def limit(scenes: list[Scene], rounds: int) -> str:
-    """What the lattice moves in memory for one photograph, and how fast that is beside a plain copy."""
+    """Compute how much memory the lattice moves for one image, and compare the speed with a plain copy."""
     scene = scenes[0]
-    probs, photo = scene.probs(SIZE), scene.resized(SIZE)
+    probs, image = scene.probs(SIZE), scene.resized(SIZE)
     kernels = (
-        build_lattice(*SIZE, PAPER.bilateral_weight, PAPER.bilateral_xy, photo.transpose(2, 0, 1).copy(), 13.0),
+        build_lattice(*SIZE, PAPER.bilateral_weight, PAPER.bilateral_xy, image.transpose(2, 0, 1).copy(), 13.0),
         gaussian_lattice(*SIZE, PAPER.gaussian_weight, PAPER.gaussian_xy),
     )
     row, n, passes = 4 * packed_width(len(probs)), SIZE[0] * SIZE[1], PAPER.iterations + 1
-    # A location reads its scores and the points of its simplices, and reads and writes them again in the splat; a step
-    # of the blur reads one row and writes one.
+    # A pixel reads its scores and the points of its simplices, and reads and writes these again in the splat. A step of
+    # the blur reads one point and writes one.
     moved = passes * n * row * (1 + 3 * sum(kernel.corners.shape[1] for kernel in kernels))
     moved += PAPER.iterations * 2 * row * sum(len(kernel.reads) for kernel in kernels)
     grids = np.ones(sum(kernel.points + 2 for kernel in kernels) * row // 4, np.float32)
     copy = np.empty_like(grids)
-    crf = with_threads(1, refined("lattice", PAPER, probs, photo))
-    build = with_threads(1, lambda: build_lattice(*SIZE, 10, 80, photo.transpose(2, 0, 1).copy(), 13))
+    crf = with_threads(1, refined("lattice", PAPER, probs, image))
+    build = with_threads(1, lambda: build_lattice(*SIZE, 10, 80, image.transpose(2, 0, 1).copy(), 13))
     ways = {
         "all": crf,
         "the bilateral lattice built": build,
@@ -184,24 +184,24 @@ def limit(scenes: list[Scene], rounds: int) -> str:
 
 
 def memory(scenes: list[Scene], rounds: int) -> str:
-    """The most that one photograph with 21 labels takes on top of its input, each way in a process of its own."""
-    probs, photo = scenes[0].probs(SIZE).numpy(), scenes[0].resized(SIZE)
+    """Measure the peak memory for one image with 21 labels, in addition to its input, in separate processes."""
+    probs, image = scenes[0].probs(SIZE).numpy(), scenes[0].resized(SIZE)
     rows = ["| way | MB |", "| --- | ---: |"]
     for backend in (PEERS, "lattice"):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            rows.append(f"| {backend} | {pool.submit(peak, backend, probs, photo).result() / 1e6:.0f} |")
+            rows.append(f"| {backend} | {pool.submit(peak, backend, probs, image).result() / 1e6:.0f} |")
     return "\n".join(rows)
 
 
-def peak(backend: str, probs: np.ndarray, photo: np.ndarray) -> int:
-    """Return by how many bytes this process grew at most in a call."""
+def peak(backend: str, probs: np.ndarray, image: np.ndarray) -> int:
+    """Return the most bytes by which this process grew in a call."""
     logits = torch.from_numpy(np.log(np.maximum(probs, FLOOR)))[None]
-    image = torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None]
+    image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
     crf = build_crf(backend, PAPER)
     crf(logits[..., :40, :40].contiguous(), image[..., :40, :40].contiguous())  # compiled and imported
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     crf(logits, image)
     return _status("VmHWM") - before
@@ -226,8 +226,8 @@ def with_threads(threads: int, way: Callable[[], Any]) -> Callable[[], Any]:
 
 QUESTIONS = {
     "training": (f"A batch of {BATCH} on the training grid: {GRID[0]} x {GRID[1]}, 21 labels", training),
-    "photograph": (f"One photograph: {SIZE[1]} x {SIZE[0]}, 21 labels; three of them", photograph),
-    "photographs": ("Many photographs, 21 labels, all cores", photographs),
+    "image": (f"One image: {SIZE[1]} x {SIZE[0]}, 21 labels; three of them", one_image),
+    "images": ("Many images, 21 labels, all cores", many_images),
     "scaling": ("By image size and number of labels, one image", scaling),
     "limit": (f"The limit: {SIZE[1]} x {SIZE[0]}, 21 labels, one thread", limit),
     "memory": (f"Memory: {SIZE[1]} x {SIZE[0]}, 21 labels", memory),
@@ -238,8 +238,8 @@ def main() -> None:
     keep_freed_memory()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--only", default=",".join(QUESTIONS), help=f"of {', '.join(QUESTIONS)}")
-    parser.add_argument("--images", type=int, default=100, help="of 'photographs' (100)")
+    parser.add_argument("--only", default=",".join(QUESTIONS), help=f"questions, of {', '.join(QUESTIONS)}")
+    parser.add_argument("--images", type=int, default=100, help="number of images for the question images (100)")
     arguments = parser.parse_args()
     scenes, what = find_scenes(arguments, max(BATCH, arguments.images))
     sections = {}

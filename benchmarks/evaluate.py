@@ -1,11 +1,11 @@
-"""Evaluation end to end: a trained network's masks of a whole split, with the CRF, scored.
+"""Evaluation end to end: the masks of a trained network for a whole split, with the CRF, and their scores.
 
     python -m benchmarks.evaluate --root <VOC2012> --ckpt <run folder>
     python -m benchmarks.evaluate --root <VOC2012> --ckpt <run folder> --limit 40 --rounds 1
 
-Each way opens the network, reads each photograph and its mask, predicts at full size, without and with the CRF, and
-scores both. The public ports' way is the network with all of torch's threads, an image at a time, and pydensecrf in a
-pool of two processes, at the same time. The network alone (no CRF) is what the CRF's time adds to.
+Each way loads the network, reads each image and its mask, predicts at full size without and with the CRF, and scores
+both. The public ports run the network on one image at a time, with all of torch's threads, and at the same time
+pydensecrf in a pool of two processes. The network alone (no CRF) shows the share of the CRF.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def ours(config: dict[str, Any], data: ImageDataModule) -> dict[str, Evaluation]
 
 
 def peers(config: dict[str, Any], data: ImageDataModule) -> dict[str, Evaluation]:
-    """The same figures, the way that the public ports compute them."""
+    """Compute the same figures as the public ports do."""
     images = data.val_images
     assert images.masks is not None
     evaluations = {name: Evaluation(data.class_names, data.scored) for name in ("without_crf", "with_crf")}
@@ -55,8 +55,8 @@ def peers(config: dict[str, Any], data: ImageDataModule) -> dict[str, Evaluation
         found = []
         with torch.inference_mode():
             for name, path, mask in zip(images.names, images.images, images.masks, strict=True):
-                photo = read_image(path)
-                scores = network(evaluation_input(photo, network.input_size)[None])[0]
+                image = read_image(path)
+                scores = network(evaluation_input(image, network.input_size)[None])[0]
                 arguments = (name, path, mask, scores.numpy(), data.class_names, data.scored)
                 found.append(pool.apply_async(refine_and_score, arguments))
         for one in found:
@@ -66,12 +66,12 @@ def peers(config: dict[str, Any], data: ImageDataModule) -> dict[str, Evaluation
 
 
 def refine_and_score(name: str, path: Path, mask: Path, scores: Any, classes: Any, scored: Any) -> list[Evaluation]:
-    """In a process of the pool: enlarge, pydensecrf, score without and with it."""
-    photo = read_image(path)
-    probs = full_size_probs(torch.from_numpy(scores), photo.shape[:2])
-    crf_benchmark.INHERITED = [(probs, photo)]
+    """Run in a process of the pool: enlarge the probabilities, run pydensecrf, score without and with it."""
+    image = read_image(path)
+    probs = full_size_probs(torch.from_numpy(scores), image.shape[:2])
+    crf_benchmark.INHERITED = [(probs, image)]
     parts = [Evaluation(classes, scored) for _ in range(2)]
-    truth = read_mask(mask, len(classes), photo.shape[:2])
+    truth = read_mask(mask, len(classes), image.shape[:2])
     for part, predicted in zip(parts, (predict_mask(probs), crf_benchmark.peer(0)), strict=True):
         part.update(name, predicted, truth)
     return parts
@@ -82,9 +82,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="VOC2012")
     parser.add_argument("--ckpt", required=True, help="run folder or network of VOC's classes")
-    parser.add_argument("--limit", type=int, help="the first so many images of the split (all)")
+    parser.add_argument("--limit", type=int, help="number of images, the first of the split (all)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--bf16", action="store_true", help="rows in bf16 also where the processor has no such numbers")
+    parser.add_argument("--bf16", action="store_true", help="rows in bf16 also on processors without bfloat16")
     options = parser.parse_args()
 
     def config(words: list[str]) -> dict[str, Any]:
@@ -111,8 +111,8 @@ def main() -> None:
         rows.append(f"| {name} | {both[0]} | {both[1]} |")
     table = timing_table(seconds, PEERS, per=count)
     side = load_network(options.ckpt).input_size
-    title = f"Evaluation end to end: {count} photographs of VOC 2012, 21 labels, input of side {side}"
-    report("evaluate", title, {"Milliseconds an image": table, "Figures": "\n".join(rows)})
+    title = f"Evaluation end to end: {count} images of VOC 2012, 21 labels, input of side {side}"
+    report("evaluate", title, {"Milliseconds per image": table, "Figures": "\n".join(rows)})
 
 
 if __name__ == "__main__":

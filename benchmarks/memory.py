@@ -1,9 +1,9 @@
-"""A network's pass with and without ``keep_freed_memory``: time, page faults and resident memory.
+"""A forward pass with and without ``keep_freed_memory``: time, page faults and resident memory.
 
     python -m benchmarks.memory                    EfficientNet-lite0 at 641 x 641
-    python -m benchmarks.memory --passes 200       and how memory grows
+    python -m benchmarks.memory --passes 200       and how the memory grows
 
-Each way has processes of its own, since what the allocator is told cannot be taken back; they take turns, pass by pass.
+Each way has separate processes, since settings of the allocator cannot be undone. They take turns, pass by pass.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from secseg.models import build_network
 from secseg.utils.config import compose, to_plain
 from secseg.utils.device import keep_freed_memory
 
-WAYS = {"given back": False, "kept": True}
+WAYS = {"returned": False, "kept": True}
 PLACES = ("one thread", "all threads", "two workers")
 
 
 def serve(pipe: Connection, keep: bool, place: str, size: int) -> None:
-    """In a process: one pass for each word, two side by side for two workers; then say what it cost."""
+    """Run in a process: one pass for each message, two side by side for two workers. Send the costs back."""
     if keep and not keep_freed_memory():
-        raise SystemExit("The allocator is not glibc's, or was chosen by an environment variable.")
+        raise SystemExit("The allocator is not glibc's, or an environment variable configures it.")
     config = to_plain(compose("train", "run_dir=."))
     network = build_network(config["backbone"], VOC_CLASSES, weights=False).eval()
     torch.set_num_threads((os.cpu_count() or 1) if place == "all threads" else 1)
@@ -60,8 +60,8 @@ def _resident() -> int:
 
 
 def compare(place: str, size: int, rounds: int) -> str:
-    """Tables of times, and of faults and memory, of both ways."""
-    context = multiprocessing.get_context("spawn")  # a fresh allocator
+    """Return tables of times, page faults and memory for both ways."""
+    context = multiprocessing.get_context("spawn")  # a new allocator
     costs: dict[str, list[tuple[int, int, int]]] = {name: [] for name in WAYS}
     with ExitStack() as stack:
         ways: dict[str, Callable[[], Any]] = {}
@@ -80,22 +80,22 @@ def compare(place: str, size: int, rounds: int) -> str:
             ways[name] = ask
         seconds = alternate(ways, rounds, warm=3)
     images = 2 if place == "two workers" else 1
-    rows = ["| way | page faults an image | resident, first - last, MB | peak, MB |", "| --- | ---: | ---: | ---: |"]
+    rows = ["| way | page faults per image | resident, first - last, MB | peak, MB |", "| --- | ---: | ---: | ---: |"]
     for name, measured in costs.items():
         faults = sum(cost[0] for cost in measured[3:]) / rounds / images
         first, last, peak = (value / 1e6 for value in (measured[3][1], measured[-1][1], measured[-1][2]))
         rows.append(f"| {name} | {faults:,.0f} | {digits(first)} - {digits(last)} | {digits(peak)} |")
-    return "\n".join([timing_table(seconds, against="given back", per=images), "", *rows])
+    return "\n".join([timing_table(seconds, against="returned", per=images), "", *rows])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=641, help="side of the images")
-    parser.add_argument("--passes", type=int, default=20, help="passes of each way that count")
+    parser.add_argument("--passes", type=int, default=20, help="counted passes of each way")
     options = parser.parse_args()
     sections = {place: compare(place, options.size, options.passes) for place in PLACES}
-    what = f"EfficientNet-lite0 at {options.size} x {options.size}, freed memory given back to the kernel or kept"
-    report("memory", f"A network's pass, {what}", sections)
+    what = f"EfficientNet-lite0 at {options.size} x {options.size}, freed memory returned to the kernel or kept"
+    report("memory", f"A forward pass, {what}", sections)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the CRF is timed on: real photographs with a network's predictions, or drawn ones with made-up predictions."""
+"""Input for timing the CRF: real images with a network's predictions, or drawn ones with random predictions."""
 
 from __future__ import annotations
 
@@ -23,47 +23,51 @@ from secseg.models.files.load import load_network
 
 @dataclass(frozen=True)
 class Scene:
-    """A photograph (H, W, 3) uint8, a network's scores (C, h, w) for it, and its mask (H, W) uint8 or None."""
+    """An image (H, W, 3) uint8, a network's scores (C, h, w) for it, and its mask (H, W) uint8 or None."""
 
-    photo: np.ndarray
+    image: np.ndarray
     scores: Tensor
     mask: np.ndarray | None
 
     def probs(self, size: tuple[int, int] | None = None, labels: int | None = None) -> Tensor:
-        """Return probabilities (C, H, W) at the photograph's size or another one, of ``labels`` labels (the network's
-        own, over and over)."""
+        """Return probabilities (C, H, W) of the image's size or another one.
+
+        Args:
+            size: (H, W); None for the image's own.
+            labels: their number, for which the network's labels are repeated; None for the network's.
+        """
         scores = self.scores if labels is None else self.scores[torch.arange(labels) % len(self.scores)]
-        return full_size_probs(scores, size or self.photo.shape[:2])
+        return full_size_probs(scores, size or self.image.shape[:2])
 
     def resized(self, size: tuple[int, int]) -> np.ndarray:
-        """Return the photograph at another size."""
-        return evaluation_input(self.photo, size).permute(1, 2, 0).numpy()
+        """Return the image at another size."""
+        return evaluation_input(self.image, size).permute(1, 2, 0).numpy()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, help="folder in VOC's layout; without it, drawn pictures")
-    parser.add_argument("--ckpt", help="run folder or network of VOC's classes, which predicts the photographs")
-    parser.add_argument("--split", default="val", help="id list of the photographs (val)")
+    parser.add_argument("--root", type=Path, help="folder in VOC's layout; without it, drawn images")
+    parser.add_argument("--ckpt", help="run folder or network of VOC's classes, for the predictions")
+    parser.add_argument("--split", default="val", help="id list of the images (val)")
     parser.add_argument("--rounds", type=int, default=5)
 
 
 def find_scenes(arguments: argparse.Namespace, count: int) -> tuple[list[Scene], str]:
-    """Return the first ``count`` scenes, and in words what they are."""
+    """Return the first ``count`` scenes, and a description of them."""
     if arguments.root is None or arguments.ckpt is None:
         scores = 4 * torch.randn(count, len(VOC_CLASSES), 6, 6, generator=torch.Generator().manual_seed(0))
         scores = interpolate(scores, (41, 41), mode="bicubic")
         with TemporaryDirectory() as folder:
             draw_shapes(folder, train=1, val=count)
             images = open_split(folder, "val", require_masks=True, class_names=SHAPES_CLASSES)
-            photos = [read_image(path) for path in images.images]
-        scenes = [Scene(*one, None) for one in zip(photos, scores, strict=True)]
-        return scenes, "drawn pictures, made-up predictions"
+            pixels = [read_image(path) for path in images.images]
+        scenes = [Scene(*one, None) for one in zip(pixels, scores, strict=True)]
+        return scenes, "drawn images, random predictions"
     network = load_network(arguments.ckpt)
     images = open_split(arguments.root, arguments.split, require_masks=True)
     scenes = []
     with torch.inference_mode():
         for path, mask in list(zip(images.images, images.masks, strict=True))[:count]:
-            photo = read_image(path)
-            scores = network(evaluation_input(photo, network.input_size)[None])[0].float()
-            scenes.append(Scene(photo, scores, read_mask(mask, len(VOC_CLASSES))))
-    return scenes, "photographs of VOC 2012, predictions of a trained network"
+            image = read_image(path)
+            scores = network(evaluation_input(image, network.input_size)[None])[0].float()
+            scenes.append(Scene(image, scores, read_mask(mask, len(VOC_CLASSES))))
+    return scenes, "images of VOC 2012, predictions of a trained network"

@@ -1,9 +1,9 @@
-"""How long things take to start, before and after: imports, help, a network's imports, a command's first step.
+"""The time to start, before and after a change: imports, --help, imports of a network, the first training step.
 
     git worktree add /tmp/before <commit>
     python -m benchmarks.start --before /tmp/before
 
-Each time is that of a process of its own. Both ways take turns, after runs that fill the caches, which they share.
+Each time is that of a separate process. Both ways take turns, after runs that fill the caches, which they share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.compare import alternate, report, timing_table
 
 AFTER = Path(__file__).resolve().parents[1]
 COMMANDS = ("train", "evaluate", "predict", "export", "prepare_voc", "make_cues")
-# The process ends with the first step: what follows is no matter of the start.
+# The process ends with the first step: the rest is not part of the start.
 FIRST_STEP = """
 import os, sys
 from secseg.cli.train import main
@@ -65,7 +65,7 @@ def way(words: list[str], checkout: Path, folder: str) -> Callable[[], Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="checkout of the commit to compare with")
-    parser.add_argument("--rounds", type=int, default=5, help="processes of each way that count")
+    parser.add_argument("--rounds", type=int, default=5, help="counted processes of each way")
     options = parser.parse_args()
     sections = {}
     with TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""A training step with and without the CRF, and with the CRF as the public ports do it: pydensecrf, image by image.
+"""A training step with and without the CRF, and with the CRF as in the public ports: pydensecrf, image by image.
 
     python -m benchmarks.step --root <VOC2012>     without --root: on the built-in shapes
-    python -m benchmarks.step --profile            the share of each part of the step, too
+    python -m benchmarks.step --profile            also the share of each part of the step
 
 The step is that of ``experiment=voc_animals``: SECModule's training step, backward and the optimiser's step, on 15
 images, 21 classes and cached features in memory.
@@ -45,7 +45,7 @@ WAYS = {
 
 
 class Step:
-    """One training step on the next batch, with the training CRF of ``backend`` (``none``: without the term)."""
+    """A training step on the next batch, with the CRF of ``backend`` (``none``: without the constrain term)."""
 
     def __init__(
         self, network: SegmentationNet, backend: str, config: dict[str, Any], batches: list[dict[str, Any]]
@@ -75,13 +75,13 @@ class Step:
 
 
 def finish(device: str) -> None:
-    """Wait for the work that was given to an accelerator."""
+    """Synchronise with an accelerator."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def profile(step: Step, rounds: int) -> str:
-    """A Markdown table of the share that each part of ``step`` takes, in percent of the whole."""
+    """Return a Markdown table of the share of each part of ``step``, in percent."""
     seconds: dict[str, float] = {}
 
     def timed(name: str, part: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,7 +120,7 @@ def profile(step: Step, rounds: int) -> str:
 
 
 def load_batches(config: dict[str, Any], network: SegmentationNet, root: Path | None, folder: str) -> list[Any]:
-    """Batches of the first training images, with the features of the trunk, which are computed into ``folder``."""
+    """Return batches of the first training images, with the features of the trunk, which are cached in ``folder``."""
     size, count = config["data"]["batch_size"], config["data"]["batch_size"] * BATCHES
     settings: dict[str, Any] = {"limit": count, "workers": 0, "mirror": False, "feature_cache": f"{folder}/features"}
     data: VOCDataModule
@@ -140,11 +140,11 @@ def load_batches(config: dict[str, Any], network: SegmentationNet, root: Path | 
 def main() -> None:
     keep_freed_memory()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, help="VOC2012 with cues beside it; the built-in shapes without")
-    parser.add_argument("--rounds", type=int, default=10, help="steps of each way that count")
-    parser.add_argument("--threads", type=int, help="of torch")
-    parser.add_argument("--profile", action="store_true", help="time the parts of the step, too")
-    parser.add_argument("overrides", nargs="*", help="of the config, such as trainer.precision=32-true")
+    parser.add_argument("--root", type=Path, help="VOC2012, with cues next to it; without it, the built-in shapes")
+    parser.add_argument("--rounds", type=int, default=10, help="counted steps of each way")
+    parser.add_argument("--threads", type=int, help="number of torch's threads")
+    parser.add_argument("--profile", action="store_true", help="also time the parts of the step")
+    parser.add_argument("overrides", nargs="*", help="overrides of the config, such as trainer.precision=32-true")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -162,7 +162,7 @@ def main() -> None:
     sections = {"A training step": timing_table(seconds, against=next(iter(WAYS)))}
     if options.profile:
         sections |= {f"Parts: {name}": profile(ways[name], options.rounds) for name in ("lattice", "no CRF")}
-    what = "photographs of VOC 2012" if options.root else "the built-in shapes"
+    what = "images of VOC 2012" if options.root else "the built-in shapes"
     report(f"step_{precision}", f"A training step of 15 images, 21 classes, 41 x 41, {precision}, on {what}", sections)
 
 
