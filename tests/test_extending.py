@@ -145,6 +145,10 @@ def test_the_commands_of_the_page_run_with_the_package_one_after_the_other(folde
     ]
     assert len(entropy) == 5, "with +loss.entropy, loss=entropy, two jobs of the sweep, and the experiment"
     assert (folder / "masks" / "a.png").is_file()
+    assert (
+        "secseg.load(\"path/to/this/folder\", plugins=['my_package'])"
+        in (folder / "models/small/README.md").read_text()
+    )
     code = re.findall(r"```python\n(import secseg.*?)```", TEXT, re.DOTALL)[0]
     loaded = [sys.executable, "-c", f"{code}\nprint(type(network.trunk))"]
     path = os.pathsep.join([str(folder), str(REPOSITORY / "src")])

@@ -35,7 +35,8 @@ def task(cfg: DictConfig) -> Path:
         results = export_caffe(config["caffe"], out)
     write_config(run, config)
     write_results(run, {**results, "versions": versions()})
-    print(f"Exported to {results['out']}. In Python: secseg.load({str(results['out'])!r})")
+    plugins = f", plugins={list(config['plugins'])}" if config["plugins"] else ""
+    print(f"Exported to {results['out']}. In Python: secseg.load({str(results['out'])!r}{plugins})")
     return run
 
 

@@ -18,7 +18,7 @@ import secseg
 from secseg.data.images import read_image
 from secseg.data.transforms import evaluation_input
 
-network = secseg.load("path/to/this/folder")
+network = secseg.load("path/to/this/folder"{plugins})
 scores = network(evaluation_input(read_image("photo.jpg"), network.input_size)[None])  # (1, C, h, w)
 """.strip()
 
@@ -56,7 +56,7 @@ def model_card(
         "## Figures",
         *measured,
         "## Use",
-        f"```python\n{USE}\n```",
+        f"```python\n{USE.format(plugins=_plugins(backbone))}\n```",
         "To score or show masks, the probabilities are enlarged to the size of the image with aligned corners and "
         "refined with a fully connected CRF. `secseg.inference.predictor` does both. Commands take this folder as "
         "`ckpt=`.",
@@ -68,6 +68,12 @@ def model_card(
         _table("exported with", "version", used),
     ]
     return "\n\n".join(text if text.startswith(("|", "```", "#")) else _wrap(text) for text in sections) + "\n"
+
+
+def _plugins(backbone: Mapping[str, Any]) -> str:
+    """Return the argument ``plugins`` of ``secseg.load``, with a comma before it, if trunk or head need one."""
+    packages = {str(backbone[part]["_target_"]).partition(".")[0] for part in ("trunk", "head")} - {"secseg"}
+    return f", plugins={sorted(packages)}" if packages else ""
 
 
 def _network(network: SegmentationNet, backbone: Mapping[str, Any]) -> dict[str, Any]:
