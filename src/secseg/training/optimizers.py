@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from secseg.utils.config import build
+from secseg.utils.console import table
 from secseg.utils.errors import UserError, nearest
 
 SCHEDULES = ("step", "poly", "constant")
@@ -60,14 +61,13 @@ def parameter_groups(
 
 def describe_groups(groups: list[dict[str, Any]]) -> str:
     """Return a table of the groups: number of parameters, learning rate, weight decay and multipliers."""
-    lines = [f"{'parameter group':<20}{'parameters':>12}{'rate':>10}{'decay':>10}  multipliers"]
+    rows = [["parameter group", "parameters", "rate", "decay", "multipliers"]]
     for group in groups:
         count = sum(parameter.numel() for parameter in group["params"])
         rate, decay = group["multipliers"]
-        lines.append(
-            f"{group['name']:<20}{count:>12,}{group['lr']:>10.2g}{group['weight_decay']:>10.2g}  ({rate:g}, {decay:g})"
-        )
-    return "\n".join(lines)
+        multipliers = f"({rate:g}, {decay:g})"
+        rows.append([group["name"], f"{count:,}", f"{group['lr']:.2g}", f"{group['weight_decay']:.2g}", multipliers])
+    return table(rows)
 
 
 def build_optimizer(
