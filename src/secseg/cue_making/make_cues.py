@@ -51,35 +51,29 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     check(config)
     config = {**config, "precision": resolve_precision(config["precision"], pick_device(config["device"]).type)}
-    stage, named, run = config["stage"], config["cue_file"], Path(config["run_dir"])
-    out = Path(config["out"]).expanduser()
+    run, out, named = Path(config["run_dir"]), Path(config["out"]).expanduser(), config["cue_file"]
+    cues, folder = (out / CUES, out) if named is None else (Path(named).expanduser(), run)
     data = None if config.get("data") is None else _open_data(config["data"], config["seed"])
-    images = None if data is None else data.train_images
-    if named is None and images is not None:
-        _keep_apart(out, images)
+    if data is not None and named is None:
+        _keep_apart(out, data.train_images)
         _keep_other_files(out / "audit")
-    pipeline = None
-    if stage == "all" and data is not None:
-        pipeline = Pipeline(config, data, out, run)
+    pipeline = Pipeline(config, data, out, run) if data is not None and config["stage"] == "all" else None
+    if pipeline is not None:
         pipeline.check()
     write_config(run, config)
     watch, figures = Stopwatch(), dict.fromkeys(("foreground", "background", "audit", "export"))
-    with nullcontext() if named is not None else working_in(out):
+    with working_in(out) if named is None else nullcontext():
         if pipeline is not None:
             figures |= pipeline.make(watch)
-        cues = out / CUES if named is None else Path(named).expanduser()
-        folder = out if named is None else run
-        if stage in ("all", "audit"):
+        if config["stage"] != "export":
             with watch("audit"):
                 figures["audit"] = _audit(cues, data, folder / "audit", config["against"])
-        if config["export"] is not None and stage in ("all", "export") and images is not None:
+        if config["export"] is not None and config["stage"] != "audit" and data is not None:
             with watch("export"):
-                figures["export"] = export_file(cues, images, folder / "export", config["export"])
-    protocol = {} if data is None else _data_protocol(data)
-    protocol |= {"cues": {"file": cues, "sha256": sha256(cues) if cues.is_file() else None}}
+                figures["export"] = export_file(cues, data.train_images, folder / "export", config["export"])
     results = {
         "figures": figures,
-        "protocol": protocol if pipeline is None else {**protocol, **pipeline.protocol()},
+        "protocol": {**_protocol(cues, data), **({} if pipeline is None else pipeline.protocol())},
         "time": watch.seconds,
         "ran": list(watch.seconds),
         "versions": versions(),
@@ -105,7 +99,7 @@ def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[s
         ``folder``, the new folder; ``resized``: whether the maps were brought to another grid.
     """
     store = open_cues(path)
-    target = folder / f"{form}-{sha256(path)[:16] if path.is_file() else 'folder'}"
+    target = folder / (f"{form}-{sha256(path)[:16]}" if path.is_file() else form)
     if not target.exists():
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -139,8 +133,12 @@ def _open_data(node: Mapping[str, Any], seed: int) -> ImageDataModule:
     return data
 
 
-def _data_protocol(data: ImageDataModule) -> dict[str, Any]:
-    return {"data": data.title, "images": data.train_images.title, "count": len(data.train_images.names)}
+def _protocol(cues: Path, data: ImageDataModule | None) -> dict[str, Any]:
+    file = {"file": cues, "sha256": sha256(cues) if cues.is_file() else None}
+    if data is None:
+        return {"data": None, "cues": file}
+    images = data.train_images
+    return {"data": data.title, "images": images.title, "count": len(images.names), "cues": file}
 
 
 def check(config: Mapping[str, Any]) -> None:

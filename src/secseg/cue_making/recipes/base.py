@@ -68,7 +68,7 @@ def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 
         labels: class numbers from 1 to K; class c has the map c - 1.
         returns: (K, h, w) bool.
 
-    Source: section 3.1 of the paper and its official code (0.2).
+    Source: the paper (0.2).
     """
     cues = np.zeros(maps.shape, dtype=bool)
     for number in labels:
@@ -95,7 +95,7 @@ def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smoo
     Both filters repeat the values at the border (SciPy's mode ``nearest``). For a median over 3 x 3, this equals
     SciPy's default mode ``reflect``.
 
-    Source: the official code of the paper; the Gaussian filter is ours.
+    Source: the paper, and the counts of cells in the official cue file; the Gaussian filter is ours.
     """
     values = values.astype(np.float64)
     if smooth > 0:
