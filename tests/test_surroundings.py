@@ -40,7 +40,7 @@ def start(job: Job, world: Path, **environment: str) -> subprocess.CompletedProc
 def test_a_feature_cache_that_cannot_be_written_is_reported_before_features_are_computed(world: Path) -> None:
     ended = start(JOBS[0], world)
     assert ended.returncode == 1
-    assert "The features cannot be kept in /dev/null/home/.cache" in ended.stderr
+    assert "The features cannot be written to /dev/null/home/.cache" in ended.stderr
     assert "SECSEG_CACHE" in ended.stderr
     assert "features: image" not in ended.stdout
 

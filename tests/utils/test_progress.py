@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 
 import pytest
 
@@ -80,6 +81,16 @@ def test_a_terminal_without_control_codes_gets_lines(
     with ImageMeter("maps", 1) as meter:
         meter.update()
     assert capsys.readouterr().out.startswith("maps: image 1/1 (100 %)  ")
+
+
+def test_a_job_of_a_sweep_in_another_process_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_terminal(monkeypatch)
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "LokyProcess-1")
+    with ImageMeter("maps", 1) as meter:
+        meter.update()
+    assert capsys.readouterr().out.startswith("maps: image 1/1 (100 %)  "), "bars of several jobs would tear each other"
 
 
 def test_the_time_of_the_results_has_the_same_keys_with_and_without_stages() -> None:
