@@ -366,7 +366,7 @@ def test_all_wrong_settings_are_listed_before_anything_is_computed(make: Make, r
     assert outcome.code == 1
     for text in (
         *("stage=map: give one of", "export=npz: give one of official, png", "cues.share=1"),
-        *("cues.scales=[20]", "cues.grid=1", "workers=0", "against=none: there is no such file"),
+        *("cues.scales=[20]", "cues.grid=1", "workers=0", "against=none: the file does not exist"),
         *("localization.foreground.steps=0", "precision=64"),
     ):
         assert text in outcome.error, text
@@ -379,8 +379,8 @@ def test_all_wrong_settings_are_listed_before_anything_is_computed(make: Make, r
         (["stage=export"], "give export=<official or png>"),
         (["cue_file=x.safetensors"], "cue_file is for stage=audit and stage=export"),
         (["crf=off", "cues=refined"], "This cue recipe needs a CRF"),
-        (["stage=audit", "out=nothing_yet"], "There is no cue file at nothing_yet/cues.safetensors"),
-        (["stage=audit", "cue_file=nowhere.safetensors"], "There is no cue file at nowhere.safetensors"),
+        (["stage=audit", "out=nothing_yet"], "The cue file nothing_yet/cues.safetensors does not exist"),
+        (["stage=audit", "cue_file=nowhere.safetensors"], "The cue file nowhere.safetensors does not exist"),
         (
             ["localization.foreground.network.head._target_=secseg.cue_making.heads.FullyConnectedHead"],
             "a FullyConnectedHead has no class activation maps",

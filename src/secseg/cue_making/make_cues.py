@@ -167,7 +167,7 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
     against = config["against"]
     if against is not None and not Path(against).expanduser().exists():
-        yield f"against={against}: there is no such file."
+        yield f"against={against}: the file does not exist."
 
 
 def _numbers(config: Mapping[str, Any]) -> Iterator[str]:

@@ -55,7 +55,7 @@ class ImageMaps(NamedTuple):
         maps: (K, h, w), class activation maps; 0 for classes that the image does not have.
         scores: (K,), each map pooled as the network pools it; 0 for classes that the image does not have.
         highest: (h, w), the highest of all K maps, those of absent classes included.
-        saliency: (h, w), the background network's; None where there is no such network.
+        saliency: (h, w), of the background network; None without a background network.
     """
 
     maps: np.ndarray

@@ -86,7 +86,7 @@ def test_cues_that_cannot_be_audited_are_reported(tmp_path: Path) -> None:
         audit_cues(store, NAMES, names=[])
     with pytest.raises(UserError, match=r"class outside 0\.\.2.*\n  image 2: class 3"):
         audit_cues(store, NAMES[:3], names=["image 1", "image 2"])
-    with pytest.raises(UserError, match=r"no class 'cta' to score\. Did you mean 'cat'"):
+    with pytest.raises(UserError, match=r"class 'cta' to score does not exist\. Did you mean 'cat'"):
         audit_cues(store, NAMES, scored=["cta"])
     masks = random_masks(tmp_path, store, 0)
     for name in store.names[1:3]:

@@ -116,7 +116,7 @@ def test_equal_cues_make_equal_bytes(tmp_path: Path) -> None:
 def test_a_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     saved(tmp_path)
     for name in ("cue.safetensors", "cues.safetensor.pickle"):
-        with pytest.raises(UserError, match=r"no cue file at .*cue.* Did you mean 'cues\.safetensors'"):
+        with pytest.raises(UserError, match=r"The cue file .*cue.* does not exist.* Did you mean 'cues\.safetensors'"):
             open_cues(tmp_path / name)
     with pytest.raises(UserError, match=r"folder .*nowhere does not exist"):
         open_cues(tmp_path / "nowhere" / "cues.safetensors")

@@ -1,4 +1,4 @@
-"""The figures of a cue file: what has cues, what lacks them and, where there are masks, how many cues are right."""
+"""The figures of a cue file: which images and classes have cues and, if there are masks, how many cues are right."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def count_cues(
     """
     names = store.names if names is None else tuple(names)
     if not names:
-        raise UserError("There are no images whose cues could be counted: name at least one.")
+        raise UserError("Cues of no image cannot be counted: name at least one.")
     classes = len(class_names)
     counts = store.class_counts(names)
     labels = store.labels[store.rows(names)]
@@ -124,7 +124,7 @@ def summarize(counts: CueCounts, overlaps: int | None = None, scored: Sequence[s
     scored = list(counts.class_names if scored is None else scored)
     for name in scored:
         if name not in counts.class_names:
-            raise UserError(f"There is no class {name!r} to score.{nearest(name, counts.class_names)}")
+            raise UserError(f"The class {name!r} to score does not exist.{nearest(name, counts.class_names)}")
     with_cues = counts.cued > 0
     background = counts.cued[:, 0]
     covered, foreground = background.mean() / counts.cells, counts.cued[:, 1:].sum(axis=1).mean() / counts.cells

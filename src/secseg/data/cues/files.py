@@ -43,7 +43,7 @@ def open_cues(path: str | Path) -> CueStore:
     if path.suffix not in {".gz", ".pickle", ".pkl"}:
         return CueStore.load(path)
     if not path.is_file():
-        raise UserError(f"There is no cue file at {path}.{neighbours(path)}")
+        raise UserError(f"The cue file {path} does not exist.{neighbours(path)}")
     own_list = path.with_name(ID_LIST)
     id_list = own_list if own_list.is_file() else None
     key = hashlib.sha256(f"{sha256(path)} {sha256(id_list) if id_list else 'shipped'}".encode()).hexdigest()
@@ -74,7 +74,7 @@ def import_pngs(folder: str | Path, labels: Mapping[str, Sequence[int]] | None =
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"There is no folder of cues at {folder}. Check the path.")
+        raise UserError(f"The folder of cues {folder} does not exist. Check the path.")
     paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.png"))}
     paths = {name: path for name, path in paths.items() if not any(part[0] == "." for part in name.split("/"))}
     if not paths:

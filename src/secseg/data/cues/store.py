@@ -18,8 +18,6 @@ from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.files import atomic_write
 
 FORMAT = "secseg.cues"
-CHUNK = 256
-"""Maps that are counted at once: a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class CueStore:
                 class that is not among the image's labels.
         """
         if not cues:
-            raise UserError("There are no cues to store: give at least one image.")
+            raise UserError("A store needs the cues of at least one image.")
         grid = next(iter(cues.values())).map.shape
         odd = [
             f"{name}: {entry.map.dtype} {entry.map.shape}"
@@ -86,7 +84,7 @@ class CueStore:
         """
         path = Path(path)
         if not path.is_file():
-            raise UserError(f"There is no cue file at {path}.{neighbours(path)}")
+            raise UserError(f"The cue file {path} does not exist.{neighbours(path)}")
         try:
             verify(path)
             with safe_open(path, framework="numpy") as file:  # checks the header and the file's length
@@ -153,7 +151,7 @@ class CueStore:
             UserError: if the store does not have the image.
         """
         if name not in self._index:
-            raise UserError(f"There are no cues for the image {name!r}.{nearest(name, self.names)}")
+            raise UserError(f"The cue file has no cues for the image {name!r}.{nearest(name, self.names)}")
         number = self._index[name]
         row = self.labels[number]
         return Cues(tuple(int(label) for label in row[row != VOID]), np.array(self.maps[number]))
@@ -166,18 +164,13 @@ class CueStore:
         """
         missing = [name for name in names if name not in self._index]
         if missing:
-            raise UserError(f"There are no cues for {len(missing)} of {len(names)} images:\n{listing(missing)}")
+            raise UserError(f"The cue file has no cues for {len(missing)} of {len(names)} images:\n{listing(missing)}")
         return np.array([self._index[name] for name in names], dtype=np.intp)
 
     def class_counts(self, names: Sequence[str]) -> np.ndarray:
         """Return how many cells of each map have each class: (len(names), 256) int32; column 255 is no cue."""
-        rows = self.rows(names)
-        counts = np.empty((len(rows), 256), dtype=np.int32)
-        for start in range(0, len(rows), CHUNK):
-            maps = self.maps[rows[start : start + CHUNK]]
-            entries = maps.reshape(len(maps), -1) + 256 * np.arange(len(maps), dtype=np.int64)[:, None]
-            counts[start : start + CHUNK] = np.bincount(entries.reshape(-1), minlength=256 * len(maps)).reshape(-1, 256)
-        return counts
+        counts = [np.bincount(self.maps[row].reshape(-1), minlength=256) for row in self.rows(names)]
+        return np.array(counts, dtype=np.int32).reshape(-1, 256)
 
     def classes_present(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return which classes the maps and the labels of ``names`` contain: two (len(names), 256) bool arrays."""
