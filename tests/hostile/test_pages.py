@@ -20,7 +20,7 @@ from secseg.data.splits import ImageSet
 from secseg.evaluation.report.build import report
 from tests.cue_making import random_cues
 from tests.evaluation.report.synthetic import write_run
-from tests.evaluation.report.test_page import config
+from tests.evaluation.report.test_build import config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # control characters have none
 

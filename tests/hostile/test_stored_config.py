@@ -22,7 +22,7 @@ from secseg.runs.run_writer import write_config
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 from tests.evaluation.report.synthetic import write_run
-from tests.evaluation.report.test_page import config
+from tests.evaluation.report.test_build import config
 from tests.tiny_network import write_run as write_network
 
 TARGETS = [
