@@ -256,6 +256,15 @@ def test_damaged_files_are_made_again_or_reported(make: Make, root: Path) -> Non
     assert ran(make("cues=official", "cues.threshold=0.5")) == ["maps", "cues", "audit"]
 
 
+def test_a_partial_file_of_a_killed_run_is_removed_from_the_run_folder(make: Make, root: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path / "again", root):  # the run folder may be the output folder
+        folder.mkdir(exist_ok=True)
+        (folder / ".config.abcdefgh.yaml").write_text("half")
+        assert make("cues=official", f"run_dir={folder}").code == 0
+        assert (folder / "results.json").is_file()
+        assert not (folder / ".config.abcdefgh.yaml").exists()
+
+
 def test_refined_cues_need_only_one_network(make: Make, tmp_path: Path) -> None:
     out = tmp_path / "refined"
     outcome = make("cues=refined", "cues.threshold=0.3", out=out)

@@ -15,29 +15,34 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tests.faults.campaign import FAULTS, LOST, VERDICTS, WRONG, Campaign, Try
 from tests.faults.jobs import JOBS
 
 Results: TypeAlias = "multiprocessing.Queue[Try | None]"
 
-SETTINGS = {"kills": 60, "damages": 200, "disks": 20, "seed": 0, "minutes": 30, "workers": os.cpu_count() or 1}
+SETTINGS: dict[str, Any] = {
+    **{"kills": 60, "damages": 200, "disks": 20, "seed": 0, "minutes": 30, "workers": os.cpu_count() or 1},
+    "command": "all",
+}
 USAGE = "python -m tests.faults " + " ".join(f"{key}={value}" for key, value in SETTINGS.items())
 
 
 def main(words: Sequence[str]) -> int:
     """Run the tries side by side, print those that went wrong, and the table. Returns the exit code."""
     try:
-        given = {key: int(value) for key, _, value in (word.partition("=") for word in words)}
-    except ValueError:
-        given = {"": 0}
-    if set(given) - set(SETTINGS):
-        print(f"Usage, with the defaults: {USAGE}", file=sys.stderr)
+        given = {key: type(SETTINGS[key])(value) for key, _, value in (word.partition("=") for word in words)}
+        wanted = SETTINGS | given
+        jobs = [job.name for job in JOBS if wanted["command"] in ("all", job.name)]
+        if not jobs:
+            raise ValueError
+    except (KeyError, ValueError):
+        names = ", ".join(job.name for job in JOBS)
+        print(f"Usage, with the defaults: {USAGE}\nCommands: all, {names}.", file=sys.stderr)
         return 2
-    wanted = SETTINGS | given
     tries = [
-        (fault, JOBS[number % len(JOBS)].name)
+        (fault, jobs[number % len(jobs)])
         for fault, key in zip(FAULTS, ("kills", "damages", "disks"), strict=True)
         for number in range(wanted[key])
     ]

@@ -44,7 +44,10 @@ def test_a_killed_run_continues_and_gives_the_masks_of_an_uninterrupted_run(
     wait_for(3, masks, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (masks / ".03.abcdefgh.png").write_bytes(b"half")  # what a write leaves that is killed
+    half = (masks / ".03.abcdefgh.png", tmp_path / "run" / ".config.abcdefgh.yaml")  # what a killed write leaves
+    for path in half:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
     made = {path: path.stat().st_mtime_ns for path in masks.glob("[0-9]*.png")}
     assert 3 <= len(made) < count
     for path in made:
@@ -54,6 +57,7 @@ def test_a_killed_run_continues_and_gives_the_masks_of_an_uninterrupted_run(
     assert outcome.code == 0, outcome.error
     assert outcome.results is not None
     assert (outcome.results["kept"], outcome.results["made"]) == (len(made), count - len(made))
+    assert not any(path.exists() for path in half)
     assert all(path.stat().st_mtime_ns == when for path, when in made.items()), "what was there is kept"
     predict("images=photos", "out=whole")
     assert masks_in(masks) == masks_in(tmp_path / "whole")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,11 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     pipeline = Pipeline(config, data, out, run) if data is not None and config["stage"] == "all" else None
     if pipeline is not None:
         pipeline.check()
-    write_config(run, config)
     watch, figures = Stopwatch(), dict.fromkeys(("foreground", "background", "audit", "export"))
-    with working_in(out) if named is None else nullcontext():
+    with ExitStack() as locks:
+        for place in {run.absolute(), folder.absolute()}:
+            locks.enter_context(working_in(place))
+        write_config(run, config)
         if pipeline is not None:
             figures |= pipeline.make(watch)
         if config["stage"] != "export":

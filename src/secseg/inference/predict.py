@@ -21,7 +21,7 @@ from secseg.models.files.load import find_network
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_flag, check_options, check_whole, refuse
 from secseg.utils.errors import UserError, listing
-from secseg.utils.files import sha256
+from secseg.utils.files import sha256, working_in
 from secseg.utils.parallel import in_parallel
 from secseg.utils.progress import ImageMeter, Stopwatch
 
@@ -70,7 +70,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
         "labels": None if config["labels"] is None else sha256(Path(config["labels"]).expanduser()),
     }
     archive = run / ARCHIVE if config["server"] else None
-    with folder.opened(settings, images.items, config["overwrite"]) as todo:
+    with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
         write_config(run, config)
         summary = Summary(total=len(images.items), kept=len(images.items) - len(todo))
         if summary.kept:
