@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from secseg.crf.base import CRF, CRFParams
+from secseg.utils.checks import check_choice, refuse
 from secseg.utils.config import build
 from secseg.utils.errors import UserError, nearest
 
@@ -38,11 +39,7 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
         UserError: for an unknown backend or gradient, a gradient that the backend does not support, or a missing
             package.
     """
-    if backend not in BACKENDS:
-        raise UserError(
-            f"There is no CRF backend {backend!r}: choose one of {', '.join(BACKENDS)}."
-            f"{nearest(str(backend), BACKENDS)}"
-        )
+    refuse(check_choice("The CRF's backend", backend, BACKENDS))
     if gradient not in BACKENDS[backend]:
         able = [name for name, gradients in BACKENDS.items() if gradient in gradients]
         instead = f", or the backend {' or '.join(able)}" if able else ""

@@ -43,7 +43,8 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
 numba.config.reload_config()  # Numba read the environment when it was imported.
 
-#: Compiles a function once per machine. It runs without the GIL, so that threads can work on several images.
+#: Compiles a function once per machine. It runs without the GIL, so that threads can work on several images. After a
+#: change of the operations below, remove the cache: Numba notices only changes of the file that a function is in.
 njit: Any = numba.njit(cache=True, nogil=True)
 
 #: Compiled functions call an intrinsic without its first argument, Numba's typing context.
@@ -136,115 +137,74 @@ def spread(typing: Any, number: Any) -> Any:
     return _simd(number), code
 
 
-@intrinsic
-def muladd(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c``, in one instruction if the processor has it."""
-    return _simd(a, b, c), lambda context, builder, signature, arguments: _muladd(builder, *arguments)
-
-
-@intrinsic
-def add(typing: Any, a: Any, b: Any) -> Any:
-    """``a + b``."""
-    return _simd(a, b), lambda context, builder, signature, arguments: builder.fadd(*arguments)
-
-
-@intrinsic
-def sub(typing: Any, a: Any, b: Any) -> Any:
-    """``a - b``."""
-    return _simd(a, b), lambda context, builder, signature, arguments: builder.fsub(*arguments)
-
-
-@intrinsic
-def mul(typing: Any, a: Any, b: Any) -> Any:
-    """``a * b``."""
-    return _simd(a, b), lambda context, builder, signature, arguments: builder.fmul(*arguments)
-
-
-@intrinsic
-def larger(typing: Any, a: Any, b: Any) -> Any:
-    """The element-wise maximum."""
+def _operation(operands: int, emit: Callable[..., Any]) -> Any:
+    """Return an intrinsic of one to three vectors, whose instructions ``emit(builder, *vectors)`` adds."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+        return emit(builder, *arguments)
 
-    return _simd(a, b), code
+    functions: dict[int, Callable[..., Any]] = {
+        1: lambda typing, a: (_simd(a), code),
+        2: lambda typing, a, b: (_simd(a, b), code),
+        3: lambda typing, a, b, c: (_simd(a, b, c), code),
+    }
+    return intrinsic(functions[operands])
 
 
-def _reduced(builder: Any, value: Any, join: Any) -> Any:
+def _maximum(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _below(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("<", a, b), _constant(1.0), _constant(0.0))
+
+
+def _round(builder: Any, value: Any) -> Any:
+    return _call(builder, "llvm.nearbyint.v8f32", [value])
+
+
+def _reduced(builder: Any, value: Any, join: Callable[..., Any]) -> Any:
     """Reduce ``value`` with ``join`` in a tree. The result is in each element."""
     for distance in (4, 2, 1):
         order = ir.Constant(_INTS, [number ^ distance for number in range(WIDTH)])
-        value = join(value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), order))
+        value = join(builder, value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), order))
     return value
-
-
-@intrinsic
-def highest(typing: Any, value: Any) -> Any:
-    """The maximum of all elements, in each element."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _reduced(builder, arguments[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
-
-    return _simd(value), code
-
-
-@intrinsic
-def total(typing: Any, value: Any) -> Any:
-    """The sum of all elements, in each element."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _reduced(builder, arguments[0], builder.fadd)
-
-    return _simd(value), code
-
-
-@intrinsic
-def divide(typing: Any, a: Any, b: Any) -> Any:
-    """``a / b``."""
-    return _simd(a, b), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
 
 
 #: Taylor series of exp up to 1/6!. For |x| <= ln(2) / 2, the remainder is below 2e-7 of the sum.
 _SERIES = [1 / math.factorial(k) for k in range(6, -1, -1)]
 
 
-@intrinsic
-def exp_falling(typing: Any, value: Any) -> Any:
-    """``exp(value)`` for values of at most 0, within 3 roundings of float32.
-
-    The result is 0 for values below -60. Smaller results would not change a sum, but denormal numbers are slow.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (x,) = arguments
-        power = _call(builder, "llvm.nearbyint.v8f32", [builder.fmul(x, _constant(1 / math.log(2)))])
-        # ln(2) is subtracted in two parts, so that the remainder is exact.
-        rest = _muladd(builder, power, _constant(-0.693359375), x)
-        rest = _muladd(builder, power, _constant(2.12194440e-4), rest)
-        series = _constant(_SERIES[0])
-        for factor in _SERIES[1:]:
-            series = _muladd(builder, series, rest, _constant(factor))
-        exponent = builder.add(builder.fptosi(power, _INTS), ir.Constant(_INTS, [127] * WIDTH))
-        scale = builder.bitcast(builder.shl(exponent, ir.Constant(_INTS, [23] * WIDTH)), _FLOATS)
-        tiny = builder.fcmp_ordered("<", x, _constant(-60.0))  # False for NaN, which is kept
-        return builder.select(tiny, _constant(0.0), builder.fmul(series, scale))
-
-    return _simd(value), code
+def _exp(builder: Any, x: Any) -> Any:
+    power = _round(builder, builder.fmul(x, _constant(1 / math.log(2))))
+    # ln(2) is subtracted in two parts, so that the remainder is exact.
+    rest = _muladd(builder, power, _constant(-0.693359375), x)
+    rest = _muladd(builder, power, _constant(2.12194440e-4), rest)
+    series = _constant(_SERIES[0])
+    for factor in _SERIES[1:]:
+        series = _muladd(builder, series, rest, _constant(factor))
+    exponent = builder.add(builder.fptosi(power, _INTS), ir.Constant(_INTS, [127] * WIDTH))
+    scale = builder.bitcast(builder.shl(exponent, ir.Constant(_INTS, [23] * WIDTH)), _FLOATS)
+    tiny = builder.fcmp_ordered("<", x, _constant(-60.0))  # False for NaN, which is kept
+    return builder.select(tiny, _constant(0.0), builder.fmul(series, scale))
 
 
-@intrinsic
-def rint(typing: Any, value: Any) -> Any:
-    """Each element rounded to a whole number, halves to even."""
-    return _simd(value), lambda context, builder, signature, arguments: _call(
-        builder, "llvm.nearbyint.v8f32", arguments
-    )
-
-
-@intrinsic
-def below(typing: Any, a: Any, b: Any) -> Any:
-    """1 in each element where ``a < b``, else 0."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.select(builder.fcmp_ordered("<", *arguments), _constant(1.0), _constant(0.0))
-
-    return _simd(a, b), code
+add = _operation(2, lambda builder, a, b: builder.fadd(a, b))
+sub = _operation(2, lambda builder, a, b: builder.fsub(a, b))
+mul = _operation(2, lambda builder, a, b: builder.fmul(a, b))
+divide = _operation(2, lambda builder, a, b: builder.fdiv(a, b))
+#: ``a * b + c``, in one instruction if the processor has it.
+muladd = _operation(3, _muladd)
+#: The element-wise maximum of two vectors.
+larger = _operation(2, _maximum)
+#: 1 in each element where ``a < b``, else 0.
+below = _operation(2, _below)
+#: Each element rounded to a whole number, halves to even.
+rint = _operation(1, _round)
+#: The maximum of all elements, in each element.
+highest = _operation(1, lambda builder, value: _reduced(builder, value, _maximum))
+#: The sum of all elements, in each element.
+total = _operation(1, lambda builder, value: _reduced(builder, value, lambda builder, a, b: builder.fadd(a, b)))
+#: ``exp(value)`` for values of at most 0, within 3 roundings of float32. The result is 0 for values below -60: smaller
+#: results would not change a sum, but denormal numbers are slow.
+exp_falling = _operation(1, _exp)
