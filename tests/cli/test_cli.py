@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
 from torch._utils import ExceptionWrapper
 from torch.utils.data import Dataset
 
@@ -31,28 +30,28 @@ from secseg.cli.command import run_command
 from secseg.training.settings import check_settings
 from secseg.utils.errors import UserError
 
-def task(cfg):
-    check_settings(cfg)
-    if cfg.data.root == "user":
+def task(config):
+    check_settings(config)
+    if config["data"]["root"] == "user":
         raise UserError("There is no data. Make some.")
-    if cfg.data.root == "wrapped":
+    if config["data"]["root"] == "wrapped":
         try:
             raise UserError("There is no data. Make some.")
         except UserError as error:
             raise RuntimeError("Error in call to target") from error
-    if cfg.data.root == "bug":
+    if config["data"]["root"] == "bug":
         raise RuntimeError("an assumption broke")
-    if cfg.data.root == "full":
+    if config["data"]["root"] == "full":
         raise OSError(28, "No space left on device", "runs/last.ckpt")
-    if cfg.data.root == "interrupt":
+    if config["data"]["root"] == "interrupt":
         raise KeyboardInterrupt
-    if cfg.data.root == "lightning":
+    if config["data"]["root"] == "lightning":
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             sys.exit(1)
     print("children see", os.environ.get("HYDRA_FULL_ERROR"))
-    return Path(cfg.run_dir)
+    return Path(config["run_dir"])
 
 run_command("train", task, "python src/train.py")
 """
@@ -145,8 +144,8 @@ def test_a_wrong_word_ends_in_one_message_and_exit_code_1(
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(sys, "argv", ["train.py", *words.split()])
 
-    def task(cfg: DictConfig) -> Path:
-        check_settings(cfg)
+    def task(config: dict[str, Any]) -> Path:
+        check_settings(config)
         pytest.fail("the words passed")
 
     with pytest.raises(SystemExit) as stop:

@@ -33,14 +33,14 @@ from secseg.cli.command import run_command
 from secseg.cli.sweep import run_job
 from secseg.training.settings import check_settings
 
-def train(cfg):
-    check_settings(cfg)
-    folder = Path(cfg.run_dir)
+def train(config):
+    check_settings(config)
+    folder = Path(config["run_dir"])
     with open({calls!r}, "a") as file:
-        file.write(folder.name.rpartition("-")[0] + " " + cfg.resume + "\\n")
+        file.write(folder.name.rpartition("-")[0] + " " + config["resume"] + "\\n")
     def ends(when):
         return os.environ.get(when) and os.environ[when] in folder.name
-    if cfg.compile:
+    if config["compile"]:
         raise RuntimeError("an assumption broke")
     (folder / "config.yaml").touch()
     if ends("KILL"):
@@ -55,7 +55,7 @@ def train(cfg):
     (folder / "results.json").touch()
     return folder
 
-run_command("train", lambda cfg: run_job(cfg, train), "")
+run_command("train", lambda config: run_job(config, train), "")
 """
 
 
@@ -134,7 +134,7 @@ def test_an_error_of_ours_is_stored_with_its_traceback_until_it_is_fixed(fake: P
     (file,) = tmp_path.glob("runs/sec/*/failure.json")
     assert json.loads(file.read_text())["reason"] == "RuntimeError: an assumption broke"
     assert "Traceback" in json.loads(file.read_text())["traceback"]
-    fake.write_text(fake.read_text().replace("if cfg.compile:", "if False:"))
+    fake.write_text(fake.read_text().replace('if config["compile"]:', "if False:"))
     assert run(fake, tmp_path, "-m", "compile=true,false").returncode == 0
     assert not list(tmp_path.glob("runs/sec/*/failure.json"))
 

@@ -140,9 +140,9 @@ sys.path.insert(0, {source!r})
 from secseg.cli.command import run_command
 from secseg.utils.config import build
 
-def task(cfg):
-    print("built", build({{"_target_": "some_plugin.layers.Layer", "width": cfg.seed}}, object).width, flush=True)
-    return Path(cfg.run_dir)
+def task(config):
+    print("built", build({{"_target_": "some_plugin.layers.Layer", "width": config["seed"]}}, object).width, flush=True)
+    return Path(config["run_dir"])
 
 run_command("train", task, "")
 """

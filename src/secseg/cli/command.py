@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from secseg.cli.help import help_text
 from secseg.cli.messages import explain
@@ -22,7 +22,7 @@ from secseg.utils.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-Task = Callable[["DictConfig"], Path | None]
+Task = Callable[[dict[str, Any]], Path | None]
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
@@ -34,7 +34,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
 
     Args:
         name: the name of the command and of its config.
-        task: takes the config and returns the run folder; None for a job of a sweep that failed and has reported it.
+        task: takes the config, plain, and returns the run folder; None for a job of a sweep that failed.
         examples: lines for ``--help``.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of classes and files in a terminal that shows ASCII only
@@ -94,11 +94,14 @@ def _as_job(task: Task, asked: bool) -> Callable[[DictConfig], None]:
 
 
 def _run(task: Task, cfg: DictConfig) -> Path | None:
-    from secseg.utils.config import sweeping, using_plugins
+    from secseg.utils.config import sweeping, to_plain, using_plugins
+    from secseg.utils.device import keep_freed_memory
 
     try:
-        with using_plugins(cfg.plugins or ()):
-            return task(cfg)
+        config = to_plain(cfg)
+        keep_freed_memory()
+        with using_plugins(config["plugins"] or ()):
+            return task(config)
     except SystemExit as end:  # found by its attribute: its class would need torch
         if raise_again := getattr(end, "raise_again", None):
             raise_again()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/dashboard.py                                       of your own project secseg
@@ -17,12 +15,10 @@ python src/dashboard.py 'group_by=[Group,decay.pos]'          a line for each st
 """
 
 
-def task(cfg: DictConfig) -> Path:
+def task(config: Mapping[str, Any]) -> Path:
     from secseg.drawing.wandb import save_dashboard
-    from secseg.utils.config import to_plain
     from secseg.utils.files import write_text
 
-    config = to_plain(cfg)
     sent = save_dashboard(config["project"], config["entity"], config["group_by"], config["terms"])
     folder = Path(config["run_dir"])
     write_text(folder / "dashboard.json", sent + "\n")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/evaluate.py ckpt=<run folder>                                 its own validation split, official protocol
@@ -18,14 +16,9 @@ python src/evaluate.py masks=<folder> data=voc12aug root=<VOC2012>       anyone'
 """
 
 
-def task(cfg: DictConfig) -> Path:
-    from secseg.utils.config import to_plain
-
-    config = to_plain(cfg)
+def task(config: Mapping[str, Any]) -> Path:
     from secseg.evaluation.evaluate import evaluate
-    from secseg.utils.device import keep_freed_memory
 
-    keep_freed_memory()
     evaluate(config)
     return Path(config["run_dir"])
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from secseg.utils.errors import UserError
 
 EXAMPLES = """
 python src/export.py ckpt=runs/sec/<time>                       the network of a run
@@ -17,11 +16,7 @@ python src/export.py caffe=SEC.caffemodel out=models/sec        the published ne
 """
 
 
-def task(cfg: DictConfig) -> Path:
-    from secseg.utils.config import to_plain
-    from secseg.utils.errors import UserError
-
-    config = to_plain(cfg)
+def task(config: Mapping[str, Any]) -> Path:
     if (config["ckpt"] is None) == (config["caffe"] is None):
         raise UserError("Give one of ckpt=<run folder or checkpoint> and caffe=<.caffemodel or state dict>.")
     from secseg.models.files.export import export_caffe, export_checkpoint

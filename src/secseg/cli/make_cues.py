@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from secseg.cli.command import run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/make_cues.py data=folder data.root=<folder>                       your own images and labels.csv
@@ -21,14 +19,9 @@ python src/make_cues.py stage=audit cue_file=<any cue file> data=voc12aug    how
 """
 
 
-def task(cfg: DictConfig) -> Path:
-    from secseg.utils.config import to_plain
-
-    config = to_plain(cfg)
+def task(config: Mapping[str, Any]) -> Path:
     from secseg.cue_making.make_cues import make_cues  # imports torch: after the checks of the command line
-    from secseg.utils.device import keep_freed_memory
 
-    keep_freed_memory()
     results = make_cues(config)
     cues = results["protocol"]["cues"]
     if config["cue_file"] is None and cues is not None:

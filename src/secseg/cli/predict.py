@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/predict.py ckpt=<run folder> images=photos out=masks                   a folder, with its subfolders
@@ -19,14 +17,9 @@ python src/predict.py ckpt=<run folder> images=test root=<VOC2012> server=true  
 """
 
 
-def task(cfg: DictConfig) -> Path:
-    from secseg.utils.config import to_plain
-
-    config = to_plain(cfg)
+def task(config: Mapping[str, Any]) -> Path:
     from secseg.inference.predict import predict
-    from secseg.utils.device import keep_freed_memory
 
-    keep_freed_memory()
     problem = predict(config)
     run = Path(config["run_dir"])
     if problem is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/prepare_voc.py                                       download, extract and check, in data/voc
@@ -17,10 +15,7 @@ python src/prepare_voc.py cues=localization_cues.pickle         with the officia
 """
 
 
-def task(cfg: DictConfig) -> Path:
-    from secseg.utils.config import to_plain
-
-    config = to_plain(cfg)
+def task(config: Mapping[str, Any]) -> Path:
     from secseg.data.prepare_voc import prepare
     from secseg.data.voc import open_split
     from secseg.runs.run_writer import write_config, write_results

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import command_line, run_command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/report.py runs=runs/ablation_loss                              a study, compared with its best setting
@@ -19,10 +17,7 @@ python src/report.py 'runs=runs/*/*seed=0*' out=my_report                 a glob
 """
 
 
-def task(cfg: DictConfig) -> Path:
-    from secseg.utils.config import to_plain
-
-    config = to_plain(cfg)
+def task(config: Mapping[str, Any]) -> Path:
     from secseg.evaluation.report.build import check, report
 
     check(config)

@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.messages import explain
-from secseg.utils.config import result_settings, to_plain
+from secseg.utils.config import result_settings
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
 
@@ -39,7 +39,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def run_job(cfg: DictConfig, run: Callable[[DictConfig], Path]) -> Path | None:
+def run_job(config: dict[str, Any], run: Callable[[dict[str, Any]], Path]) -> Path | None:
     """Run one job of a sweep in its own folder, unless it is finished there or in another study next to this one.
 
     A job that was interrupted resumes from its checkpoint. A job that fails leaves ``failure.json``; the other jobs
@@ -49,12 +49,12 @@ def run_job(cfg: DictConfig, run: Callable[[DictConfig], Path]) -> Path | None:
         The run folder; None if the job failed, or if another process runs it.
     """
     swept = _swept(HydraConfig.get())
-    folder = _place(cfg, swept)
+    folder = _place(config, swept)
     if (folder / RESULTS).is_file():
         return folder
     try:
         with locked(folder, LOCK):
-            return folder if (folder / RESULTS).is_file() or _run_in(folder, cfg, run, swept) else None
+            return folder if (folder / RESULTS).is_file() or _run_in(folder, config, run, swept) else None
     except UserError as error:  # from the lock
         print(error, file=sys.stderr, flush=True)
         return None
@@ -69,15 +69,15 @@ def _swept(hydra: Any) -> list[str]:
     return [word.lstrip("+") for key, word in words.items() if key not in fixed]
 
 
-def _place(cfg: DictConfig, swept: Sequence[str]) -> Path:
+def _place(config: Mapping[str, Any], swept: Sequence[str]) -> Path:
     """Return ``<sweep>/<settings>-<fingerprint>``; a link if another sweep has finished this job."""
     sweep = Path(HydraConfig.get().sweep.dir).absolute()
-    suffix = f"-{fingerprint(to_plain(cfg))}"
+    suffix = f"-{fingerprint(config)}"
     if there := sorted(path for path in sweep.glob(f"*{suffix}") if path.is_dir()):
         return there[0]
     folder = sweep / f"{_label(swept)}{suffix}"
     folder.unlink(missing_ok=True)  # a link whose target was removed
-    levels = Path(cfg.name).parts
+    levels = Path(config["name"]).parts
     if sweep.parts[-len(levels) :] == levels:
         studies = sweep.parents[len(levels) - 1]
         found = (path for depth in ("*", "*/*") for path in studies.glob(f"{depth}/*{suffix}"))
@@ -93,19 +93,19 @@ def _label(swept: Sequence[str]) -> str:
     return re.sub(r"[^\w.=,+-]+", "_", ",".join(swept))[:150] or "job"
 
 
-def _run_in(folder: Path, cfg: DictConfig, run: Callable[[DictConfig], Path], swept: Sequence[str]) -> bool:
+def _run_in(folder: Path, config: dict[str, Any], run: Callable[[dict[str, Any]], Path], swept: Sequence[str]) -> bool:
     """Run a job in ``folder``: from its checkpoint, or from the start without the files of an earlier try."""
     resumes = any(folder.glob("checkpoints/*.ckpt"))
     for path in folder.iterdir():
         if path.name == FAILURE or not (resumes or path.name == LOCK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    cfg.run_dir, cfg.resume = str(folder), "auto" if resumes else "never"
-    if wandb := cfg.logger.get("wandb"):
-        wandb.group = wandb.group or cfg.name
-        wandb.name = wandb.name or _label(swept)
-        wandb.tags = [*wandb.tags, *(word[:MOST_TAG] for word in swept)]
+    config["run_dir"], config["resume"] = str(folder), "auto" if resumes else "never"
+    if wandb := config["logger"].get("wandb"):
+        wandb["group"] = wandb["group"] or config["name"]
+        wandb["name"] = wandb["name"] or _label(swept)
+        wandb["tags"] = [*wandb["tags"], *(word[:MOST_TAG] for word in swept)]
     try:
-        run(cfg)
+        run(config)
         return True
     except Exception as error:
         reason = explain(error, "train", [])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from secseg.cli.command import chosen_options, command_line, is_first_process, run_command
 from secseg.utils.files import COMMAND, OPTIONS, write_text
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 EXAMPLES = """
 python src/train.py                                             the built-in data, on any machine
@@ -22,25 +19,23 @@ python src/train.py resume=auto                                 continue the new
 """
 
 
-def task(cfg: DictConfig) -> Path | None:
+def task(config: dict[str, Any]) -> Path | None:
     from secseg.utils.config import sweeping
 
     if not sweeping():
-        return run(cfg)
+        return run(config)
     from secseg.cli.sweep import run_job
 
-    return run_job(cfg, run)
+    return run_job(config, run)
 
 
-def run(cfg: DictConfig) -> Path:
+def run(config: dict[str, Any]) -> Path:
     from secseg.training.settings import check_settings
 
-    check_settings(cfg)
+    check_settings(config)
     from secseg.training.run import train  # imports torch: after the checks
-    from secseg.utils.device import keep_freed_memory
 
-    keep_freed_memory()
-    folder = train(cfg)["run"]
+    folder = train(config)["run"]
     assert isinstance(folder, Path)
     if is_first_process():
         write_text(folder / COMMAND, command_line("train") + "\n")

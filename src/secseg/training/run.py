@@ -45,7 +45,7 @@ from secseg.utils.files import working_in
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> dict[str, Any]:
+def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Run the training of ``cfg``, the composed ``conf/train.yaml``.
 
     Returns:

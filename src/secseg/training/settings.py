@@ -39,7 +39,7 @@ WHOLE_NUMBERS = {  # the least legal value of each
 }
 
 
-def check_settings(cfg: DictConfig) -> None:
+def check_settings(cfg: DictConfig | Mapping[str, Any]) -> None:
     """Check ``cfg`` of ``conf/train.yaml`` before anything heavy is imported.
 
     Raises:

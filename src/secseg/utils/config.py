@@ -3,6 +3,7 @@ Hydra."""
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,12 +55,14 @@ def compose(command: str, *words: str) -> DictConfig:
         return compose_config(command, list(words))
 
 
-def to_plain(cfg: DictConfig) -> dict[str, Any]:
-    """Resolve ``cfg`` into plain dicts, lists and values.
+def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve ``cfg`` into plain dicts, lists and values. A plain config is copied.
 
     Raises:
         UserError: if a mandatory value (``???``) is missing.
     """
+    if not isinstance(cfg, DictConfig):
+        return copy.deepcopy(dict(cfg))
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError("\n".join(f"{key} has no value: give {key}=<value>." for key in missing))
