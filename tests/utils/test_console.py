@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
+from rich.cells import cell_len
 
-from secseg.utils.console import COLUMNS, PrintHandler, cut, markdown_table, percent, table, text_width
+from secseg.utils.console import COLUMNS, PrintHandler, cut, markdown_table, percent, table
 
 
 def test_names_are_aligned_to_the_left_and_numbers_to_the_right_in_columns_of_8() -> None:
@@ -27,12 +28,12 @@ def test_columns_of_words_are_as_wide_as_their_words() -> None:
 @pytest.mark.parametrize("name", ["猫", "ねこ", "Ｃａｔ", "e\u0301te\u0301"])  # noqa: RUF001
 def test_wide_and_combining_characters_do_not_shift_a_column(name: str) -> None:
     lines = table([["class", "IoU"], [name, "1.0"], ["dog", "2.0"]]).splitlines()
-    assert len({text_width(line) for line in lines}) == 1
+    assert len({cell_len(line) for line in lines}) == 1
 
 
 def test_a_name_that_is_too_long_is_cut_to_fit_the_line() -> None:
     lines = table([["class", *["IoU"] * 5], ["猫" * 200, *["1.0"] * 5]]).splitlines()
-    assert text_width(lines[1]) in (COLUMNS, COLUMNS - 1)
+    assert cell_len(lines[1]) in (COLUMNS, COLUMNS - 1)
     assert "...  " in lines[1]
     assert cut("short", 10) == "short"
     assert cut("a long name", 8) == "a lon..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ with ThreadPoolExecutor(1) as pool:
 def run(folder: Path, mode: str, **environment: str) -> tuple[bool, int, int]:
     """Return the result of ``keep_freed_memory``, and page faults of the same allocations in the main and in another
     thread, the second time."""
-    clean = {key: value for key, value in os.environ.items() if not device._is_choice(key)}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(device.ALLOCATION)}
     command = [sys.executable, "-c", CODE, mode]
     result = subprocess.run(
         command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=True
@@ -48,7 +49,7 @@ def run(folder: Path, mode: str, **environment: str) -> tuple[bool, int, int]:
     return kept == "True", int(main), int(thread)
 
 
-@pytest.mark.skipif(not device._is_glibc(), reason="the C library is not glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_pages_of_freed_memory_are_not_faulted_in_again_in_any_thread(tmp_path: Path) -> None:
     kept, *faults = run(tmp_path, "keep")
     assert kept
@@ -67,7 +68,7 @@ def test_an_allocator_that_the_user_chose_stays(variable: str, monkeypatch: pyte
 
 def test_another_c_library_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("changed the allocator"))
-    monkeypatch.setattr(device.os, "confstr", lambda name: None)
+    monkeypatch.setattr(device.platform, "libc_ver", lambda: ("musl", "1.2"))
     assert not device.keep_freed_memory()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from unicodedata import combining, east_asian_width
+
+from rich.cells import cell_len, set_cell_size
 
 COLUMNS = 100
 """Widest line of a table."""
@@ -28,13 +29,13 @@ def table(rows: Sequence[Sequence[str]], left: int = 1, rule: int | None = None)
     count = max(map(len, rows))
     full = [[*row, *[""] * (count - len(row))] for row in rows]
     widths = [
-        max(0 if place < left else NUMBER_COLUMNS, *(text_width(row[place]) for row in full)) for place in range(count)
+        max(0 if place < left else NUMBER_COLUMNS, *(cell_len(row[place]) for row in full)) for place in range(count)
     ]
     others = sum(widths[1:]) + len(SPACE) * (count - 1)
     widths[0] = min(widths[0], max(COLUMNS - others, NUMBER_COLUMNS))
     lines = [
         SPACE.join(
-            _fill(cell if place else cut(cell, width), width, to_left=place < left)
+            set_cell_size(cut(cell, width), width) if place < left else " " * (width - cell_len(cell)) + cell
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in full
@@ -56,18 +57,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def cut(text: str, columns: int) -> str:
     """Return ``text`` in at most ``columns`` columns of the terminal; a longer one ends in ``...``."""
-    if text_width(text) <= columns:
-        return text
-    while text_width(text) > columns - 3:
-        text = text[:-1]
-    return f"{text}..."
-
-
-def text_width(text: str) -> int:
-    """Return the number of terminal columns that ``text`` takes."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+    return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 3)}..."
 
 
 class PrintHandler(logging.Handler):
@@ -76,8 +66,3 @@ class PrintHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), flush=True)
-
-
-def _fill(text: str, width: int, to_left: bool) -> str:
-    space = " " * (width - text_width(text))
-    return text + space if to_left else space + text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from typing import TYPE_CHECKING
 
 from secseg.utils.errors import UserError, nearest
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """Precisions of a training, ``trainer.precision``."""
+
+ALLOCATION = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+"""The start of the names of variables that choose how memory is allocated."""
 
 # malloc.h of glibc
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -58,21 +62,10 @@ def keep_freed_memory() -> bool:
         Whether the settings are made. They are not if the C library is not glibc, or if the user has chosen others
         with ``MALLOC_*`` or ``GLIBC_TUNABLES``, or another allocator with ``LD_PRELOAD``.
     """
-    if not _is_glibc() or any(_is_choice(name) for name in os.environ):
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith(ALLOCATION) for name in os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1), mallopt(_ARENA_MAX, 1)])
-
-
-def _is_glibc() -> bool:
-    try:
-        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-def _is_choice(variable: str) -> bool:
-    return variable.startswith("MALLOC_") or variable in ("GLIBC_TUNABLES", "LD_PRELOAD")
 
 
 def pick_device(name: str) -> torch.device:

@@ -20,6 +20,10 @@ from secseg.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
+# Read once: it belongs to the whole process, and two threads that read it would leave it at 0.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 #: Files of a run folder: results, settings, why a job of a sweep failed, the command, the options of the groups.
 RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
 OPTIONS = "options.yaml"
@@ -115,15 +119,6 @@ def working_in(folder: Path) -> Iterator[None]:
             for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
                 remove_leftovers(place, WRITTEN)
         yield
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()  # read once: it belongs to the whole process, and two threads that read it would leave it at 0
 
 
 def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -35,17 +36,21 @@ def in_parallel(
     workers = workers or os.cpu_count() or 1
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, cores // workers),))
+
+    def first() -> tuple[Item, Result | Exception]:
+        item, future = waiting.popleft()
+        try:
+            return item, future.result()
+        except Exception as error:
+            return item, error
+
     try:
         for item in items:
             waiting.append((item, pool.submit(work, item)))
             if len(waiting) >= 2 * workers:
-                first, future = waiting.popleft()
-                result = _taken(future)
-                yield first, result
+                yield first()
         while waiting:
-            first, future = waiting.popleft()
-            result = _taken(future)
-            yield first, result
+            yield first()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)
@@ -81,15 +86,6 @@ def results_and_problems(
     return results, problems
 
 
-def _taken(future: Future[Result]) -> Result | Exception:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if not isinstance(error, Exception):
-        raise error
-    return error
-
-
 class Batched:
     """Calls ``function`` with batches, while each of several threads calls this object with one image (1, 3, H, W).
 
@@ -111,12 +107,9 @@ class Batched:
         with self._list:
             self._waiting.append(own)
         with self._turn:
-            if own.result is None:
+            if not own.result.done():
                 self._compute(self._batch_with(own))
-        if isinstance(own.result, BaseException):
-            raise own.result
-        assert own.result is not None
-        return own.result
+        return own.result.result()
 
     def _batch_with(self, own: _Call) -> list[_Call]:
         with self._list:
@@ -131,13 +124,13 @@ class Batched:
             if results.is_cuda:
                 torch.cuda.current_stream(results.device).synchronize()  # meanwhile images of the next batch arrive
             for number, call in enumerate(batch):
-                call.result = results[number : number + 1]
+                call.result.set_result(results[number : number + 1])
         except BaseException as error:
             for call in batch:
-                call.result = error
+                call.result.set_exception(error)
 
 
+@dataclass(eq=False)
 class _Call:
-    def __init__(self, image: Tensor) -> None:
-        self.image = image
-        self.result: Tensor | BaseException | None = None
+    image: Tensor
+    result: Future[Tensor] = field(default_factory=Future)

@@ -74,8 +74,8 @@ class Bar:
         if self._task is None:
             share = f"{100 * done / self.total:.0f} %"
             print(f"{self._head} {done}/{self.total} ({share})  {text()}  ETA {self.time_left()}", flush=True)
-        else:
-            _update(self._task, done, self.time_left(), text())
+        elif _display is not None:
+            _display.update(self._task, completed=done, left=self.time_left(), text=text(), refresh=True)
 
     def rate(self) -> float:
         """Return the mean number of steps or images a second."""
@@ -184,11 +184,6 @@ def _show(title: str, total: int, done: int) -> TaskID:
     task = _display.add_task(title, total=total, completed=done, left="-", text="")
     _display.refresh()
     return task
-
-
-def _update(task: TaskID, done: int, left: timedelta, text: str) -> None:
-    assert _display is not None
-    _display.update(task, completed=done, left=left, text=text, refresh=True)
 
 
 def _close(task: TaskID) -> None:
