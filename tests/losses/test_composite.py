@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from secseg.losses import SECLoss, build_terms, constrain_loss, expand_loss, floor_softmax, seed_loss
-from secseg.utils.errors import UserError
 from tests.losses.test_terms import PAPER, example
 
 SEC = {"seed": 1, "expand": 1, "constrain": 1}
@@ -20,11 +19,6 @@ def test_any_subset_of_the_terms_can_be_weighted() -> None:
         single = SECLoss(build_terms({term: 2.5}), PAPER, lambda *_: batch["q"])(batch["scores"], batch)
         assert set(single) == {term, "loss"}
         assert single["loss"].item() == pytest.approx(2.5 * full[term].item())
-
-
-def test_a_term_that_needs_a_crf_is_refused_without_one() -> None:
-    with pytest.raises(UserError, match=r"needs a CRF in training \(term: constrain\)"):
-        SECLoss(build_terms({"seed": 1, "constrain": 1}), PAPER, crf=None)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

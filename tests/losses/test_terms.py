@@ -154,7 +154,7 @@ def test_an_unknown_term_is_refused_with_the_known_ones(name: str) -> None:
     assert ("Did you mean 'seed'" in str(error.value)) == (name == "sed")
 
 
-@pytest.mark.parametrize("loss", [{}, {"seed": 0, "expand": 0.0}, {"seed": -1}, {"seed": float("nan")}])
-def test_a_loss_of_no_term_or_a_negative_weight_is_refused(loss: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=r"Every term .* weight 0|loss\.seed=.*: give a number of at least 0"):
+@pytest.mark.parametrize("loss", [{}, {"seed": 0, "expand": 0.0}])
+def test_a_loss_without_any_term_is_refused(loss: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"Every term .* weight 0"):
         build_terms(loss)

@@ -45,7 +45,7 @@ def cache(folder: Path, key: str = "k", mirror: bool = True) -> FeatureCache:
 
 def test_it_returns_the_features_of_an_image_and_of_its_mirror_image(tmp_path: Path, images: list[Path]) -> None:
     store = cache(tmp_path / "cache")
-    store.prepare(images, Trunk(), batch_size=2)
+    store.prepare(images, Trunk())
     for path in images:
         image = training_input(read_image(path), 33)
         for mirrored in (False, True):
@@ -58,7 +58,7 @@ def test_it_returns_the_features_of_an_image_and_of_its_mirror_image(tmp_path: P
 def test_a_later_run_computes_only_missing_features(tmp_path: Path, images: list[Path]) -> None:
     cache(tmp_path / "cache").prepare(images[:3], Trunk())
     trunk = Trunk()
-    cache(tmp_path / "cache").prepare(images, trunk, batch_size=1)
+    cache(tmp_path / "cache").prepare(images, trunk)
     assert trunk.seen == 2 * 2 + 2  # two images, each mirrored, too, and one to measure the size
     cache(tmp_path / "cache").prepare(images, trunk)
     assert trunk.seen == 6

@@ -23,7 +23,6 @@ WRONG = [
     ("loss.seed=-1", "loss.seed=-1: give a number of at least 0"),
     ("loss.seed=inf", "loss.seed=inf: give a number of at least 0"),
     ("loss.expand=nan", "loss.expand=nan: give a number of at least 0"),
-    ("loss={seed:0,expand:0,constrain:0,supervised:0}", "Every weight of loss is 0"),
     ("seed=null", "seed=None: give a whole number of at least 0"),
     ("seed=", "seed=: give a whole number of at least 0"),
     ("seed=one", "seed=one: give a whole number of at least 0"),

@@ -12,7 +12,6 @@ from secseg.crf import CRF
 from secseg.losses.pooling import Decay, PoolingFunction, global_weighted_rank_pooling
 from secseg.losses.probabilities import at_least_float32
 from secseg.losses.terms import LossInputs, Term
-from secseg.utils.errors import UserError
 
 
 class SECLoss(nn.Module):
@@ -23,9 +22,6 @@ class SECLoss(nn.Module):
         decay: decays of the expansion loss.
         crf: ``(logits, images) -> probs``, for the terms that need a CRF.
         pooling: pools the scores of one class into one score in the expansion loss.
-
-    Raises:
-        UserError: if a term needs a CRF and ``crf`` is None.
 
     Source: equation 1 of the paper (seed, expand and constrain, weights 1, 1, 1).
     """
@@ -38,11 +34,6 @@ class SECLoss(nn.Module):
         pooling: PoolingFunction = global_weighted_rank_pooling,
     ) -> None:
         super().__init__()
-        if crf is None and (needing := [name for name, term in terms.items() if "crf" in term.needs]):
-            raise UserError(
-                f"The loss needs a CRF in training (term: {', '.join(needing)}). Choose one with crf=, or give the "
-                "term weight 0, as loss=seed_expand does."
-            )
         self.terms, self.decay, self.crf, self.pooling = dict(terms), decay, crf, pooling
 
     def forward(self, logits: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from secseg.losses.probabilities import at_least_float32
-from secseg.utils.checks import check_number, check_whole, refuse
+from secseg.utils.checks import check_number, refuse
 from secseg.utils.errors import UserError
 
 PoolingFunction: TypeAlias = Callable[[Tensor, float], Tensor]
@@ -52,12 +52,12 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
         (...), float32 or float64.
 
     Raises:
-        UserError: if the decay is outside [0, 1] or ``n`` is 0.
+        UserError: if the decay is outside [0, 1].
 
     Source: section 3.2 of the paper; ``Z = sum_j d^(j-1)``.
     """
     check_decay("decay", decay)
-    scores = _poolable(scores)
+    scores = at_least_float32(scores)
     if decay == 0:
         return scores.amax(-1)
     if decay == 1:
@@ -81,20 +81,10 @@ def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:
     Returns:
         (...), float32 or float64.
 
-    Raises:
-        UserError: if the sharpness is not above 0 or ``n`` is 0.
-
     Source: Pinheiro and Collobert, From Image-level to Pixel-level Labeling with Convolutional Networks, CVPR 2015.
     """
-    refuse(check_number("sharpness", sharpness, above=0))
-    scores = _poolable(scores)
+    scores = at_least_float32(scores)
     return (torch.logsumexp(sharpness * scores, -1) - math.log(scores.shape[-1])) / sharpness
-
-
-def _poolable(scores: Tensor) -> Tensor:
-    if scores.shape[-1] == 0:
-        raise UserError("Cannot pool a mask without pixels: the last dimension of the scores is 0.")
-    return at_least_float32(scores)
 
 
 def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
@@ -104,9 +94,9 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
     follow from this rule with fractions 0.1 and 0.3 for a mask of about 41 x 41 pixels.
 
     Args:
-        fraction: share of the pixels that an object covers, in (0, 1].
+        fraction: share of the pixels that an object covers, above 0.
         n: number of pixels of the mask, at least 1.
-        share: share of the weight, in (0, 1), at least ``fraction``: a decay below 1 always favours the top. A share
+        share: share of the weight, at least ``fraction`` and below 1: a decay below 1 always favours the top. A share
             equal to the fraction gives average pooling (``d = 1``).
 
     Returns:
@@ -115,17 +105,10 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
     Raises:
         UserError: if a value is outside these ranges.
     """
-    refuse(
-        [
-            *check_number("fraction", fraction, above=0, most=1),
-            *check_whole("n", n, 1),
-            *check_number("share", share, above=0, below=1),
-        ]
-    )
-    if share < fraction:
+    if not (0 < fraction <= share < 1 and n >= 1):
         raise UserError(
-            f"No decay gives the top {fraction:g} of the scores only {share:g} of the weight: "
-            "the share must be at least the fraction."
+            f"No decay gives the top {fraction:g} of {n} scores {share:g} of the weight: the fraction must be above 0, "
+            "the share at least the fraction and below 1."
         )
     if share == fraction:
         return 1.0

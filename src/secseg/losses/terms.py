@@ -16,7 +16,6 @@ from torch import Tensor
 from secseg.crf import CRF
 from secseg.losses.pooling import Decay, PoolingFunction
 from secseg.losses.probabilities import floor_softmax
-from secseg.utils.checks import check_number, refuse
 from secseg.utils.config import build, loss_weights
 from secseg.utils.errors import UserError, nearest
 
@@ -94,7 +93,7 @@ def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
             term's options. A term from your own package has ``_target_`` in its node.
 
     Raises:
-        UserError: if a term is unknown, a weight is negative, a need is unknown, or no term has a weight; as ``build``.
+        UserError: if a term is unknown, a need is unknown, or no term has a weight; as ``build``.
     """
     terms: dict[str, Term] = {}
     for name, weight in loss_weights(loss).items():
@@ -105,7 +104,6 @@ def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
                 f"loss.{name} is not a term of the loss. The terms are {', '.join(TERMS)}.{nearest(name, TERMS)} "
                 f"For a term from your own package give +loss.{name}='{{_target_: my_package.MyTerm, weight: 0.1}}'."
             )
-        refuse(check_number(f"loss.{name}", weight, 0))
         if weight > 0:
             terms[name] = build(node, Term)
             terms[name].weight = float(weight)

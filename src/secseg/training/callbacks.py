@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -64,7 +61,7 @@ class Pictures(Callback):
             if isinstance(logger, WandbRunLogger):
                 _to_wandb(logger, pl_module, step)
             elif isinstance(logger, TensorBoardLogger) and figure is not None:
-                logger.experiment.add_image("pictures/val", _pixels(figure), step, dataformats="HWC")
+                logger.experiment.add_figure("pictures/val", figure, step, close=False)
 
 
 class Curves(Callback):
@@ -117,12 +114,6 @@ class Predictions(Callback):
         if trainer.is_global_zero:
             self._predictions.write(Path(trainer.default_root_dir))
         self._predictions = None
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def _to_wandb(logger: WandbRunLogger, module: Any, step: int) -> None:

@@ -15,7 +15,6 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
 
 from secseg.training.signals import Stopped, StopSignals
 from secseg.utils.files import atomic_write
@@ -167,7 +166,7 @@ class Checkpoints(Checkpoint):
                 self._save(trainer, "last.ckpt")
                 log.warning("Stopped after step %d. Continue with resume=auto.", trainer.global_step)
             # If one of several processes fails, the others do not reach the barrier in save_checkpoint.
-            elif trainer.world_size == 1 and _all_finite(pl_module):
+            elif trainer.world_size == 1 and all(bool(x.isfinite().all()) for x in pl_module.state_dict().values()):
                 self._save(trainer, "exception.ckpt")
         except Exception as error:  # for example a full disk; the user sees the first exception
             log.warning("No checkpoint could be written after the exception: %s", error)
@@ -214,11 +213,6 @@ class Checkpoints(Checkpoint):
             trainer._logger_connector.on_batch_end()
             trainer._logger_connector.update_train_step_metrics()
         raise Stopped(received or signal.SIGTERM)
-
-
-def _all_finite(module: torch.nn.Module) -> bool:
-    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
-    return all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point())
 
 
 def _validation_is_due(trainer: Trainer) -> bool:

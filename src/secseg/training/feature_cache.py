@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,6 +25,7 @@ from secseg.models import SegmentationNet, trunk_fingerprint
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write, user_cache
+from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter
 
 log = logging.getLogger(__name__)
@@ -81,13 +82,16 @@ class FeatureCache:
         self._entries: dict[Path, Path] = {}
         self._verified: set[Path] = set()
 
-    def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]], batch_size: int = 1) -> None:
-        """Compute the features that are missing. After an interruption, the next call continues.
+    def prepare(self, images: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
+        """Compute the features that are missing, one image after the other. After an interruption, the next call
+        continues.
+
+        The next image is read and the last features are written while the trunk computes. It gets one image at a time:
+        on a CPU this is the fastest, since the activations of one image fit into its cache.
 
         Args:
             images: image files.
-            features: the frozen trunk: (B, 3, S, S) uint8 to a list of (B, c, h, w).
-            batch_size: images at once. On a CPU, 1 is the fastest: the activations of one image fit into its cache.
+            features: the frozen trunk: (1, 3, S, S) uint8 to a list of (1, c, h, w).
 
         Raises:
             UserError: if the folder cannot be written, the disk is too small, or an image cannot be read.
@@ -97,25 +101,16 @@ class FeatureCache:
             return
         self._check_folder()
         self._check_room(missing, features)
-        groups = [missing[at : at + batch_size] for at in range(0, len(missing), batch_size)]
-        with (
-            ThreadPoolExecutor(1) as reader,
-            ThreadPoolExecutor(1) as writer,
-            ImageMeter("features", len(missing)) as meter,
-        ):
-            written = []
-            upcoming = reader.submit(self._read, groups[0])
-            for number, group in enumerate(groups):
-                inputs = upcoming.result()
-                if number + 1 < len(groups):
-                    upcoming = reader.submit(self._read, groups[number + 1])
-                levels = self._compute(inputs, features)
-                written.append(writer.submit(self._write, group, inputs, levels))
-                if len(written) > 2:
-                    written.pop(0).result()
-                meter.update(images=len(group))
-            for job in written:
-                job.result()
+        with ThreadPoolExecutor(1) as writer, ImageMeter("features", len(missing)) as meter:
+            writing: Future[None] | None = None
+            for path, image in results_of(self._read, missing, workers=1):
+                levels = self._compute(image, features)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(self._write, path, image, levels)
+                meter.update()
+            if writing is not None:
+                writing.result()
 
     def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
         """Return the features of an image: a list of (c, h, w) float16."""
@@ -157,19 +152,18 @@ class FeatureCache:
             self._entries[image] = self.folder / f"{content[:32]}.safetensors"
         return self._entries[image]
 
-    def _read(self, group: Sequence[Path]) -> Tensor:
-        return torch.stack([RESIZE[self.resize](read_image(path), self.input_size) for path in group])
+    def _read(self, path: Path) -> Tensor:
+        return RESIZE[self.resize](read_image(path), self.input_size)
 
-    def _compute(self, inputs: Tensor, features: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
-        """Return the levels as (B, M, c, h, w) float16; M is 2 with mirrored images, else 1."""
-        both = [features(mirror(inputs, mirrored)) for mirrored in ([False, True] if self.mirror else [False])]
-        return [torch.stack([x.half().contiguous().cpu() for x in level], 1) for level in zip(*both, strict=True)]
+    def _compute(self, image: Tensor, features: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+        """Return the levels as (M, c, h, w) float16; M is 2 with the mirrored image, else 1."""
+        both = [features(mirror(image[None], mirrored)) for mirrored in ([False, True] if self.mirror else [False])]
+        return [torch.cat([x.half().contiguous().cpu() for x in level]) for level in zip(*both, strict=True)]
 
-    def _write(self, group: Sequence[Path], inputs: Tensor, levels: list[Tensor]) -> None:
-        for number, path in enumerate(group):
-            entry = {f"level{at}": level[number].contiguous() for at, level in enumerate(levels)}
-            with atomic_write(self._entry(path)) as temporary:
-                temporary.write_bytes(with_checksum(save({"image": inputs[number].clone(), **entry})))
+    def _write(self, path: Path, image: Tensor, levels: list[Tensor]) -> None:
+        entry = {"image": image.contiguous(), **{f"level{at}": level for at, level in enumerate(levels)}}
+        with atomic_write(self._entry(path)) as temporary:
+            temporary.write_bytes(with_checksum(save(entry)))
 
     def _check_folder(self) -> None:
         try:
@@ -184,9 +178,9 @@ class FeatureCache:
             ) from error
 
     def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
-        inputs = self._read(missing[:1])
-        levels = self._compute(inputs, features)
-        needed = len(missing) * (inputs.nbytes + sum(level.nbytes for level in levels))
+        image = self._read(missing[0])
+        levels = self._compute(image, features)
+        needed = len(missing) * (image.nbytes + sum(level.nbytes for level in levels))
         free = shutil.disk_usage(self.folder).free
         text = f"The features of {len(missing)} images take {needed / 1e9:.2f} GB in {self.folder}"
         if needed > 0.95 * free:

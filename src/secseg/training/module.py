@@ -158,16 +158,8 @@ class SECModule(pl.LightningModule):
         return self.test_crf if self.crf_when == "always" or (self.crf_when == "final" and final) else None
 
     def _show(self, sample: Mapping[str, Any], plain: np.ndarray, refined: np.ndarray | None) -> None:
-        self.gallery.append(
-            GalleryItem(
-                name=sample["name"],
-                image=sample["photo"],
-                cues=sample["cues"],
-                prediction=plain,
-                prediction_crf=refined,
-                mask=sample["mask"],
-            )
-        )
+        item = GalleryItem(sample["name"], sample["photo"], sample["cues"], plain, refined, sample["mask"])
+        self.gallery.append(item)
 
     def _computed(self, score: SegmentationScore) -> dict[str, Any] | None:
         """Return the scores over all processes; None if no image had a mask."""

@@ -71,7 +71,9 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step
         if self.is_enabled:
-            self._bar = Bar("train", _total(trainer), "step", self._first_step, self.every_seconds)
+            self._bar = Bar(
+                "train", int(trainer.estimated_stepping_batches), "step", self._first_step, self.every_seconds
+            )
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # after the step, the rate is that of the next step
@@ -111,10 +113,6 @@ class Progress(ProgressBar):
         if self._validation_bar is not None:
             self._validation_bar.close()
             self._validation_bar = None
-
-
-def _total(trainer: Trainer) -> int:
-    return int(trainer.estimated_stepping_batches)
 
 
 def _values(trainer: Trainer, rate: float) -> str:

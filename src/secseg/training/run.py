@@ -37,6 +37,7 @@ from secseg.training.callbacks import build_callbacks
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
+from secseg.training.settings import check_settings
 from secseg.utils.config import build, to_plain
 from secseg.utils.device import resolve_precision
 from secseg.utils.errors import UserError
@@ -57,6 +58,7 @@ def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     config = to_plain(cfg)
+    check_settings(config)
     terms = build_training_terms(config)
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
@@ -74,7 +76,7 @@ def _train_in(
     module = build_module(config, datamodule, terms)
     checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
     if checkpoint is not None:
-        check_checkpoint(checkpoint, module)
+        check_state_dict(read_checkpoint(checkpoint)["state_dict"], module.state_dict(), f"checkpoint {checkpoint}")
     if first_process():
         write_config(run.path, config)
         write_versions(run.path)
@@ -205,16 +207,6 @@ def compile_in_place(network: SegmentationNet) -> None:
         raise UserError("compile=true needs a C++ compiler: install g++ or clang++, or give compile=false.")
     network.trunk.compile()
     network.head.compile()
-
-
-def check_checkpoint(path: Path, module: SECModule) -> None:
-    """Check that the weights in ``path`` fit the network of ``module``.
-
-    Raises:
-        UserError: if it is not a checkpoint of secseg, or is one of another network, with the names of the tensors.
-    """
-    checkpoint = read_checkpoint(path)
-    check_state_dict(checkpoint["state_dict"], module.state_dict(), f"checkpoint {path}")
 
 
 def summarise(
