@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save as save_tensors
 
-from secseg.data.classes import VOID
 from secseg.data.cues import Cues, CueStore, import_official
 from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import read_id_list
@@ -25,7 +24,6 @@ from secseg.data.images import image_name, image_size, read_image, read_mask
 from secseg.data.labels import read_labels
 from secseg.data.prepare_voc import files_in
 from secseg.data.voc import read_ids
-from secseg.inference.voc_server import FOLDER, check_archive
 from secseg.utils.errors import UserError
 from tests.data.cues import official_pickle
 from tests.hostile.own_files import (
@@ -53,7 +51,7 @@ from tests.hostile.own_files import (
     valid_probabilities,
     weights,
 )
-from tests.hostile.parts import CLASSES, IMAGES, MASK, png, put
+from tests.hostile.parts import CLASSES, IMAGES, png, put
 from tests.models import caffemodel
 from tests.stored_run import RESULTS
 
@@ -169,15 +167,6 @@ def archive(folder: Path, content: bytes) -> None:
         assert isinstance(data, bytes)
 
 
-def valid_server_archive(folder: Path) -> bytes:
-    return tar(tuple(str(FOLDER / f"{name}.png") for name in IMAGES), png(folder, MASK % VOID))
-
-
-def server_archive(folder: Path, content: bytes) -> None:
-    photographs = [put(folder, f"{name}.png", png(folder)) for name in IMAGES]
-    check_archive(put(folder, "results.tar", content), IMAGES, photographs)
-
-
 CONFIG = b"name: a\nseed: 1\ndata: {root: '${oc.env:HOME}', limit: null}\nloss: &l {seed: 1.0}\nother: *l\n"
 METRICS = b"epoch,step,train/loss,val/miou\n0,1,0.5,\n0,2,,0.25\n"
 RESULT = json.dumps({**RESULTS, "versions": {"git": None}}).encode()
@@ -195,7 +184,6 @@ READERS = (
     Reader("JPEG", jpeg, image),
     Reader("TIFF", tiff, image),
     Reader("VOC archive", lambda folder: tar(("VOCdevkit/a.jpg", "b"), b"content"), archive),
-    Reader("server archive", valid_server_archive, server_archive),
     Reader("weights.pth", pth, weights("weights.pth")),
     Reader("weights.safetensors", lambda _: save_tensors({"a": torch.rand(2, 3)}), weights("weights.safetensors")),
     Reader("caffemodel", lambda _: caffemodel.net(LAYERS), caffe),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -204,5 +205,5 @@ def test_the_server_takes_only_vocs_classes(predict: Predict, tmp_path: Path) ->
 def test_the_inference_options_set_the_keys_of_the_protocol() -> None:
     with initialize_config_dir(str(config_dir() / "inference"), version_base="1.3"):
         options = {path.stem: to_plain(compose(path.stem)) for path in (config_dir() / "inference").glob("*.yaml")}
-    assert all(option.keys() == Protocol().plain().keys() for option in options.values())
-    assert {**options["official"], "input_size": 321} == Protocol().plain()
+    assert all(option.keys() == asdict(Protocol()).keys() for option in options.values())
+    assert {**options["official"], "input_size": 321} == asdict(Protocol())

@@ -77,18 +77,17 @@ class MaskFolder:
             if held:
                 for folder in {file.parent for item in images for file in self.wanted(item.name)} | {self.path}:
                     remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
-            if overwrite:
-                self._write_record(settings, replaces_older=True)
-            elif (before := self._record()) is None:
-                self._refuse_unknown([self.mask(item.name) for item in images])
-                self._write_record(settings, replaces_older=False)
-            elif changed := _differences(before["settings"], settings):
+            record = None if overwrite else self._record()
+            if record is None:
+                if not overwrite:
+                    self._refuse_unknown([self.mask(item.name) for item in images])
+                record = {"settings": dict(settings), "replaces_older": overwrite}
+                write_text(self.path / RECORD, json.dumps(record, indent=2) + "\n")
+            elif changed := _differences(record["settings"], settings):
                 raise UserError(
                     f"The masks in {self.path} were made with other settings:\n{listing(changed, most=30)}\n"
                     "Choose another out=, or replace them with overwrite=true."
                 )
-            record = self._record()
-            assert record is not None
             since = (self.path / RECORD).stat().st_mtime_ns if record["replaces_older"] else -1
             yield [item for item in images if not self._done(item.name, since)]
 
@@ -118,10 +117,6 @@ class MaskFolder:
                 f"{path} cannot be read, so the settings of the masks next to it are unknown. Choose another out=, or "
                 "replace them with overwrite=true."
             ) from error
-
-    def _write_record(self, settings: Mapping[str, Any], replaces_older: bool) -> None:
-        record = {"settings": dict(settings), "replaces_older": replaces_older}
-        write_text(self.path / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -60,14 +60,16 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     images = find_photographs(str(config["images"]), config["root"], folder.path)
     predictor, protocol = open_predictor(config)
     class_names = predictor.network.class_names
-    labels = _read_labels(config["labels"], images, class_names)
+    labels_file = None if config["labels"] is None else Path(config["labels"]).expanduser()
+    names = [item.name for item in images.items]
+    labels = None if labels_file is None else read_labels(labels_file, names, class_names)
     if config["server"] and class_names != VOC_CLASSES:
         raise UserError(f"server=true: the VOC server takes VOC's classes, and {config['ckpt']} has others.")
     settings = {
         "image_folder": str(images.folder),
         "checkpoint": sha256(find_network(config["ckpt"])),
         **protocol,
-        "labels": None if config["labels"] is None else sha256(Path(config["labels"]).expanduser()),
+        "labels": None if labels_file is None else sha256(labels_file),
     }
     archive = run / ARCHIVE if config["server"] else None
     with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
@@ -94,12 +96,6 @@ def _check(config: Mapping[str, Any]) -> None:
     if config["server"] is True and config["root"] is None:
         problems.append("server=true needs images=<split or id list> and root=<folder in VOC's layout>.")
     refuse([*problems, *check_options(config, ("inference", "crf"))])
-
-
-def _read_labels(path: str | None, images: InputImages, class_names: tuple[str, ...]) -> Labels | None:
-    if path is None:
-        return None
-    return read_labels(Path(path).expanduser(), [item.name for item in images.items], class_names)
 
 
 def _predict_all(
@@ -150,9 +146,8 @@ def _predict_all(
 
 def _write_archive(path: Path, folder: MaskFolder, images: InputImages) -> UserError | None:
     """Write the archive for the VOC server; return the error if masks are missing or wrong."""
-    names, paths = zip(*((item.name, item.path) for item in images.items), strict=True)
     try:
-        write_archive(folder.path, names, paths, path)
+        write_archive(folder.path, {item.name: item.path for item in images.items}, path)
     except UserError as error:
         return error
     return None

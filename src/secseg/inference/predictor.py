@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Protocol:
     """
 
     input_size: int = 321
-    scales: tuple[float, ...] = (1.0,)
+    scales: Sequence[float] = field(default_factory=lambda: [1.0])
     mirror: bool = False
     keep_ratio: bool = False
     most_pixels: int = 2_000_000
@@ -65,7 +65,6 @@ class Protocol:
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", tuple(self.scales))
         problems = [
             *check_numbers("inference.scales", self.scales, 0.1, most=10),
             *check_whole("inference.input_size", self.input_size, 1),
@@ -74,10 +73,6 @@ class Protocol:
             *check_choice("inference.precision", self.precision, PRECISIONS),
         ]
         refuse(problems)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the settings as a plain dict, for ``results.json``."""
-        return {**asdict(self), "scales": list(self.scales)}
 
 
 @dataclass(frozen=True)
@@ -145,9 +140,6 @@ class Predictor:
             photo: (H, W, 3) uint8 RGB, of any size.
             allowed: numbers of the foreground classes that may be in the image (its image-level labels); background is
                 always allowed. None for all classes.
-
-        Raises:
-            UserError: for an allowed class that the network does not have.
         """
         size = (photo.shape[0], photo.shape[1])
         watch = Stopwatch()
@@ -223,9 +215,6 @@ class Predictor:
         return sizes  # type: ignore[return-value]
 
     def _allowed(self, allowed: Collection[int]) -> Tensor:
-        unknown = sorted(number for number in allowed if not 0 <= number < self.num_classes)
-        if unknown:
-            raise UserError(f"Allowed classes {unknown}: the network has classes 0..{self.num_classes - 1}.")
         keep = torch.zeros(self.num_classes, dtype=torch.bool)
         keep[[0, *allowed]] = True
         return keep
@@ -262,4 +251,4 @@ def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]
     stage = config["crf"]["test"]
     predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(stage))
     crf = None if predictor.crf is None else {key: value for key, value in stage.items() if key != "gradient"}
-    return predictor, {"inference": predictor.protocol.plain(), "crf": crf}
+    return predictor, {"inference": asdict(predictor.protocol), "crf": crf}
