@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Keep tests out of the user's cache: one cache folder serves the whole test session."""
     base = tmp_path_factory.getbasetemp() / "secseg-cache"
     monkeypatch.setenv("SECSEG_CACHE", str(base))
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """Remove the handlers that a command, run in this process, has left on the root logger: each prints the log lines
+    of later tests once more."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
