@@ -65,6 +65,18 @@ def test_a_terminal_gets_bars_that_prints_and_log_lines_do_not_tear(
     assert progress._display is None
 
 
+def test_a_terminal_of_80_columns_shows_all_terms_of_the_loss(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    terms = [f"term{number} 0.{number}" for number in range(12)]
+    with Bar("train", 600, head="step") as bar:
+        bar.update(1, lambda: "  ".join(terms))
+    words = capsys.readouterr().out.split()
+    assert all(word in words for term in terms for word in term.split())
+
+
 def test_an_exception_closes_the_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     use_terminal(monkeypatch)
     with pytest.raises(KeyboardInterrupt), ImageMeter("maps", 2):

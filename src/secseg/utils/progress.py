@@ -172,14 +172,15 @@ def _show(title: str, total: int, done: int) -> TaskID:
     from rich.table import Column
 
     if _display is None:
-        rest = Column(ratio=1, no_wrap=True, overflow="crop")  # as wide as the terminal leaves room
+        console = Console(force_terminal=True)
+        rest = Column(ratio=1, overflow="fold")  # the rest of the width; a long text takes more lines
         columns = [
             TextColumn("{task.description}", markup=False, style=""),
-            BarColumn(20),
+            BarColumn(20 if console.width >= 120 else 10),
             TextColumn("{task.completed}/{task.total}  ETA {task.fields[left]}  ", markup=False, style=""),
             TextColumn("{task.fields[text]}", markup=False, style="", table_column=rest),
         ]
-        _display = Progress(*columns, console=Console(force_terminal=True), auto_refresh=False, expand=True)
+        _display = Progress(*columns, console=console, auto_refresh=False, expand=True)
         _display.start()
     task = _display.add_task(title, total=total, completed=done, left="-", text="")
     _display.refresh()
