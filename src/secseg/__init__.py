@@ -1,4 +1,20 @@
-"""Weakly supervised semantic segmentation with SEC: Seed, Expand and Constrain (Kolesnikov and Lampert, ECCV 2016)."""
+"""Weakly supervised semantic segmentation with SEC: Seed, Expand and Constrain (Kolesnikov and Lampert, ECCV 2016).
+
+The packages, in the order in which data passes through them:
+
+- ``cli``: the commands, which read the config and call the other packages
+- ``data``: splits, images, labels, cues, samples, batches
+- ``cue_making``: localization cues from image-level labels
+- ``models``: trunk, head, and the segmentation network that joins them
+- ``losses``: the terms of the loss and their weighted sum
+- ``crf``: the fully connected CRF, for the loss and for predictions
+- ``training``: the run that trains the network, with its checkpoints and callbacks
+- ``inference``: masks at the size of the image
+- ``evaluation``: metrics of masks, and reports that compare runs
+- ``drawing``: pictures, charts and HTML pages
+- ``runs``: the run folder and the loggers
+- ``utils``: what several packages use
+"""
 
 from __future__ import annotations
 
