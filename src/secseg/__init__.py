@@ -34,7 +34,7 @@ def load(path: str | Path, plugins: Sequence[str] = ()) -> SegmentationNet:
 
     Args:
         path: the folder or file.
-        plugins: packages that the network's trunk and head may come from, besides secseg. Their code is run.
+        plugins: packages that the network's trunk and head may come from, in addition to secseg. Their code is run.
     """
     from secseg.models.files.load import load_network  # torch is imported only by what needs it
     from secseg.utils.config import using_plugins
