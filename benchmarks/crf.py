@@ -1,4 +1,4 @@
-"""The CRF, ours and pydensecrf's: on the training grid, on one image, on many, by size and labels; its memory.
+"""Compare our CRF with pydensecrf: on the training grid, on one image, on many, by size and labels, and in memory.
 
     python -m benchmarks.crf --root <VOC2012> --ckpt <run folder>     images with the predictions of a network
     python -m benchmarks.crf --only training,image                    some questions; without --root: drawn images
@@ -85,11 +85,11 @@ def many_images(scenes: list[Scene], rounds: int) -> str:
         calls = {
             POOL: lambda: pool.map(peer, range(len(scenes)), chunksize=1),
             "lattice": lambda: ours(0.0),
-            "lattice, labels nowhere above 0.05 left out": lambda: ours(0.05),
+            "lattice, without labels below 0.05 at every pixel": lambda: ours(0.05),
         }
         ways = {name: lambda name=name, call=call: masks.update({name: call()}) for name, call in calls.items()}
         table = timing_table(alternate(ways, rounds, warm=1), POOL, per=len(scenes))
-    rows = ["| way | labels that are pydensecrf's, % | mean IoU, % |", "| --- | ---: | ---: |"]
+    rows = ["| way | labels equal to pydensecrf's, % | mean IoU, % |", "| --- | ---: | ---: |"]
     for name, found in masks.items():
         same = sum((a == b).sum() for a, b in zip(found, masks[POOL], strict=True)) / sum(a.size for a in found)
         rows.append(f"| {name} | {100 * same:.4f} | {mean_iou(scenes, found)} |")

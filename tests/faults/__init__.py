@@ -1,1 +1,1 @@
-"""A campaign of faults: kills, damaged files and full disks, in all commands."""
+"""Fault injection in all commands: kills, damaged files and full disks."""

@@ -1,10 +1,10 @@
-"""The campaign as a command: ``python -m tests.faults kills=200 damages=1000 disks=50``, or ``make faults``."""
+"""Run the fault injection: ``python -m tests.faults kills=200 damages=1000 disks=50``, or ``make faults``."""
 
 from __future__ import annotations
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # threads do not outlive a fork
+os.environ["OMP_NUM_THREADS"] = "1"  # a forked process does not have the threads of its parent
 
 import contextlib
 import multiprocessing
@@ -30,7 +30,7 @@ USAGE = "python -m tests.faults " + " ".join(f"{key}={value}" for key, value in 
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the tries side by side, print those that went wrong, and the table. Returns the exit code."""
+    """Run the tries in parallel, print the failed ones and a table of all, and return the exit code."""
     try:
         given = {key: type(SETTINGS[key])(value) for key, _, value in (word.partition("=") for word in words)}
         wanted = SETTINGS | given
@@ -76,7 +76,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def table(done: Sequence[Try]) -> str:
-    """Return the verdicts by fault and command, as a table in Markdown."""
+    """Return the verdicts by fault and command as a Markdown table."""
     counts = Counter((one.fault, one.job, one.verdict) for one in done)
     lines = [f"| fault | command | tried | {' | '.join(VERDICTS)} |", "| --- " * (3 + len(VERDICTS)) + "|"]
     for fault in FAULTS:
@@ -94,7 +94,7 @@ def _work(
     jobs = {job.name: job for job in JOBS}
     with tempfile.TemporaryDirectory(prefix="secseg-faults-") as folder:
         try:
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
                 campaign = Campaign.prepare(Path(folder) / "run", random.Random(seed))
             for fault, name in tries:
                 if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Tries: a command meets a fault, is started again where it can be, and what it leaves is compared."""
+"""Inject a fault into a command, run it again if possible, and compare its files with those of a normal run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from tests.faults.jobs import JOBS, Job, draw_world
 
 SURVIVED, CLEAR, OTHER, LOST, WRONG = "survived", "clear error", "other content", "lost", "wrong"
 VERDICTS = (SURVIVED, CLEAR, OTHER, LOST, WRONG)
-MOST_KILLS = 3  # of one command, before it may end
+MOST_KILLS = 3  # of one command, before it may finish
 
 
 @dataclass(frozen=True)
 class Try:
     """One fault and its verdict.
 
-    - survived: what the command left in the end is what it leaves undisturbed.
-    - clear error: it said what is wrong and ended with code 1, or named the damaged file and went on without it.
-    - other content: a file of the user's without a checksum was changed into another valid one, as no reader can know.
-    - lost: it crashed, hung, or cannot go on.
-    - wrong: it ended as if all were well, and left something else.
+    - survived: the files of the command are the same as without the fault.
+    - clear error: the command reported the problem and exited with code 1, or reported the damaged file and continued
+      without it.
+    - other content: the damage changed a user file without a checksum into another valid file, which no reader can
+      detect.
+    - lost: the command crashed, hung, or cannot be continued.
+    - wrong: the command exited with code 0, but its files differ.
     """
 
     fault: str
@@ -39,14 +41,14 @@ class Try:
 
 @dataclass
 class Campaign:
-    """The state before each command, and what each leaves undisturbed.
+    """The state before each command, and the files of each command without a fault.
 
     Attributes:
         world: the folder that commands run in.
-        kept: holds what ``world`` is before each command, in a folder of its name.
+        kept: copies of ``world`` from before each command, in a folder with the name of the command.
         rng: draws the faults.
-        usual: what each command leaves, by its name: a hash of each file.
-        seconds: how long each takes.
+        usual: by command, a hash of each file that the command writes without a fault.
+        seconds: duration of each command.
     """
 
     world: Path
@@ -57,7 +59,7 @@ class Campaign:
 
     @classmethod
     def prepare(cls, folder: Path, rng: random.Random) -> Campaign:
-        """Run every command once, one after another, in a new world in ``folder``."""
+        """Run all commands once, in order, in a new world in ``folder``."""
         made = cls(folder / "world", folder / "kept", rng)
         made.world.mkdir(parents=True)
         draw_world(made.world)
@@ -67,26 +69,26 @@ class Campaign:
         return made
 
     def add(self, job: Job) -> None:
-        """Keep the world as it is, and note what the command makes of it."""
+        """Copy the world, run the command, and record the hashes of its files."""
         shutil.copytree(self.world, self.kept / job.name)
         ended = run(job, self.world)
         if ended.code:
-            raise RuntimeError(f"{job.name} fails undisturbed:\n{ended.output}")
+            raise RuntimeError(f"{job.name} fails without a fault:\n{ended.output}")
         self.usual[job.name], self.seconds[job.name] = job.outcome(self.world), ended.seconds
 
     def kill(self, job: Job) -> Try:
-        """Kill the command at random moments, up to ``MOST_KILLS`` times, then let it end."""
+        """Kill the command at random moments, up to ``MOST_KILLS`` times, then let it finish."""
         self._restore(self.kept / job.name)
         moments = []
         for _ in range(self.rng.randint(1, MOST_KILLS)):
             moments.append(self.rng.uniform(0, self.seconds[job.name]))
             if run(job, self.world, moments[-1]).code >= 0:
-                break  # it was faster than that
+                break  # it finished before the kill
         what = "killed after " + ", ".join(f"{moment:.2f} s" for moment in moments)
         return self._judge("kill", job, run(job, self.world), what)
 
     def damage(self, job: Job) -> Try:
-        """Damage a file that the command reads. The training is one that was broken off."""
+        """Damage a file that the command reads. The training is interrupted before."""
         self._restore(self.kept / job.name)
         if job.resumes:
             run(job, self.world, self.rng.uniform(0.3, 0.9) * self.seconds[job.name])
@@ -100,7 +102,7 @@ class Campaign:
         return self._judge("damage", job, ended, what, unknowable)
 
     def fill_disk(self, job: Job) -> Try:
-        """Run the command on a disk that becomes full, then make room and run it again."""
+        """Run the command on a disk that becomes full, then enlarge the disk and run the command again."""
         self._restore(self.kept / job.name)
         used = sum(path.stat().st_size for path in self.world.rglob("*") if path.is_file())
         free = self.rng.randint(0, 600_000)
@@ -128,13 +130,13 @@ class Campaign:
             differ = sorted(path for path in left.keys() | usual.keys() if left.get(path) != usual.get(path))
             return Try(fault, job.name, OTHER if unknowable else WRONG, f"{what}; differ: {', '.join(differ)}")
         if ended.clear:
-            # Nothing may be left that the same command cannot go on from, unless a file was damaged.
+            # Unless a file was damaged, the same command must be able to continue.
             return Try(fault, job.name, CLEAR if fault == "damage" else LOST, f"{what}:\n{ended.output}")
         return Try(fault, job.name, LOST, f"{what}; code {ended.code}:\n{ended.output}")
 
 
 def warm_up(folder: Path) -> None:
-    """Run each command in this process, so that all is imported and compiled before it is forked."""
+    """Run each command in this process, so that everything is imported and compiled before a fork."""
     here = Path.cwd()
     folder.mkdir()
     draw_world(folder)
@@ -147,13 +149,13 @@ def warm_up(folder: Path) -> None:
 
 
 def with_disk(folder: Path, size: int) -> None:
-    """Move ``folder`` onto a file system in memory of ``size`` bytes."""
-    beside = folder.with_name("beside")
-    folder.rename(beside)
+    """Move ``folder`` to a file system in memory with ``size`` bytes."""
+    moved = folder.with_name("moved")
+    folder.rename(moved)
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-    shutil.copytree(beside, folder, dirs_exist_ok=True)
-    shutil.rmtree(beside)
+    shutil.copytree(moved, folder, dirs_exist_ok=True)
+    shutil.rmtree(moved)
 
 
 FAULTS: dict[str, Callable[[Campaign, Job], Try]] = {

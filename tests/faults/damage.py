@@ -1,4 +1,4 @@
-"""Ways in which a file is damaged: by a disk, a broken copy, a full quota, an editor."""
+"""Damage a file as a disk, an interrupted copy, a full quota or an editor does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WAYS = (flip_bit, flip_bit, flip_many, cut_off, extend, zero_block, swap_block, 
 
 
 def damage(path: Path, rng: random.Random) -> str:
-    """Damage a file that is not empty. Returns the way, for a report; empty where nothing changed."""
+    """Damage a file that is not empty. Return the name of the damage, or an empty string if nothing changed."""
     way = rng.choice(WAYS)
     before = path.read_bytes()
     after = bytes(way(bytearray(before), rng))

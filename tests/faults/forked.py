@@ -1,4 +1,4 @@
-"""A command in a process forked from this one, which has imported and compiled everything: a try costs seconds."""
+"""Run a command in a fork of this process, which has imported and compiled everything. So a try takes seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: exit code (negative: by that signal), seconds, and what it printed."""
+    """The end of a process: exit code (negative: the signal that ended it), seconds, and printed output."""
 
     code: int
     seconds: float
@@ -26,12 +26,12 @@ class Ended:
 
     @property
     def clear(self) -> bool:
-        """Whether it ended with a message for people."""
+        """Whether the process ended with an error message and without a traceback."""
         return self.code == 1 and "Traceback" not in self.output and bool(self.output.strip())
 
 
 def run(job: Job, world: Path, kill_after: float | None = None) -> Ended:
-    """Run ``job`` in the folder ``world``; kill it after so many seconds, or after ``LONGEST``."""
+    """Run ``job`` in the folder ``world``, and kill it after ``kill_after`` seconds, or after ``LONGEST``."""
     log = world.with_suffix(".output")
     begun = time.monotonic()
     sys.stdout.flush()
@@ -44,7 +44,7 @@ def run(job: Job, world: Path, kill_after: float | None = None) -> Ended:
         if done:
             break
         if time.monotonic() >= limit:
-            with suppress(ProcessLookupError):  # it has no group of its own yet
+            with suppress(ProcessLookupError):  # it does not have its own process group yet
                 os.killpg(child, signal.SIGKILL)
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -55,7 +55,7 @@ def run(job: Job, world: Path, kill_after: float | None = None) -> Ended:
 
 
 def _become(job: Job, world: Path, log: Path) -> None:
-    """Turn this forked process into the command. Does not return."""
+    """Run the command in this forked process, and exit."""
     code = 70
     try:
         os.setpgid(0, 0)

@@ -1,4 +1,4 @@
-"""The commands under test, small: from a table of labels to cues, masks and a report; and what each leaves behind."""
+"""The commands under test, with small settings: from a label table to cues, masks and a report. And their files."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ TIMES = {
     "peak_bytes",
     "images_per_second",
     "sha256",
-}  # keys of JSON whose values are never twice the same
-CLOCKED = {"train/images_per_second", "train/crf_share"}  # columns of metrics.csv likewise
-PASSED_OVER = {".lock", ".log", ".html", ".svg"}  # pages and figures tell times too; their tables are compared
+}  # keys of JSON whose values differ between runs
+CLOCKED = {"train/images_per_second", "train/crf_share"}  # columns of metrics.csv whose values differ between runs
+PASSED_OVER = {".lock", ".log", ".html", ".svg"}  # pages and figures show times; their tables are compared
 HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")
 
 
@@ -59,13 +59,13 @@ class Job:
     """One command.
 
     Attributes:
-        name: of the command.
-        main: its entry.
-        words: its settings; the same are given when it is started again.
+        name: name of the command.
+        main: its entry point.
+        words: its settings, which are the same when it is started again.
         leaves: folders and files that are compared.
-        reads: globs of files that it reads, of ours or with a checksum of their own: damage must be seen.
-        takes: globs of files of the user's that no reader can tell from others of the same form.
-        resumes: whether it goes on from where it was broken off, rather than from files of before.
+        reads: globs of files that it reads and that we write or that have a checksum. Damage in them must be detected.
+        takes: globs of user files, in which damage may give another valid file.
+        resumes: whether it resumes from the interruption, and not only from earlier files.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Job:
     resumes: bool = False
 
     def outcome(self, world: Path) -> dict[str, str]:
-        """Return a hash of each file that the command left, as far as it is the same in each run."""
+        """Return a hash of the reproducible content of each file that the command wrote."""
         files = [path for name in self.leaves for path in sorted((world / name).rglob("*")) if path.is_file()]
         files += [world / name for name in self.leaves if (world / name).is_file()]
         files += (path for path in world.rglob(".*.*") if HALF_WRITTEN.fullmatch(path.name) and not _cached(path))
@@ -134,12 +134,12 @@ JOBS = (
 
 
 def draw_world(world: Path) -> None:
-    """Draw the user's data: images, a table, two masks."""
+    """Draw the data of a user: images, a table, two masks."""
     draw(world / "my_data", ("cup", "scissors"))
 
 
 def content(path: Path) -> bytes:
-    """Return what is the same in each run: of JSON and tables without times, of checkpoints the numbers alone."""
+    """Return the reproducible content of a file: JSON and tables without times, and the tensors of checkpoints."""
     if path.suffix == ".ckpt" and find_damage(path) is None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         moments = {
@@ -160,7 +160,7 @@ def content(path: Path) -> bytes:
 
 
 def _cached(path: Path) -> bool:
-    return "cache" in path.parts  # which several processes share, so that nobody can tell what is left over
+    return "cache" in path.parts  # several processes share it, so a temporary file may be in use
 
 
 def _without_times(value: object) -> object:

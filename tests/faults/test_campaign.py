@@ -1,4 +1,4 @@
-"""The campaign's verdicts: each fault of a command made for it is called by its name."""
+"""Test the verdicts of the fault injection with small commands that have known faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.jobs import Job
 
 
 def copy() -> None:
-    """A command that does everything right: reads with a check, writes whole files."""
+    """A correct command: it checks its input, and writes whole files."""
     text = Path("in.txt").read_bytes()
     if text != b"content":
         print("in.txt is damaged.", file=sys.stderr)
@@ -73,7 +73,7 @@ def campaign(tmp_path: Path) -> Callable[..., tuple[Campaign, Job]]:
 
 
 @pytest.mark.parametrize(("main", "verdict"), [(copy, SURVIVED), (append, WRONG), (refuse, LOST)])
-def test_a_kill_is_survived_only_where_the_same_command_leaves_the_same(
+def test_a_kill_is_survived_only_if_the_same_command_leaves_the_same_files(
     main: Callable[[], None], verdict: str, campaign: Callable[..., tuple[Campaign, Job]]
 ) -> None:
     made, job = campaign(main)
@@ -87,7 +87,7 @@ def test_a_kill_is_survived_only_where_the_same_command_leaves_the_same(
     ("main", "taken", "verdict"),
     [(copy, False, CLEAR), (crash, False, LOST), (trust, False, WRONG), (trust, True, OTHER)],
 )
-def test_damage_is_told_crashed_on_or_taken_for_content(
+def test_damage_that_is_reported_crashes_or_is_read_as_content_has_its_own_verdict(
     main: Callable[[], None], taken: bool, verdict: str, campaign: Callable[..., tuple[Campaign, Job]]
 ) -> None:
     made, job = campaign(main, taken)
@@ -95,7 +95,7 @@ def test_damage_is_told_crashed_on_or_taken_for_content(
     assert verdict in {made.damage(job).verdict for _ in range(5)}
 
 
-def test_what_was_left_half_written_is_seen(campaign: Callable[..., tuple[Campaign, Job]]) -> None:
+def test_a_partly_written_file_is_detected(campaign: Callable[..., tuple[Campaign, Job]]) -> None:
     made, job = campaign(copy)
     (made.world / "out" / ".copy.abcd1234.txt").touch()
     assert job.outcome(made.world) != made.usual["job"]

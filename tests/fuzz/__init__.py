@@ -1,1 +1,1 @@
-"""Fuzzing of the readers, led by coverage: ``make fuzz``."""
+"""Coverage-guided fuzzing of the readers: ``make fuzz``."""

@@ -1,4 +1,4 @@
-"""Files that the commands write, or take as networks: a small valid one of each, and what holds of what is read."""
+"""Files that the commands write or load as networks: a small valid file of each kind, and checks of its content."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def masks(folder: Path, content: bytes) -> None:
 
 
 def cache(folder: Path) -> tuple[FeatureCache, Path]:
-    photograph = put(folder, "photograph.png", png(folder))
+    image = put(folder, "image.png", png(folder))
     kept = FeatureCache(folder / "cache", "fingerprint", 9, "eval", mirror=True)
-    kept.prepare([photograph], lambda images: [images[:, :, ::4, ::4].float(), images[:, :1, ::8, ::8].float()])
-    return kept, photograph
+    kept.prepare([image], lambda images: [images[:, :, ::4, ::4].float(), images[:, :1, ::8, ::8].float()])
+    return kept, image
 
 
 def valid_features(folder: Path) -> bytes:
@@ -143,11 +143,11 @@ def valid_features(folder: Path) -> bytes:
 
 
 def features(folder: Path, content: bytes) -> None:
-    kept, photograph = cache(folder)
+    kept, image = cache(folder)
     (entry,) = kept.folder.iterdir()
     entry.write_bytes(content)
-    assert kept.read_input(photograph).shape == (3, 9, 9)
-    assert all(level.ndim == 3 for level in kept.read(photograph, mirrored=True))
+    assert kept.read_input(image).shape == (3, 9, 9)
+    assert all(level.ndim == 3 for level in kept.read(image, mirrored=True))
 
 
 def valid_maps(_: Path) -> bytes:

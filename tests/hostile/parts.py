@@ -1,4 +1,4 @@
-"""What the readers of users' files and of our own share."""
+"""Common parts of the readers of user files and of our own files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every reader of files from outside, a small valid file for each, and what has to hold of all that it accepts.
+"""All readers of files from outside, each with a small valid file, and with checks of the content that it accepts.
 
-The property tests damage these files a little and often; ``tests/fuzz`` does it for longer, led by coverage.
+The property tests apply many small damages to these files. ``tests/fuzz`` does so for longer, guided by coverage.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Reader(NamedTuple):
     """A reader, as the tests call it.
 
     Attributes:
-        name: of it.
-        valid: makes the content of a valid file; the folder given is for what it needs on the way.
-        read: writes content into a folder, reads it, and asserts what has to hold of what was read.
+        name: name of the reader.
+        valid: returns the content of a valid file. Its argument is a folder for temporary files.
+        read: writes content into a folder, reads it, and checks the result with assertions.
     """
 
     name: str
@@ -112,7 +112,7 @@ def mask(folder: Path, content: bytes) -> None:
 def jpeg(_: Path) -> bytes:
     file = io.BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned
+    exif[0x0112] = 6  # rotated
     Image.fromarray(np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)).save(file, "JPEG", exif=exif)
     return file.getvalue()
 
@@ -203,7 +203,7 @@ READERS = (
 
 
 def accepts(reader: Reader, folder: Path, content: bytes) -> bool:
-    """Whether the reader takes ``content``; where it does not, it has told so in words for people."""
+    """Return whether the reader accepts ``content``. If not, it has raised a UserError."""
     try:
         reader.read(folder, content)
     except UserError:

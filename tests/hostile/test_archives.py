@@ -1,4 +1,4 @@
-"""Archives that lead out of their folder, or claim more than there is: refused, and nothing is written outside."""
+"""Archives with paths outside their folder, or with wrong sizes, are refused, and nothing is written outside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tar
 
 
 def extracted(folder: Path, content: bytes) -> dict[Path, bytes]:
-    """What a caller that takes any file by its name would write."""
+    """Return the files that a caller which accepts every name would write."""
     return dict(files_in(put(folder, "voc.tar", content), lambda name, size: folder / "data" / name))
 
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, its reader takes it as it should be or tells the user; it never fails otherwise."""
+"""For any bytes in a file, its reader accepts the file or reports an error. It never fails in another way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.hostile.readers import READERS, Reader, accepts
 
 SLOW = {"checkpoint", "model", "localization network", "feature cache"}
-"""Readers that build a network or write files of their own."""
+"""Readers that build a network or write files."""
 
 readers = pytest.mark.parametrize("reader", READERS, ids=[reader.name for reader in READERS])
 
@@ -32,7 +32,7 @@ def valid(reader: Reader) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """A valid content with bytes changed, cut out, put in, cut off or added; or bytes that were never valid."""
+    """Return valid content with bytes changed, removed, inserted, truncated or appended; or arbitrary bytes."""
     kind = draw(st.sampled_from(["changed", "changed", "changed", "put in", "cut out", "cut off", "added", "any"]))
     at = draw(st.integers(0, len(content) - 1))
     some = draw(st.binary(max_size=40))
@@ -56,12 +56,12 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 @readers
-def test_the_valid_file_is_taken(reader: Reader, folder: Path) -> None:
+def test_the_valid_file_is_accepted(reader: Reader, folder: Path) -> None:
     assert accepts(reader, folder, valid(reader))
 
 
 @readers
-def test_damaged_files_are_read_right_or_told(reader: Reader, folder: Path) -> None:
+def test_damaged_files_are_accepted_or_reported(reader: Reader, folder: Path) -> None:
     @settings(
         max_examples=10 if reader.name in SLOW else 60,
         deadline=None,
@@ -72,7 +72,7 @@ def test_damaged_files_are_read_right_or_told(reader: Reader, folder: Path) -> N
     @given(damaged(valid(reader)))
     def check(content: bytes) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's and NumPy's, of damage that they can live with
+            warnings.simplefilter("ignore")  # of Pillow and NumPy, about damage that they accept
             accepts(reader, folder, content)
 
     check()

@@ -1,4 +1,4 @@
-"""Names that are mark-up stay names: in the report, in its embedded data and figures, and on the audit's page."""
+"""Names with markup are shown as text: in the report, in its embedded data and figures, and in the audit page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cue_making import random_cues
 from tests.evaluation.report.synthetic import write_run
 from tests.evaluation.report.test_build import config
 
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # control characters have none
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # for control characters
 
 NAMES = (
     "</script><script>alert(1)</script>",
@@ -36,7 +36,7 @@ NAMES = (
 
 
 class Tags(HTMLParser):
-    """The tags of a page, what its attributes lead to, and the content of its scripts."""
+    """The tags and attributes of a page, and the content of its scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Tags(HTMLParser):
 
 
 def check(text: str, scripts: int) -> Tags:
-    """Make sure that a page has no tag, handler or address but those of its template."""
+    """Check that a page has only the tags, handlers and addresses of its template."""
     page = Tags(text)
     assert len(page.scripts) == scripts
     assert not [key for key, _ in page.attributes if key.startswith("on")]
@@ -100,7 +100,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (out / "report.html").read_text("utf-8")
 
 
-def test_a_report_shows_mark_up_as_text(page: str) -> None:
+def test_a_report_shows_markup_as_text(page: str) -> None:
     found = check(page, scripts=2)
     assert {"h1", "table", "details"} <= set(found.tags)
     for name in NAMES[:5]:
@@ -115,7 +115,7 @@ def test_the_data_within_a_report_are_the_names_and_cannot_end_their_script(page
     assert [name for name, _ in gallery["classes"]][:5] == list(NAMES[:5])
 
 
-def test_an_audit_shows_mark_up_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_shows_markup_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_cues, "NAMES", ("background", *NAMES[:4]))
     store = random_cues.random_store(0)
     images = random_cues.image_set(tmp_path, store, random_cues.random_masks(tmp_path, store, 0))

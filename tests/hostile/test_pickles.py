@@ -1,4 +1,4 @@
-"""Files that ask for code to be run: none is, whichever opcode asks, in the cue pickle and in files of torch.save."""
+"""Pickles never run code, for any opcode: neither cue pickles nor files of torch.save."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text(value: str) -> bytes:
 
 
 def attacks(mark: Path) -> dict[str, bytes]:
-    """Pickles that touch ``mark`` where they are obeyed, by the opcode that asks."""
+    """Return, by opcode, pickles that create the file ``mark`` if a reader executes them."""
     command = text(f"touch {mark}")
     code = text(f"__import__('os').system('touch {mark}')")
     system = b"cposix\nsystem\n"
@@ -58,7 +58,7 @@ def test_the_cue_pickle_runs_nothing(opcode: str, tmp_path: Path) -> None:
 
 
 def as_torch_writes(content: bytes) -> bytes:
-    """A file of torch.save whose pickle is another one."""
+    """Return a file of torch.save with another pickle in it."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(pth(Path()))) as valid, zipfile.ZipFile(file, "w") as archive:
         for name in valid.namelist():
@@ -78,7 +78,7 @@ def test_weights_and_checkpoints_run_nothing(
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_attacks_would_run_where_pickles_are_obeyed(tmp_path: Path) -> None:
+def test_the_attacks_run_in_a_reader_that_executes_pickles(tmp_path: Path) -> None:
     for opcode in ("GLOBAL and REDUCE", "STACK_GLOBAL", "INST", "OBJ"):
         pickle.loads(attacks(tmp_path / opcode.replace(" ", "_"))[opcode])
         assert (tmp_path / opcode.replace(" ", "_")).exists()
@@ -99,7 +99,7 @@ def test_a_packed_file_that_would_unpack_to_gigabytes_is_refused(
         read(put(tmp_path, "file.ckpt", file.getvalue()))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of quantized and sparse tensors and of their storage
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about quantized and sparse tensors and their storage
 @pytest.mark.parametrize(
     "make",
     [
@@ -109,14 +109,14 @@ def test_a_packed_file_that_would_unpack_to_gigabytes_is_refused(
     ],
     ids=["sparse", "meta", "quantized"],
 )
-def test_weights_that_are_no_dense_numbers_are_refused(make: Callable[[], torch.Tensor], tmp_path: Path) -> None:
+def test_weights_that_are_not_dense_tensors_are_refused(make: Callable[[], torch.Tensor], tmp_path: Path) -> None:
     torch.save({"weight": make()}, tmp_path / "file.pth")
     with pytest.raises(UserError, match=r"file\.pth (is not a state dict|cannot be read)"):
         read_weights(tmp_path / "file.pth")
 
 
 @pytest.mark.parametrize("content", [[1], 3, torch.zeros(2), {"state_dict": 1}, {}])
-def test_a_run_does_not_go_on_from_a_checkpoint_of_other_things(content: object, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_from_a_checkpoint_with_other_content(content: object, tmp_path: Path) -> None:
     folder = tmp_path / "name" / "run"
     (folder / "checkpoints").mkdir(parents=True)
     torch.save(content, folder / "checkpoints" / "last.ckpt")

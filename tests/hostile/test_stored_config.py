@@ -1,4 +1,4 @@
-"""The stored config and results of another's run: nothing named there is run, resolved, drawn or grows without end."""
+"""The stored config and results of someone else's run cannot run code, read variables, draw data or fill memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mask() -> dict[str, np.ndarray]:
 
 
 def reported(folder: Path, settings: dict[str, Any], results: dict[str, Any] | None = None) -> str:
-    """The page of a run whose stored settings and results were changed."""
+    """Return the page of a run with changed stored settings and results."""
     run = folder / "runs" / "run"
     if not run.is_dir():
         write_run(run, (), mask())
@@ -65,9 +65,7 @@ def test_a_report_and_an_evaluation_run_no_code_that_a_stored_config_names(targe
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_of_a_module_is_imported_that_no_package_of_ours_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_outside_the_allowed_packages_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hostile_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="is not allowed"):
@@ -75,18 +73,16 @@ def test_nothing_of_a_module_is_imported_that_no_package_of_ours_holds(
     assert "hostile_module" not in sys.modules
 
 
-def test_what_the_environment_holds_is_not_resolved_into_a_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECRET_TOKEN", "do-not-tell")
+def test_environment_variables_are_not_resolved_into_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "do-not-show")
     leak = "${oc.env:SECRET_TOKEN}"
     stored = reported(tmp_path, {"name": leak, "data": {"_target_": VOC, "root": leak}})
     assert "${oc.env:SECRET_TOKEN}" in stored
-    assert "do-not-tell" not in stored
+    assert "do-not-show" not in stored
     assert read_config(tmp_path / "runs" / "run" / "config.yaml")["name"] == leak
 
 
-def test_a_report_draws_no_data_where_there_is_none(tmp_path: Path) -> None:
+def test_a_report_does_not_draw_missing_data(tmp_path: Path) -> None:
     node = {"_target_": "secseg.data.datamodule.ShapesDataModule", "val_split": "val", "draw_train": 10**9}
     for root in (tmp_path / "absent", tmp_path / "empty"):
         if root.name == "empty":
@@ -99,7 +95,7 @@ def test_a_report_draws_no_data_where_there_is_none(tmp_path: Path) -> None:
     "node",
     [{}, {"_target_": 3}, {"_target_": VOC, "root": 5, "val_split": 7}, {"_target_": VOC, "root": ".", "val_split": 7}],
 )
-def test_settings_of_any_type_cost_a_report_only_the_images(node: dict[str, Any], tmp_path: Path) -> None:
+def test_with_settings_of_a_wrong_type_a_report_lacks_only_the_images(node: dict[str, Any], tmp_path: Path) -> None:
     assert "Without images and truth" in reported(tmp_path, {"data": node})
 
 
@@ -120,7 +116,7 @@ GROWING = {
 
 
 @pytest.mark.parametrize("kind", list(GROWING))
-def test_a_config_that_grows_or_is_none_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_a_config_that_grows_or_is_not_a_mapping_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(GROWING[kind])
     with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
         read_config(tmp_path / "config.yaml")
@@ -148,7 +144,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example({"versions": {"git": {"commit": 5, "dirty": 1}}})
 @example({"time": {"seconds": "1"}})
 @example({"protocol": {"scored": ["background"]}})
-def test_results_of_any_form_make_a_page_or_are_reported(run: Path, changes: dict[str, Any]) -> None:
+def test_results_of_any_form_give_a_page_or_an_error(run: Path, changes: dict[str, Any]) -> None:
     before = (run / "runs" / "run" / "results.json").read_text()
     try:
         reported(run, {}, changes)
@@ -161,7 +157,7 @@ def test_results_of_any_form_make_a_page_or_are_reported(run: Path, changes: dic
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(values)
 @example({"figures": {"without_crf": {"miou": float("nan"), "iou": {}}}, "losses": {}, "protocol": {}})
-def test_results_that_are_taken_hold_shares_and_names_of_classes(run: Path, content: Any) -> None:
+def test_accepted_results_hold_shares_and_class_names(run: Path, content: Any) -> None:
     path = run / "any.json"
     path.write_text(json.dumps(content))
     try:
@@ -172,7 +168,7 @@ def test_results_that_are_taken_hold_shares_and_names_of_classes(run: Path, cont
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": "\\ud800"}', '{"a": ' + "9" * 5000 + "}", "\x00"])
-def test_json_without_end_or_of_half_characters_is_reported(text: str, tmp_path: Path) -> None:
+def test_json_that_is_nested_too_deeply_or_not_text_is_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=r"results\.json cannot be read"):
         read_training_results(tmp_path / "results.json")

@@ -14,7 +14,7 @@ from secseg.utils.parallel import Batched, in_parallel
 
 
 class Held:
-    """A function that waits in its first call, so that the others gather, and notes the size of each batch."""
+    """A function that waits in its first call, so that other calls queue, and records the size of each batch."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -30,7 +30,7 @@ class Held:
 
 
 def gathered(images: list[Tensor], most: int = 16) -> tuple[Held, list[Tensor | Exception]]:
-    """Call with the first image, and with all others while it is computed; return what came of each."""
+    """Call with the first image, and with all others during that call. Return the result of each, or its error."""
     function = Held()
     batched = Batched(function, most)
 
@@ -66,8 +66,8 @@ def test_images_of_other_sizes_form_other_batches() -> None:
 
 
 def test_an_error_reaches_every_caller_of_its_batch_and_no_other() -> None:
-    first, bad, beside = torch.ones(1, 3, 2, 2), -torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
-    _, results = gathered([first, bad, beside])
+    first, bad, other = torch.ones(1, 3, 2, 2), -torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
+    _, results = gathered([first, bad, other])
     assert float(results[0]) == 12
     assert [type(result) for result in results[1:]] == [ValueError, ValueError]
     assert pytest.approx(12) == float(Batched(lambda x: x.flatten(1).sum(1))(first)[0])
@@ -87,7 +87,7 @@ def test_parallel_work_keeps_its_order_and_its_exceptions() -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_parallel_work_reads_ahead_no_further_than_it_must(tmp_path: Path) -> None:
+def test_parallel_work_reads_few_items_ahead(tmp_path: Path) -> None:
     read = []
 
     def items():  # type: ignore[no-untyped-def]

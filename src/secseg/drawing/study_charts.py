@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from secseg.drawing.charts import COLOURS, LABELS, LONGEST, MARKERS, label_ratios, name_ticks
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, with grey instead of yellow, which is too pale.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, with grey instead of yellow, which is too pale.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a8a")
 Line: TypeAlias = Literal["-", "--", ":"]
 LINES: tuple[Line, ...] = ("-", "--", ":")
@@ -93,8 +93,8 @@ def _error_bars(axes: Axes, runs: Mapping[float, Sequence[float]], variant: str,
         label=LABELS[variant],
     )
     for at, found in runs.items():
-        beside = at + (0.07 if words else 0.0)
-        axes.plot([beside] * len(found), found, ".", color=COLOURS[variant], markersize=3, alpha=0.6)
+        shifted = at + (0.07 if words else 0.0)
+        axes.plot([shifted] * len(found), found, ".", color=COLOURS[variant], markersize=3, alpha=0.6)
 
 
 def _label_values(axes: Axes, key: str, place: Mapping[str, float], scale: str) -> None:
