@@ -15,7 +15,7 @@ def peak():
     return getrusage(RUSAGE_SELF).ru_maxrss * 1024
 """
 MOST, CLASSES = 100_000, 21
-PHOTOGRAPH = (
+IMAGE = (
     START
     + f"""
 import numpy as np, torch
@@ -55,8 +55,10 @@ def said_by(code: str, folder: Path) -> list[int]:
 
 
 def test_a_large_image_takes_the_memory_of_its_working_copy_and_a_few_bytes_per_pixel(tmp_path: Path) -> None:
-    (grown,) = said_by(PHOTOGRAPH, tmp_path)
-    assert grown < 70 * MOST * CLASSES + 12 * 3000 * 4000, "55 bytes a pixel and class for noise; the CRF's most"
+    (grown,) = said_by(IMAGE, tmp_path)
+    assert grown < 70 * MOST * CLASSES + 12 * 3000 * 4000, (
+        "55 bytes per pixel and class for noise, the worst case of the CRF"
+    )
 
 
 def test_a_long_list_of_images_takes_less_than_a_kilobyte_each_and_a_short_message(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mean field of Krähenbühl and Koltun (2011) in a fully connected CRF, pair by pair of locations."""
+"""Mean field of Krähenbühl and Koltun (2011) in a fully connected CRF, one pair of pixels at a time."""
 
 from __future__ import annotations
 

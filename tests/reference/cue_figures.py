@@ -1,4 +1,4 @@
-"""Figures of localization cues from their definitions: image by image, location by location."""
+"""Figures of localization cues from their definitions: one image and one grid cell at a time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def audit(maps: list[np.ndarray], labels: list[tuple[int, ...]], classes: int) -
 
 
 def quality(maps: list[np.ndarray], truths: list[np.ndarray], number: int) -> tuple[float | None, float | None]:
-    """Precision and recall of one class over all images, truths on the maps' grid; void locations are left out."""
+    """Precision and recall of one class over all images, with truths on the maps' grid. Void cells are left out."""
     right = cued = true = 0
     for cue_map, truth in zip(maps, truths, strict=True):
         for place in np.ndindex(cue_map.shape):
@@ -55,7 +55,7 @@ def quality(maps: list[np.ndarray], truths: list[np.ndarray], number: int) -> tu
 
 
 def nearest_half_pixel(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pixel of ``mask`` in which the centre of each location of a grid falls."""
+    """Return, for each cell of a grid, the pixel of ``mask`` that contains the centre of the cell."""
     height, width = size
     reduced = np.empty(size, mask.dtype)
     for row, column in np.ndindex(size):
@@ -66,7 +66,7 @@ def nearest_half_pixel(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlap(first: list[np.ndarray], second: list[np.ndarray], number: int) -> float | None:
-    """Locations that both maps give the class, over locations that one does, over all images."""
+    """Return the cells with the class in both maps, divided by the cells with the class in one of them, over all images."""
     both = either = 0
     for one, other in zip(first, second, strict=True):
         for place in np.ndindex(one.shape):
@@ -76,7 +76,7 @@ def overlap(first: list[np.ndarray], second: list[np.ndarray], number: int) -> f
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int]:
-    """Of one image: locations where both have a cue, those with the same class, those whose value differs."""
+    """Count, for one image, the cells where both have a cue, those with the same class, and those with another value."""
     both = same = different = 0
     for place in np.ndindex(first.shape):
         one, other = int(first[place]), int(second[place])

@@ -47,7 +47,7 @@ def logistic_loss(scores: np.ndarray, truth: np.ndarray, positive_weights: np.nd
 
 
 def saliency(units: np.ndarray, total_score: Callable[[np.ndarray], float], step: float = 1e-4) -> np.ndarray:
-    """Largest absolute slope, over the channels, of ``total_score`` at each location of units (c, h, w): (h, w).
+    """Largest absolute slope, over the channels, of ``total_score`` at each grid cell of units (c, h, w): (h, w).
 
     Slopes are central differences.
     """
