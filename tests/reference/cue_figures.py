@@ -66,7 +66,7 @@ def nearest_half_pixel(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlap(first: list[np.ndarray], second: list[np.ndarray], number: int) -> float | None:
-    """Return the cells with the class in both maps, divided by the cells with the class in one of them, over all images."""
+    """Return the cells with the class in both maps, divided by those with the class in either, over all images."""
     both = either = 0
     for one, other in zip(first, second, strict=True):
         for place in np.ndindex(one.shape):
@@ -76,7 +76,7 @@ def overlap(first: list[np.ndarray], second: list[np.ndarray], number: int) -> f
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int]:
-    """Count, for one image, the cells where both have a cue, those with the same class, and those with another value."""
+    """Count, for one image, the cells where both have a cue, those with the same class, and those that differ."""
     both = same = different = 0
     for place in np.ndindex(first.shape):
         one, other = int(first[place]), int(second[place])
