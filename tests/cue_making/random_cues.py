@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from secseg.cue_making.audit import count_cues, summarize
 from secseg.data.classes import voc_palette
 from secseg.data.cues import Cues, CueStore
 from secseg.data.images import save_mask
@@ -27,6 +30,16 @@ def random_store(seed: int, images: int = 7, grid: tuple[int, int] = (5, 7)) -> 
     cues["image 1"] = Cues((), np.where(rng.random(grid) < 0.5, 0, 255).astype(np.uint8))
     cues["image 2"] = Cues((3,), np.full(grid, 3, np.uint8))
     return CueStore.from_dict(cues, {"source": "a test", "overlaps": 2})
+
+
+def audit_cues(
+    store: CueStore,
+    class_names: Sequence[str],
+    masks: Mapping[str, Path] | None = None,
+    names: Sequence[str] | None = None,
+    scored: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    return summarize(count_cues(store, class_names, masks, names), scored)
 
 
 def random_masks(folder: Path, store: CueStore, seed: int, size: tuple[int, int] = (23, 31)) -> dict[str, Path]:

@@ -125,3 +125,8 @@ def test_classes_without_a_training_image_and_images_in_both_splits_are_reported
     caplog.clear()
     VOCDataModule(str(root), "test", "test").open(cues=False, masks=False)
     assert len(caplog.messages) == 1, "without cues, classes are not known before masks are read"
+
+
+def test_a_limit_is_at_least_one_image(root: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.limit=0: give a whole number of at least 1, or null"):
+        VOCDataModule(str(root), limit=0)

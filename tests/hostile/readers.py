@@ -74,7 +74,7 @@ def check_store(store: CueStore) -> None:
     assert all(isinstance(name, str) for name in store.names)
     assert store.maps.dtype == store.labels.dtype == np.uint8
     assert len(store.names) == len(store.maps) == len(store.labels) > 0
-    store.classes_present(store.names)
+    store.stray(store.names)
     assert store[store.names[-1]].map.shape == store.grid
 
 

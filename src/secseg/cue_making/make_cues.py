@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from secseg.cue_making.audit import audit_cues, audit_file, audit_table, compare_cues, comparison_table
+from secseg.cue_making.audit import audit_file, audit_table, compare_cues, comparison_table, count_cues, summarize
 from secseg.cue_making.audit.page import FIGURES
 from secseg.cue_making.heads import ScoreHead
 from secseg.cue_making.pipeline import CUES, Pipeline
@@ -119,7 +119,10 @@ def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str 
     if data is not None:
         return audit_file(store, data.train_images, folder, other, data.scored)
     names = _class_names(store)
-    return {**audit_cues(store, names), "against": None if other is None else compare_cues(store, other, None, names)}
+    return {
+        **summarize(count_cues(store, names)),
+        "against": None if other is None else compare_cues(store, other, None, names),
+    }
 
 
 def _class_names(store: CueStore) -> Sequence[str]:

@@ -19,6 +19,7 @@ from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages,
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.splits import ImageSet, split_warnings
 from secseg.data.voc import check_cues, open_split
+from secseg.utils.checks import check_whole, refuse
 from secseg.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class ImageDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        refuse(check_whole("data.limit", limit, 1, null=True))
         self.root = Path(root).expanduser()
         self.train_split, self.val_split = train_split, val_split
         self.labels, self.cue_file, self.training_masks = labels, cues, masks
@@ -118,7 +120,7 @@ class ImageDataModule(pl.LightningDataModule):
         """Return the numbers of the classes in the training images; None if the masks would have to be read."""
         if self.cues is None:
             return None
-        return set(np.flatnonzero(self.cues.classes_present(self.train_images.names)[1].any(0)).tolist())
+        return set(np.flatnonzero(self.cues.labelled(self.train_images.names).any(0)).tolist())
 
     def open(self, *, cues: bool, masks: bool) -> None:
         """Find and check all data of a training, before anything is computed.

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import CueStore
+from secseg.data.cues.store import class_lines
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 
@@ -121,19 +120,14 @@ def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
             f"(the cue file has {len(store)} images):\n{listing(missing)}\n"
             "Set data.cues to the file made for these images, or make cues with `python src/make_cues.py`."
         )
-    in_maps, in_labels = store.classes_present(image_set.names)
-    outside, stray = in_maps | in_labels, in_maps & ~in_labels
+    stray = store.stray(image_set.names)
+    outside = stray | store.labelled(image_set.names)
     outside[:, :num_classes] = False
-    stray[:, 0] = False
     for wrong, what in (
         (outside, f"cues or labels of a class outside 0..{num_classes - 1}; are they of another data set?"),
         (stray, "cues of a class that is not among their labels; make the cue file again."),
     ):
-        if wrong.any():
-            lines = [
-                f"{image_set.names[row]}: class {', '.join(map(str, np.flatnonzero(wrong[row])))}"
-                for row in np.flatnonzero(wrong.any(axis=1))
-            ]
+        if lines := class_lines(image_set.names, wrong):
             raise UserError(f"{len(lines)} images of {image_set.title} have {what}\n{listing(lines)}")
 
 

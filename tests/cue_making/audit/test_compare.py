@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secseg.cue_making.audit import audit_cues
 from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.tables import comparison_table
 from secseg.data.cues import Cues, CueStore
 from secseg.data.cues.store import resample
 from secseg.utils.errors import UserError
-from tests.cue_making.random_cues import NAMES, random_masks, random_store
+from tests.cue_making.random_cues import NAMES, audit_cues, random_masks, random_store
 from tests.reference import cue_figures as reference
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from secseg.cue_making.audit.measure import CueCounts, count_cues, ratio, summarize
+from secseg.cue_making.audit.measure import CueCounts, count_cues, mean_of_known, ratio, summarize
 from secseg.data.classes import VOID
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import resample
@@ -38,8 +39,8 @@ def compare_cues(
     - ``agreement``: of the cells where both have a cue, the share with the same class; ``both``: their share of all
       cells, of the first's cues and of the second's (``of_all``, ``of_first``, ``of_second``);
     - ``identical``: images whose maps are equal; ``difference``: mean share of the cells whose value differs, where no
-      cue is a value, too;
-    - ``most_different``: ten images with theirs; ``labels_differ``: the images whose labels differ, with both;
+      cue is a value, too; ``most_different``: ten images with theirs;
+    - ``labels_differ``: the images whose labels differ, with both;
     - ``classes``: by name ``overlap`` of the two cue regions (cells that both give the class over cells that either
       does, pooled over images); ``overlap``: its mean over the classes that have one;
     - ``first``, ``second``: each as ``summarize``, over the shared images.
@@ -61,7 +62,6 @@ def compare_cues(
     theirs = np.stack([resample(second.maps[row], first.grid) for row in rows])
     moved = CueStore(shared, theirs, second.labels[rows], second.provenance)
     counts = [count_cues(store, class_names, masks, shared) for store in (first, moved)]
-    labels_differ = np.flatnonzero((counts[0].labelled != counts[1].labelled).any(axis=1)).tolist()
     return {
         "images": {
             "shared": len(shared),
@@ -70,12 +70,9 @@ def compare_cues(
         },
         **_agreement(shared, ours, theirs),
         **_overlaps(ours[ours == theirs], counts),
-        "labels_differ": [
-            {"image": shared[row], "first": _label_names(counts[0], row), "second": _label_names(counts[1], row)}
-            for row in labels_differ
-        ],
-        "first": summarize(counts[0], first.provenance.get("overlaps"), scored),
-        "second": summarize(counts[1], second.provenance.get("overlaps"), scored),
+        "labels_differ": _label_differences(*counts),
+        "first": summarize(counts[0], scored),
+        "second": summarize(counts[1], scored),
     }
 
 
@@ -104,12 +101,19 @@ def _overlaps(equal: np.ndarray, counts: Sequence[CueCounts]) -> dict[str, Any]:
     shared = np.bincount(equal, minlength=256)[: len(class_names)]
     union = sum(part.cued.sum(axis=0) for part in counts) - shared
     overlaps = {name: ratio(shared[number], union[number]) for number, name in enumerate(class_names)}
-    known = [overlap for overlap in overlaps.values() if overlap is not None]
     return {
-        "overlap": ratio(sum(known), len(known)),
+        "overlap": mean_of_known(overlaps.values()),
         "classes": {name: {"overlap": overlap} for name, overlap in overlaps.items()},
     }
 
 
-def _label_names(counts: CueCounts, row: int) -> list[str]:
-    return [name for name, present in zip(counts.class_names, counts.labelled[row], strict=True) if present]
+def _label_differences(first: CueCounts, second: CueCounts) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": name,
+            "first": list(compress(first.class_names, one)),
+            "second": list(compress(first.class_names, two)),
+        }
+        for name, one, two in zip(first.names, first.labelled, second.labelled, strict=True)
+        if (one != two).any()
+    ]

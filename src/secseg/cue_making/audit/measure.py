@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from secseg.data.classes import VOID
 from secseg.data.cues import CueStore
+from secseg.data.cues.store import class_lines
 from secseg.data.images import read_mask
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
@@ -26,6 +27,7 @@ class CueCounts:
         names: N image ids.
         class_names: C names.
         grid: height and width of the maps.
+        overlaps: cells that had two classes before one was chosen, in the whole file; None if unknown.
         cued: (N, C) int64, cells with a cue of the class.
         labelled: (N, C) bool, whether the class is among the image's labels; False for background.
         masked: (N,) bool, whether the image has a mask. The following counts are 0 if it does not.
@@ -37,6 +39,7 @@ class CueCounts:
     names: tuple[str, ...]
     class_names: tuple[str, ...]
     grid: tuple[int, int]
+    overlaps: int | None
     cued: np.ndarray
     labelled: np.ndarray
     masked: np.ndarray
@@ -66,42 +69,41 @@ def count_cues(
     Args:
         store: the cues.
         class_names: names of the classes, background first.
-        masks: mask files by image id, of all images or of some. A mask is brought to the cues' grid by
-            :func:`secseg.utils.resizing.resize_mask`.
-        names: image ids.
+        masks: mask files by image id, of all images or of some. ``resize_mask`` brings them to the cues' grid.
+        names: image ids, at least one.
 
     Raises:
-        UserError: if there are no names; for names that do not have cues, cues or labels of classes that do not exist,
-            masks that cannot be read: all of them are listed.
+        UserError: with all names that do not have cues, all images with classes that do not exist, or all masks that
+            cannot be read.
     """
     names = store.names if names is None else tuple(names)
-    if not names:
-        raise UserError("Cues of no image cannot be counted: name at least one.")
     classes = len(class_names)
-    counts = store.class_counts(names)
-    labels = store.labels[store.rows(names)]
-    labelled = np.zeros(counts.shape, dtype=bool)
-    labelled[np.arange(len(names))[:, None], labels] = True
-    labelled[:, VOID] = False
-    _check_classes(names, (counts > 0) | labelled, classes)
+    cued, labelled = store.class_counts(names), store.labelled(names)
+    outside = (cued > 0) | labelled
+    outside[:, :classes] = outside[:, VOID] = False
+    if lines := class_lines(names, outside):
+        raise UserError(
+            f"{len(lines)} images have cues or labels of a class outside 0..{classes - 1}; "
+            f"are they of another data set?\n{listing(lines)}"
+        )
     masks = masks or {}
     masked = np.array([name in masks for name in names])
     quality = np.zeros((3, len(names), classes), dtype=np.int64)
     quality[:, masked] = _count_right(store, {name: masks[name] for name in names if name in masks}, classes)
-    cued, labelled = counts[:, :classes], labelled[:, :classes]
-    return CueCounts(names, tuple(class_names), store.grid, cued, labelled, masked, *quality)
+    by_class = cued[:, :classes], labelled[:, :classes]
+    return CueCounts(
+        names, tuple(class_names), store.grid, store.provenance.get("overlaps"), *by_class, masked, *quality
+    )
 
 
-def summarize(counts: CueCounts, overlaps: int | None = None, scored: Sequence[str] | None = None) -> dict[str, Any]:
+def summarize(counts: CueCounts, scored: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the figures of counted cues as plain values. Shares are in [0, 1]; None stands for no value.
 
     Args:
         counts: the counted cues.
-        overlaps: cells that had two classes before one was chosen, in the whole file; None if unknown.
         scored: names of the classes that the means of precision and recall run over; all by default.
 
-    - ``images``, ``grid`` (height and width);
-    - ``overlaps``;
+    - ``images``, ``grid`` (height and width), ``overlaps``;
     - ``images_without``: images without a cue of the ``background``, and of any ``foreground`` class;
     - ``labels``: labelled classes over all images (``total``), and those ``without_cue`` in their image;
     - ``background_locations`` per image: ``most``, ``median``, ``least``;
@@ -125,50 +127,34 @@ def summarize(counts: CueCounts, overlaps: int | None = None, scored: Sequence[s
     for name in scored:
         if name not in counts.class_names:
             raise UserError(f"The class {name!r} to score does not exist.{nearest(name, counts.class_names)}")
-    with_cues = counts.cued > 0
-    background = counts.cued[:, 0]
-    covered, foreground = background.mean() / counts.cells, counts.cued[:, 1:].sum(axis=1).mean() / counts.cells
+    cued = {"background": counts.cued[:, 0], "foreground": counts.cued[:, 1:].sum(axis=1)}
+    coverage = {part: float(cells.mean() / counts.cells) for part, cells in cued.items()}
+    most, least = int(cued["background"].max()), int(cued["background"].min())
     by_classes = Counter(counts.labelled.sum(axis=1).tolist())
     classes = _class_figures(counts)
     return {
         "images": len(counts.names),
         "grid": list(counts.grid),
-        "overlaps": overlaps,
-        "images_without": {
-            "background": int((~with_cues[:, 0]).sum()),
-            "foreground": int((~with_cues[:, 1:].any(axis=1)).sum()),
-        },
+        "overlaps": counts.overlaps,
+        "images_without": {part: int((cells == 0).sum()) for part, cells in cued.items()},
         "labels": {"total": int(counts.labelled.sum()), "without_cue": int(counts.without_cue.sum())},
-        "background_locations": {
-            "most": int(background.max()),
-            "median": float(np.median(background)),
-            "least": int(background.min()),
-        },
-        "coverage": {
-            "background": float(covered),
-            "foreground": float(foreground),
-            "unlabelled": float(1 - covered - foreground),
-        },
-        "images_by_classes": {str(number): by_classes[number] for number in sorted(by_classes)},
+        "background_locations": {"most": most, "median": float(np.median(cued["background"])), "least": least},
+        "coverage": {**coverage, "unlabelled": 1 - coverage["background"] - coverage["foreground"]},
+        "images_by_classes": {str(number): images for number, images in sorted(by_classes.items())},
         "classes": classes,
         "masks": _means(classes, counts, scored) if counts.masked.any() else None,
     }
 
 
-def audit_cues(
-    store: CueStore,
-    class_names: Sequence[str],
-    masks: Mapping[str, Path] | None = None,
-    names: Sequence[str] | None = None,
-    scored: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Measure cues: arguments and errors as :func:`count_cues` and :func:`summarize`, figures as the latter."""
-    return summarize(count_cues(store, class_names, masks, names), store.provenance.get("overlaps"), scored)
-
-
 def ratio(part: float | np.integer[Any], whole: float | np.integer[Any]) -> float | None:
     """Return ``part / whole``; None if ``whole`` is 0."""
     return float(part / whole) if whole else None
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return ratio(sum(known), len(known))
 
 
 def _class_figures(counts: CueCounts) -> dict[str, dict[str, Any]]:
@@ -191,9 +177,7 @@ def _means(classes: Mapping[str, Mapping[str, Any]], counts: CueCounts, scored: 
     means: dict[str, Any] = {"images": int(counts.masked.sum()), "scored": scored}
     for prefix, left_out in (("", ()), ("foreground_", counts.class_names[:1])):
         for key in ("precision", "recall"):
-            values = [classes[name][key] for name in scored if name not in left_out]
-            present = [value for value in values if value is not None]
-            means[prefix + key] = ratio(sum(present), len(present))
+            means[prefix + key] = mean_of_known(classes[name][key] for name in scored if name not in left_out)
     return means
 
 
@@ -214,16 +198,3 @@ def _count_right(store: CueStore, masks: Mapping[str, Path], classes: int) -> np
     if broken:
         raise UserError(f"{len(broken)} of {len(masks)} masks cannot be used:\n{listing(broken)}")
     return np.array(counts, dtype=np.int64).reshape(-1, 3, classes).swapaxes(0, 1)
-
-
-def _check_classes(names: Sequence[str], present: np.ndarray, classes: int) -> None:
-    outside = present[:, classes:VOID]
-    if outside.any():
-        rows = np.flatnonzero(outside.any(axis=1))
-        lines = [
-            f"{names[int(row)]}: class {', '.join(map(str, classes + np.flatnonzero(outside[row])))}" for row in rows
-        ]
-        raise UserError(
-            f"{len(rows)} images have cues or labels of a class outside 0..{classes - 1}; "
-            f"are they of another data set?\n{listing(lines)}"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ def audit_file(
         scored: names of the classes that the means of precision and recall run over; all by default.
 
     Returns:
-        What ``audit_cues`` returns, and ``against``: None or what ``compare_cues`` returns, ``store`` first.
+        What ``summarize`` returns, and ``against``: None or what ``compare_cues`` returns, ``store`` first.
 
     An image that cannot be read is left out of the page, with a warning.
 
@@ -63,7 +64,7 @@ def audit_file(
     """
     masks = masks_of(images)
     counts = count_cues(store, images.class_names, masks, images.names)
-    figures = {**summarize(counts, store.provenance.get("overlaps"), scored), "against": None}
+    figures = {**summarize(counts, scored), "against": None}
     tables = [audit_table(figures)]
     if against is not None:
         figures["against"] = compare_cues(store, against, images.names, images.class_names, masks, scored)
@@ -118,7 +119,12 @@ def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3, most_classe
     """
     missing = counts.without_cue.sum(axis=1)
     rows = np.flatnonzero(missing)
-    without = _lowest(rows, -missing[rows], most, lambda row, _: f"without a cue: {', '.join(_missing(counts, row))}")
+    without = _lowest(
+        rows,
+        -missing[rows],
+        most,
+        lambda row, _: f"without a cue: {', '.join(compress(counts.class_names, counts.without_cue[row]))}",
+    )
     sections = [
         Section("Labelled classes without a cue", without),
         *_by_coverage("", np.arange(len(counts.names)), counts.cued.sum(axis=1) / counts.cells, most),
@@ -191,17 +197,13 @@ def _lowest(
     return [(int(rows[place]), caption(int(rows[place]), float(values[place]))) for place in order]
 
 
-def _missing(counts: CueCounts, row: int) -> list[str]:
-    return [name for name, present in zip(counts.class_names, counts.without_cue[row], strict=True) if present]
-
-
 def classes_figure(audit: Mapping[str, Any]) -> Figure:
     """Draw precision and recall of each class as bars or, without masks, the coverage.
 
     Classes without cues and truth are left out. Cues of VOC's classes have the official file's values as black marks.
 
     Args:
-        audit: what ``audit_cues`` returns.
+        audit: what ``summarize`` returns.
     """
     keys = ("precision", "recall") if audit["masks"] else ("coverage",)
     classes = {

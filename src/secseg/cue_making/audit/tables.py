@@ -40,7 +40,7 @@ def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
     Cues of VOC's classes have the official file's figures next to theirs.
 
     Args:
-        audit: what ``audit_cues`` returns.
+        audit: what ``summarize`` returns.
         title: heads the column of the audited cues.
     """
     with_official = is_voc(audit)

@@ -72,7 +72,8 @@ class CueStore:
             raise UserError(f"These cue maps are not uint8 on one (h, w) grid, here {grid}:\n{listing(odd)}")
         maps = np.stack([entry.map for entry in cues.values()])
         store = cls(tuple(cues), maps, pad_labels([entry.labels for entry in cues.values()]), provenance)
-        store.check_labels()
+        if lines := class_lines(store.names, store.stray(store.names)):
+            raise UserError(f"These maps contain a class that is not among the image's labels:\n{listing(lines)}")
         return store
 
     @classmethod
@@ -172,27 +173,25 @@ class CueStore:
         counts = [np.bincount(self.maps[row].reshape(-1), minlength=256) for row in self.rows(names)]
         return np.array(counts, dtype=np.int32).reshape(-1, 256)
 
-    def classes_present(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return which classes the maps and the labels of ``names`` contain: two (len(names), 256) bool arrays."""
-        in_maps = self.class_counts(names) > 0
+    def labelled(self, names: Sequence[str]) -> np.ndarray:
+        """Return whether each class is among the labels of each image: (len(names), 256) bool."""
         labels = self.labels[self.rows(names)]
-        in_labels = np.zeros_like(in_maps)
-        in_labels[np.arange(len(labels))[:, None], labels] = True
-        in_maps[:, VOID] = in_labels[:, VOID] = False
-        return in_maps, in_labels
+        labelled = np.zeros((len(labels), 256), dtype=bool)
+        labelled[np.arange(len(labels))[:, None], labels] = True
+        labelled[:, VOID] = False
+        return labelled
 
-    def check_labels(self) -> None:
-        """Check that each map contains only the background and the labels of its image.
+    def stray(self, names: Sequence[str]) -> np.ndarray:
+        """Return which foreground classes a map contains, but the labels do not: (len(names), 256) bool."""
+        stray = (self.class_counts(names) > 0) & ~self.labelled(names)
+        stray[:, [0, VOID]] = False
+        return stray
 
-        Raises:
-            UserError: with every image whose map contains another class.
-        """
-        in_maps, in_labels = self.classes_present(self.names)
-        stray = in_maps & ~in_labels
-        stray[:, 0] = False
-        wrong = [f"{self.names[row]}: class {number}" for row, number in zip(*np.nonzero(stray), strict=True)]
-        if wrong:
-            raise UserError(f"These maps contain a class that is not among the image's labels:\n{listing(wrong)}")
+
+def class_lines(names: Sequence[str], wrong: np.ndarray) -> list[str]:
+    """Return a line for each image with wrong classes, (len(names), 256) bool, for messages."""
+    rows = np.flatnonzero(wrong.any(axis=1))
+    return [f"{names[row]}: class {', '.join(map(str, np.flatnonzero(wrong[row])))}" for row in rows]
 
 
 def pad_labels(labels: Sequence[Sequence[int]]) -> np.ndarray:
