@@ -44,13 +44,11 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, at: tuple[int, bool]) -> dict[str, Any]:
         number, mirrored = at
+        path = self.images.images[number]
         sample: dict[str, Any] = {"name": self.images.names[number], "labels": self.labels[number]}
         if self.features is not None:
-            sample["features"] = self.features.read(self.images.images[number], mirrored)
-        else:
-            image = training_input(read_image(self.images.images[number]), self.input_size)
-            sample["image"] = mirror(image, mirrored)
-        return sample
+            return {**sample, "features": self.features.read(path, mirrored)}
+        return {**sample, "image": mirror(training_input(read_image(path), self.input_size), mirrored)}
 
 
 class LabelledDataModule(pl.LightningDataModule):
@@ -73,15 +71,9 @@ class LabelledDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
-        stream = ShuffledSampler(
-            len(self.train),
-            self.batch_size,
-            self.trainer.max_steps,
-            self.seed,
-            self.mirror,
-            self.trainer.global_step,
-        )
-        return loader(self.train, self.workers, batch_sampler=stream)
+        steps, start = self.trainer.max_steps, self.trainer.global_step
+        sampler = ShuffledSampler(len(self.train), self.batch_size, steps, self.seed, self.mirror, start)
+        return loader(self.train, self.workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         order = [(number, False) for number in range(len(self.held_out))]

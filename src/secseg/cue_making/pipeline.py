@@ -184,11 +184,9 @@ class Pipeline:
                 self.labels,
                 self.config["localization"][part],
                 folder,
-                device=self.config["device"],
-                precision=self.config["precision"],
+                **{key: self.config[key] for key in ("device", "precision", "seed")},
                 workers=self.data.workers,
                 feature_cache=self.data.feature_cache,
-                seed=self.config["seed"],
                 loggers=build_loggers(self.config["logger"], self.run / part, self.config, f"{self.run.name}_{part}"),
             )
         finally:
@@ -205,9 +203,9 @@ class Pipeline:
             device = pick_device(self.config["device"])
             networks = [load_localization(self._folder(part) / NAME).to(device) for part in self.parts]
             mirror = self.config["localization"]["foreground"]["mirror"]
-            cache = open_cache(networks[0], mirror, self.data.feature_cache)
-            if cache is not None and self.map_settings.mirror and not mirror:
-                cache = None  # it has no mirror images
+            cache = None
+            if mirror or not self.map_settings.mirror:  # else the cache has no mirror images
+                cache = open_cache(networks[0], mirror, self.data.feature_cache)
             if cache is not None:
                 cache.prepare(self.images.images, networks[0].features)
             workers = self.config["workers"]
@@ -226,8 +224,8 @@ class Pipeline:
                 shutil.copyfile(file, temporary)
 
     def _all_cues(self) -> dict[str, Cues]:
-        node = self.config["crf"]["train"] if "crf" in self.recipe.needs else None
-        crf = None if node is None else on_maps(build_stage_crf(node), self._input_size)
+        crf = build_stage_crf(self.config["crf"]["train"]) if "crf" in self.recipe.needs else None
+        on_grid = None if crf is None else on_maps(crf, self._input_size)
         folder, classes = self._folder("maps"), len(self.images.class_names) - 1
 
         def one(item: tuple[str, Path]) -> np.ndarray:
@@ -236,14 +234,11 @@ class Pipeline:
             maps = read_maps(folder, name, labels, classes)
             if not labels:
                 return np.zeros(maps.highest.shape, dtype=np.uint8)
-            return self.recipe(CueInputs(labels, lambda: read_image(path), crf=crf, **maps._asdict()))
+            return self.recipe(CueInputs(labels, lambda: read_image(path), crf=on_grid, **maps._asdict()))
 
         items = list(zip(self.images.names, self.images.images, strict=True))
-        cues = {}
-        with (
-            ImageMeter("cues", len(items)) as meter,
-            closing(results_of(one, items, self.config["workers"])) as results,
-        ):
+        cues, workers = {}, self.config["workers"]
+        with ImageMeter("cues", len(items)) as meter, closing(results_of(one, items, workers)) as results:
             for (name, _), cue_map in results:
                 cues[name] = Cues(self.labels[name], cue_map)
                 meter.update()
@@ -307,12 +302,11 @@ def plugin_code(node: Mapping[str, Any]) -> dict[str, str]:
     return {target: sha256(inspect.getfile(find(target, object))) for target in plugins}
 
 
-def on_maps(crf: CRF | None, input_size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def on_maps(crf: CRF, input_size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return the CRF as recipes call it: scores (C, h, w) and the image (H, W, 3) to probabilities (C, h, w).
 
     The image is brought to the grid of the scores as in training, by way of the network's input of ``input_size``.
     """
-    assert crf is not None
 
     def probabilities(scores: np.ndarray, image: np.ndarray) -> np.ndarray:
         size = (scores.shape[1], scores.shape[2])

@@ -47,64 +47,41 @@ def train_classifier(
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[pl.Callback] | None = None,
 ) -> dict[str, Any]:
-    """Train ``network``, leave it with the best weights in evaluation mode, and write it to ``network.safetensors``.
+    """Train ``network``, leave it with the best weights in evaluation mode, and write it into ``folder``.
 
-    An interrupted training resumes from ``checkpoints/last.ckpt`` in ``folder``. A frozen trunk's features come from
-    the cache that ``src/train.py`` uses too: the same trunk, input size and mirroring share its entries.
+    An interrupted training resumes from ``checkpoints/last.ckpt`` there. A frozen trunk's features come from the cache
+    that ``src/train.py`` uses too: the same trunk, input size and mirroring share its entries.
 
     Args:
         network: of ``build_localization_net``.
-        images: the training images; its classes begin with the background.
-        labels: foreground class numbers (1..K) of each image.
-        node: ``foreground`` or ``background`` of ``conf/localization``: ``network``, ``steps``, ``batch_size``,
-            ``mirror``, ``balance``, ``holdout``, ``validate_every``, ``optim``.
-        folder: for checkpoints and the network.
-        device: as for ``pick_device``.
-        precision: as for Lightning's Trainer.
-        workers: loader processes.
-        feature_cache: folder for a frozen trunk's features; None for the user's cache folder, ``off`` for no cache.
-        seed: of the order of images, the mirroring and dropout.
-        loggers: where the values go.
-        callbacks: None for a progress bar with the loss and the mean average precision.
+        images, labels: the training images, and the foreground class numbers (1..K) of each.
+        node: ``foreground`` or ``background`` of ``conf/localization``.
+        device, precision, workers, feature_cache, seed: as for ``src/train.py``.
+        loggers, callbacks: as for Lightning's Trainer; callbacks None for a progress bar.
 
     Returns:
-        plain values: ``map`` and ``ap`` (by class, NaN without positives) on the held-out images, None where there are
-        none; ``loss`` of the last step; ``steps``, ``kept_step`` (the step of the best weights), ``train_images``,
-        ``holdout_images``, ``seconds`` in all and ``feature_seconds`` for the features.
+        as ``_fit``, and ``seconds`` in all and ``feature_seconds`` for the features.
 
     Raises:
         UserError: for settings or images that do not fit, or a loss that is not finite.
     """
     started = time.perf_counter()
     pl.seed_everything(seed, workers=True, verbose=False)
-    train_images, held_out = split_holdout(images, node["holdout"])
     cache = open_cache(network, node["mirror"], feature_cache)
-    train, held = (LabelledImages(part, labels, network.input_size, cache) for part in (train_images, held_out))
-    data = LabelledDataModule(train, held, node["batch_size"], node["mirror"], seed, workers)
+    parts = split_holdout(images, node["holdout"])
+    train, held_out = (LabelledImages(part, labels, network.input_size, cache) for part in parts)
+    data = LabelledDataModule(train, held_out, node["batch_size"], node["mirror"], seed, workers)
     module = ClassificationModule(network, node["optim"], positive_weights(train.labels, node["balance"]))
     checkpoints = Checkpoints(folder / "checkpoints", monitor="val/map")
     shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
-    runner = build_trainer(
-        trainer_options(node, device, precision, validate=bool(held_out.names)),
-        folder,
-        [RandomStates(), checkpoints, *shown],
-        list(loggers),
-    )
+    options = trainer_options(node, device, precision, validate=len(held_out) > 0)
+    runner = build_trainer(options, folder, [RandomStates(), checkpoints, *shown], list(loggers))
     if cache is not None:
         cache.prepare(images.images, network.features)
     feature_seconds = time.perf_counter() - started
-    fitted = _fit(runner, module, data, checkpoints)
+    figures = _fit(runner, module, data, checkpoints)
     write_model(folder / NAME, network.eval(), node["network"])
-    return {
-        "map": module.scores.get("map"),
-        "ap": module.scores.get("ap"),
-        **fitted,
-        "steps": runner.global_step,
-        "train_images": len(train),
-        "holdout_images": len(held),
-        "seconds": time.perf_counter() - started,
-        "feature_seconds": feature_seconds,
-    }
+    return {**figures, "seconds": time.perf_counter() - started, "feature_seconds": feature_seconds}
 
 
 def trainer_options(node: Mapping[str, Any], device: str, precision: str, validate: bool) -> dict[str, Any]:
@@ -133,14 +110,17 @@ def open_cache(network: LocalizationNet, mirror: bool, feature_cache: str | None
 def _fit(
     runner: pl.Trainer, module: ClassificationModule, data: LabelledDataModule, checkpoints: Checkpoints
 ) -> dict[str, Any]:
-    """Train, give the module the weights and scores of the best validation, and return its step and the last loss.
+    """Train, and give the module the weights of the best validation, or the last ones without held-out images.
 
-    Without held-out images, the last weights are kept.
+    Returns:
+        plain values: ``map`` and ``ap`` (by class, NaN without positives) on the held-out images, None where there are
+        none; ``loss`` of the last step; ``kept_step``, the step of the weights, and ``steps`` in all; ``train_images``
+        and ``holdout_images``.
     """
     last = checkpoints.folder / "last.ckpt"
     runner.fit(module, data, ckpt_path=str(last) if last.is_file() else None)
     loss = runner.callback_metrics.get("train/loss")
-    figures = {"loss": None if loss is None else float(loss), "kept_step": runner.global_step}
+    kept_step = runner.global_step
     if len(data.held_out):
         if module.measured_at != runner.global_step:  # the training did not end with a validation
             runner.validate(module, data, verbose=False)
@@ -148,8 +128,16 @@ def _fit(
             best = CheckpointFiles().load_checkpoint(checkpoints.best_model_path)
             module.load_state_dict(best["state_dict"])
             runner.validate(module, data, verbose=False)
-            figures["kept_step"] = int(best["global_step"])
-    return figures
+            kept_step = int(best["global_step"])
+    return {
+        "map": module.scores.get("map"),
+        "ap": module.scores.get("ap"),
+        "loss": None if loss is None else float(loss),
+        "kept_step": kept_step,
+        "steps": runner.global_step,
+        "train_images": len(data.train),
+        "holdout_images": len(data.held_out),
+    }
 
 
 class ClassificationModule(pl.LightningModule):
@@ -159,7 +147,7 @@ class ClassificationModule(pl.LightningModule):
 
     Args:
         network: images to scores.
-        optim: the ``optim`` node, plain (see ``build_optimizer``).
+        optim: as for ``build_optimizer``.
         positive_weights: weights (K,) of the positives in the loss, or None.
 
     Attributes:
@@ -179,9 +167,7 @@ class ClassificationModule(pl.LightningModule):
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return scores (B, K) of a batch, from its cached features where it has them."""
-        if "features" in batch:
-            return self.network.classify(batch["features"])
-        return self.network(batch["image"])
+        return self.network.classify(batch["features"]) if "features" in batch else self.network(batch["image"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(self(batch), batch["labels"])
@@ -205,13 +191,8 @@ class ClassificationModule(pl.LightningModule):
         known = [value for value in ap.values() if not math.isnan(value)]
         self.scores = {"map": sum(known) / len(known) if known else math.nan, "ap": ap}
         self.measured_at = self.global_step
-        self.log_dict(
-            {
-                "val/loss": self._loss(scores, labels),
-                "val/map": self.scores["map"],
-                **{f"val/ap/{name}": value for name, value in ap.items()},
-            }
-        )
+        self.log_dict({"val/loss": self._loss(scores, labels), "val/map": self.scores["map"]})
+        self.log_dict({f"val/ap/{name}": value for name, value in ap.items()})
 
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         weights: Any = self.positive_weights

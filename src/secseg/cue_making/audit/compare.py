@@ -32,8 +32,7 @@ def compare_cues(
     Args:
         first, second: the cue files; the maps of the second are brought to the first's grid by ``resample``.
         names: image ids; None for all of both files.
-        class_names, masks: as for ``count_cues``.
-        scored: as for ``summarize``.
+        class_names, masks, scored: as for ``count_cues`` and ``summarize``.
 
     - ``images``: that both have (``shared``), that ``only_first`` and ``only_second`` has;
     - ``agreement``: of the cells where both have a cue, the share with the same class; ``both``: their share of all
@@ -45,8 +44,6 @@ def compare_cues(
       does, pooled over images); ``overlap``: its mean over the classes that have one;
     - ``first``, ``second``: each as ``summarize``, over the shared images.
 
-    Compare precision together with recall: a file with fewer cues is easily more precise.
-
     Raises:
         UserError: if no image has cues in both files; as ``count_cues`` and ``summarize``.
     """
@@ -57,17 +54,13 @@ def compare_cues(
             f"The two cue files have none of the {len(wanted)} images in common: the first has {len(first)}, like "
             f"{first.names[0]}, the second {len(second)}, like {second.names[0]}. Are they of the same data?"
         )
-    rows = second.rows(shared)
-    ours = np.stack([first.maps[row] for row in first.rows(shared)])
-    theirs = np.stack([resample(second.maps[row], first.grid) for row in rows])
-    moved = CueStore(shared, theirs, second.labels[rows], second.provenance)
+    ours = np.stack([first[name].map for name in shared])
+    theirs = np.stack([resample(second[name].map, first.grid) for name in shared])
+    moved = CueStore(shared, theirs, second.labels[second.rows(shared)], second.provenance)
     counts = [count_cues(store, class_names, masks, shared) for store in (first, moved)]
+    only_first, only_second = (sum(name in store for name in wanted) - len(shared) for store in (first, second))
     return {
-        "images": {
-            "shared": len(shared),
-            "only_first": sum(name in first and name not in second for name in wanted),
-            "only_second": sum(name in second and name not in first for name in wanted),
-        },
+        "images": {"shared": len(shared), "only_first": only_first, "only_second": only_second},
         **_agreement(shared, ours, theirs),
         **_overlaps(ours[ours == theirs], counts),
         "labels_differ": _label_differences(*counts),

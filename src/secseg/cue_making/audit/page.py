@@ -21,7 +21,7 @@ from secseg.data.cues import CueStore
 from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.drawing.html import figure_source, image_source, mask_source, render
-from secseg.drawing.overlays import GalleryItem, cues_over_grey, hex_colour
+from secseg.drawing.overlays import cues_over_grey, hex_colour
 from secseg.utils.console import percent
 from secseg.utils.files import write_text
 from secseg.utils.parallel import in_parallel
@@ -35,6 +35,8 @@ SIDE = 240
 """Longer side of the images on the page, in pixels."""
 FEWEST = 10
 """Fewest cue cells of an image whose precision is shown."""
+MOST_CLASSES = 30
+"""Most classes that have sections of their own on the page: those with cues in the most images."""
 COLOURS = {"precision": "C0", "recall": "C2", "coverage": "C0"}
 
 
@@ -52,17 +54,15 @@ def audit_file(
         images: the split. Masks that exist are used.
         folder: made if it is missing. It gets ``audit.json`` (the figures) and ``audit.html``, each written as a whole.
         against: cues to compare with.
-        scored: names of the classes that the means of precision and recall run over; all by default.
+        scored: as for ``summarize``.
 
     Returns:
         What ``summarize`` returns, and ``against``: None or what ``compare_cues`` returns, ``store`` first.
 
-    An image that cannot be read is left out of the page, with a warning.
-
     Raises:
         UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
     """
-    masks = masks_of(images)
+    masks = {name: path for name, path in zip(images.names, images.masks or (), strict=False) if path.is_file()}
     counts = count_cues(store, images.class_names, masks, images.names)
     figures = {**summarize(counts, scored), "against": None}
     tables = [audit_table(figures)]
@@ -71,15 +71,14 @@ def audit_file(
         tables.append(comparison_table(figures["against"], "cues", "against"))
     write_text(Path(folder) / FIGURES, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     sections = choose(counts)
-    items = read_examples(sections, counts.names, store, images, masks)
-    tiles = {row: _tiles(item, images) for row, item in items.items()}
-    colours = [hex_colour(images.palette[number]) for number in range(len(images.class_names))]
+    tiles = read_tiles(sections, counts.names, store, images, masks)
+    colours = map(hex_colour, images.palette[: len(images.class_names)])
     page = render(
         "audit.html",
         title=f"Cues of {images.title}",
         tables=tables,
         bars=figure_source(classes_figure(figures)),
-        with_truth=any(item.mask is not None for item in items.values()),
+        with_truth=any(counts.masked[row] for row in tiles),
         legend=list(zip(images.class_names, colours, strict=True)),
         sections=[
             (title, [(tiles[row], f"{counts.names[row]}: {caption}") for row, caption in shown if row in tiles])
@@ -90,12 +89,6 @@ def audit_file(
     return figures
 
 
-def masks_of(images: ImageSet) -> dict[str, Path]:
-    """Return the masks of a split that exist, by image id."""
-    pairs = zip(images.names, images.masks or (), strict=False)
-    return {name: path for name, path in pairs if path.is_file()}
-
-
 class Section(NamedTuple):
     """Some images that have something in common: the row of each in the counts, and its caption."""
 
@@ -103,19 +96,18 @@ class Section(NamedTuple):
     images: list[tuple[int, str]]
 
 
-def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3, most_classes: int = 30) -> list[Section]:
+def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3) -> list[Section]:
     """Choose images to show: of all, and of each class.
 
     Args:
         counts: the counted cues.
-        most: images per section.
-        most_by_class: images per section of a class.
-        most_classes: classes that have sections: those with cues in the most images.
+        most, most_by_class: images per section, and per section of a class.
 
     Returns:
         Images with labelled classes without a cue; the least and the most covered; with masks those of the lowest and
         highest precision. By class, with masks the lowest and highest precision of its cues, without masks its fewest
-        and most cues. Sections without images are left out.
+        and most cues; classes with cues in few images have no sections if there are many. Sections without images are
+        left out.
     """
     missing = counts.without_cue.sum(axis=1)
     rows = np.flatnonzero(missing)
@@ -131,7 +123,7 @@ def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3, most_classe
         *_by_precision("", counts.known.sum(axis=1), counts.right.sum(axis=1), most),
     ]
     with_cues = (counts.cued > 0).sum(axis=0)
-    for number in sorted(np.argsort(-with_cues, kind="stable")[:most_classes].tolist()):
+    for number in sorted(np.argsort(-with_cues, kind="stable")[:MOST_CLASSES].tolist()):
         name, cued = counts.class_names[number], counts.cued[:, number]
         if counts.masked.any():
             sections += _by_precision(name, counts.known[:, number], counts.right[:, number], most_by_class)
@@ -140,30 +132,32 @@ def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3, most_classe
     return [section for section in sections if section.images]
 
 
-def read_examples(
+def read_tiles(
     sections: Sequence[Section], names: Sequence[str], store: CueStore, images: ImageSet, masks: Mapping[str, Path]
-) -> dict[int, GalleryItem]:
-    """Read the images of some sections with cues and masks, reduced to 240 pixels on the longer side; by row.
+) -> dict[int, list[tuple[str, str]]]:
+    """Return titles and data URLs of the pictures of each image in ``sections``, by row, 240 pixels on the longer side.
 
     An image that cannot be read is left out, with a warning.
     """
     paths = dict(zip(images.names, images.images, strict=True))
 
-    def read(row: int) -> GalleryItem:
+    def read(row: int) -> list[tuple[str, str]]:
         name = names[row]
         small = reduce_image(read_image(paths[name]), SIDE)
-        mask = None
+        cues = cues_over_grey(small, store[name].map, images.palette)
+        tiles = [("image", image_source(small)), ("cues", image_source(cues))]
         if name in masks:
-            mask = resize_mask(read_mask(masks[name], len(images.class_names)), small.shape[:2])
-        return GalleryItem(name, small, store[name].map, None, None, mask)
+            truth = resize_mask(read_mask(masks[name], len(images.class_names)), small.shape[:2])
+            tiles.append(("ground truth", mask_source(truth, images.palette)))
+        return tiles
 
-    items = {}
-    for row, item in in_parallel(read, sorted({row for section in sections for row, _ in section.images})):
-        if isinstance(item, Exception):
-            log.warning("%s is not among the pictures: %s", names[row], item)
+    found = {}
+    for row, tiles in in_parallel(read, sorted({row for section in sections for row, _ in section.images})):
+        if isinstance(tiles, Exception):
+            log.warning("%s is not among the pictures: %s", names[row], tiles)
         else:
-            items[row] = item
-    return items
+            found[row] = tiles
+    return found
 
 
 def _by_coverage(name: str, rows: np.ndarray, shares: np.ndarray, most: int) -> list[Section]:
@@ -206,13 +200,11 @@ def classes_figure(audit: Mapping[str, Any]) -> Figure:
         audit: what ``summarize`` returns.
     """
     keys = ("precision", "recall") if audit["masks"] else ("coverage",)
-    classes = {
-        name: values for name, values in audit["classes"].items() if any(values[key] is not None for key in keys)
-    }
+    found = audit["classes"].items()
+    classes = {name: values for name, values in found if any(values[key] is not None for key in keys)}
     official = OFFICIAL_QUALITY if audit["masks"] and is_voc(audit) else {}
-    figure = Figure(
-        figsize=(2 + 3.4 * len(keys), 0.24 * len(classes) + 1.4), dpi=100, layout="constrained", facecolor="white"
-    )
+    size = (2 + 3.4 * len(keys), 0.24 * len(classes) + 1.4)
+    figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     for column, (axes, key) in enumerate(zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True)):
         known = [official.get(name, {}).get(key) for name in classes]
@@ -244,13 +236,3 @@ def _draw_bars(axes: Axes, key: str, values: Sequence[float | None], known: Sequ
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
-
-
-def _tiles(item: GalleryItem, images: ImageSet) -> list[tuple[str, str]]:
-    """Return the title and the address of each picture of an image."""
-    tiles = [("image", image_source(item.image))]
-    if item.cues is not None:
-        tiles.append(("cues", image_source(cues_over_grey(item.image, item.cues, images.palette))))
-    if item.mask is not None:
-        tiles.append(("ground truth", mask_source(item.mask, images.palette)))
-    return tiles
