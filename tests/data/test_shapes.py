@@ -65,7 +65,7 @@ def test_an_interrupted_drawing_is_continued_and_a_whole_one_is_kept(
         drawn.append(rng)
         return draw_scene(rng)
 
-    monkeypatch.setattr(dataset.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(dataset, "draw_scene", counted)
     with pytest.raises(KeyboardInterrupt):
         draw_shapes(folder, train=4, val=2, seed=3)

@@ -163,7 +163,7 @@ def test_suffixes_in_any_case_are_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\nb\na\n", r"names 1 images more than once:\n  a$"),
+        ("a\nb\na\n", r"names these images more than once.*:\n  a$"),
         ("a\nb\nA\n", r"differ only in upper and lower case.*\n  a\n  A$"),
         ("\n\n", "is empty"),
         (b"\xff\xfe", "Cannot read the id list"),

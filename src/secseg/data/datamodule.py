@@ -30,7 +30,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     A subclass is a data set. It sets ``title`` (one word, for messages and results) and ``class_names``, and implements
     ``open_train_split`` and ``open_val_split``; for ``make_cues.py`` also ``image_labels`` and ``label_source``. It may
-    override ``prepare``. ``data._target_`` names the class; the other keys of ``data`` are its arguments.
+    override ``prepare``. These methods raise a UserError for data that is missing or does not fit.
 
     Args:
         root: folder of the data.
@@ -90,30 +90,19 @@ class ImageDataModule(pl.LightningDataModule):
         Args:
             masks: whether each image must have a mask.
             folder: folder of masks ``<name>.png`` that replace the masks of the data set; None for these.
-
-        Raises:
-            UserError: for data that is missing or does not fit.
         """
         raise NotImplementedError
 
     def open_val_split(self) -> ImageSet:
-        """Return the validation split. Images whose mask is missing are not scored.
-
-        Raises:
-            UserError: for data that is missing or does not fit.
-        """
+        """Return the validation split. Images whose mask is missing are not scored."""
         raise NotImplementedError
 
     def image_labels(self) -> Labels:
-        """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``.
-
-        Raises:
-            UserError: if labels are missing for all or some images.
-        """
+        """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``."""
         raise NotImplementedError
 
     def label_source(self) -> str:
-        """Return the source of ``image_labels``, for messages and results. Raises the same errors."""
+        """Return the source of ``image_labels``, for messages and results."""
         raise NotImplementedError
 
     def trained_classes(self) -> set[int] | None:
@@ -126,8 +115,7 @@ class ImageDataModule(pl.LightningDataModule):
         """Find and check all data of a training, before anything is computed.
 
         Args:
-            cues: whether the loss needs cues.
-            masks: whether the loss needs training masks.
+            cues, masks: whether the loss needs cues, and training masks.
 
         Raises:
             UserError: for data that is missing or does not fit; lists everything that is wrong.
@@ -150,20 +138,12 @@ class ImageDataModule(pl.LightningDataModule):
             log.warning("%s", warning)
 
     def open_train(self) -> None:
-        """Find and check only the training images, without masks, and set ``train_images``.
-
-        Raises:
-            UserError: for data that is missing or does not fit.
-        """
+        """Find and check only the training images, without masks, and set ``train_images``; errors as ``open``."""
         self.prepare()
         self.train_images = self._limited(self.open_train_split(False, None))
 
     def open_scored(self) -> None:
-        """Find and check only the validation images that have a mask, and set ``val_images``.
-
-        Raises:
-            UserError: for data that is missing or does not fit; if no image has a mask.
-        """
+        """Find and check only the validation images that have a mask, and set ``val_images``; errors as ``open``."""
         self.prepare()
         images = self._limited(self.open_val_split())
         self.val_images = images.with_masks()
@@ -200,10 +180,8 @@ class ImageDataModule(pl.LightningDataModule):
         """Build the samples of both splits, after ``open``.
 
         Args:
-            input_size: side of the network's square input, in pixels.
-            mask_size: (h, w) of the network's mask.
-            train_features: features of the training images from a frozen trunk; they replace the images.
-            val_features: features of the validation images.
+            input_size, mask_size: as for ``TrainingImages``.
+            train_features, val_features: features of each split from a frozen trunk; they replace the images.
         """
         masks = self.training_masks is not None
         self.train_data = TrainingImages(self.train_images, self.cues, input_size, mask_size, train_features, masks)
@@ -217,16 +195,9 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         trainer = self.trainer
         assert trainer is not None
-        sampler = ShuffledSampler(
-            len(self.train_data),
-            self.batch_size,
-            trainer.max_steps,
-            self.seed,
-            self.mirror,
-            trainer.global_step,
-            trainer.global_rank,
-            trainer.world_size,
-        )
+        place = (trainer.global_step, trainer.global_rank, trainer.world_size)
+        size, steps = len(self.train_data), trainer.max_steps
+        sampler = ShuffledSampler(size, self.batch_size, steps, self.seed, self.mirror, *place)
         return self._loader(self.train_data, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -258,8 +229,7 @@ class VOCDataModule(ImageDataModule):
     """VOC 2012 with SegmentationAug, or any data in its layout.
 
     Args:
-        root: folder of the data (``VOCdevkit``, its parent, or ``VOC2012`` itself).
-        train_split, val_split: names of the id lists.
+        root, train_split, val_split: as for ``open_split``.
         labels: a cue file or a table; ``masks`` for the classes in the training masks; None for the cue file of the
             training.
         others: as for ``ImageDataModule``.
@@ -300,8 +270,7 @@ class ShapesDataModule(VOCDataModule):
     """The built-in data set, drawn into ``root`` in the VOC layout when it is first used.
 
     Args:
-        draw_train, draw_val: numbers of images.
-        draw_seed: seed of the drawing.
+        draw_train, draw_val, draw_seed: as for ``draw_shapes``.
         others: as for ``VOCDataModule``.
     """
 

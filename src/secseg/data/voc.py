@@ -80,11 +80,16 @@ def _mask_folders(folder: Path, masks: Path | None) -> list[Path]:
 
 
 def _lacking(names: Sequence[str], images: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:
-    """Return a line for each name without an image or, unless ``masks`` is None, without a mask."""
+    """Return a line for each name without an image or, unless ``masks`` is None, without a mask.
+
+    A file that differs only in upper and lower case is a hint.
+    """
     lacks: dict[str, list[str]] = {}
-    for kind, found in (("image", images), ("mask", masks)):
-        for name, near in () if found is None else _absent(names, found):
-            lacks.setdefault(name, []).append(f"no {kind}{near}")
+    for kind, found in {"image": images, **({} if masks is None else {"mask": masks})}.items():
+        near = {name.casefold(): f" (but {path.name})" for name, path in found.items()}
+        for name in names:
+            if name not in found:
+                lacks.setdefault(name, []).append(f"no {kind}{near.get(name.casefold(), '')}")
     return [f"{name}: {', '.join(what)}" for name, what in lacks.items()]
 
 
@@ -168,15 +173,11 @@ def read_ids(path: Path, naming: Callable[[str], str]) -> tuple[str, ...]:
     names = [naming(line) for line in lines if line]
     if not names:
         raise UserError(f"The id list {path} is empty.")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"The id list {path} names {len(twice)} images more than once:\n{listing(twice)}")
     folded = Counter(name.casefold() for name in names)
-    alike = sorted((name for name in names if folded[name.casefold()] > 1), key=str.casefold)
-    if alike:
+    if alike := sorted((name for name in dict.fromkeys(names) if folded[name.casefold()] > 1), key=str.casefold):
         raise UserError(
-            f"The id list {path} has names that differ only in upper and lower case, which many file systems do "
-            f"not distinguish. Rename them:\n{listing(alike)}"
+            f"The id list {path} names these images more than once, or their names differ only in upper and lower "
+            f"case, which many file systems do not distinguish:\n{listing(alike)}"
         )
     return tuple(names)
 
@@ -195,9 +196,3 @@ def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
     paths.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in paths}
-
-
-def _absent(names: Sequence[str], found: dict[str, Path]) -> list[tuple[str, str]]:
-    """Return the names without a file, each with a hint at a file that differs only in upper and lower case."""
-    folded = {name.casefold(): f" (but {path.name})" for name, path in found.items()}
-    return [(name, folded.get(name.casefold(), "")) for name in names if name not in found]

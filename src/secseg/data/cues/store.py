@@ -190,7 +190,7 @@ class CueStore:
 
 def class_lines(names: Sequence[str], wrong: np.ndarray) -> list[str]:
     """Return a line for each image with wrong classes, (len(names), 256) bool, for messages."""
-    rows = np.flatnonzero(wrong.any(axis=1))
+    rows = np.flatnonzero(wrong.any(axis=1)).tolist()
     return [f"{names[row]}: class {', '.join(map(str, np.flatnonzero(wrong[row])))}" for row in rows]
 
 

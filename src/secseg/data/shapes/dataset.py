@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,13 @@ from scipy.ndimage import distance_transform_edt
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cues import Cues, CueStore
 from secseg.data.cues.store import resample
+from secseg.data.images import save_mask
 from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.painting import noise
 from secseg.data.shapes.scene import Scene, draw_scene
 from secseg.utils.errors import UserError, listing
-from secseg.utils.files import atomic_write, read_json
+from secseg.utils.files import atomic_write, read_json, write_text
+from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
@@ -41,9 +41,8 @@ STRAY = 0.1
 def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 0) -> None:
     """Draw the data set into ``root``, if it is not there yet. An interrupted drawing is continued.
 
-    Files: ``JPEGImages/<id>.jpg``, ``SegmentationClassAug/<id>.png`` (palette; 255 = void),
-    ``ImageSets/Segmentation/{train,val}.txt``, ``cues.safetensors`` (simulated) and, written last, ``shapes.json``.
-    An image depends only on ``seed``, its split and its number.
+    The drawing has the VOC layout, simulated ``cues.safetensors`` and, written last, ``shapes.json``. An image depends
+    only on ``seed``, its split and its number.
 
     Args:
         root: the folder; created if it does not exist.
@@ -62,21 +61,23 @@ def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 
     settings = {"version": VERSION, "train": train, "val": val, "seed": seed}
     if _is_there(root, settings):
         return
-    _write(root / UNFINISHED / MARKER, _as_json(settings))
+    marker = json.dumps(settings, indent=2) + "\n"
+    write_text(root / UNFINISHED / MARKER, marker)
     names = {"train": [f"train_{n:05d}" for n in range(train)], "val": [f"val_{n:05d}" for n in range(val)]}
     jobs = [*names["train"], *names["val"]]
-    # Threads: NumPy and Pillow release the interpreter lock, and processes would import the caller's script again.
-    with ThreadPoolExecutor(os.cpu_count()) as pool, ImageMeter(f"drawing {root}", len(jobs)) as meter:
-        drawn = pool.map(lambda name: (name, _draw(root, seed, name)), jobs)
-        cues = {}
+    cues = {}
+    with (
+        ImageMeter(f"drawing {root}", len(jobs)) as meter,
+        closing(results_of(lambda name: _draw(root, seed, name), jobs)) as drawn,
+    ):
         for name, found in drawn:
             cues[name] = found
             meter.update()
     provenance = {"source": "simulated for the drawn shapes", "draw_seed": seed, "drawing": VERSION}
     CueStore.from_dict(cues, provenance).save(root / "cues.safetensors")
     for split, ids in names.items():
-        _write(root / "ImageSets" / "Segmentation" / f"{split}.txt", ("\n".join(ids) + "\n").encode())
-    _write(root / MARKER, _as_json(settings))
+        write_text(root / "ImageSets" / "Segmentation" / f"{split}.txt", "\n".join(ids) + "\n")
+    write_text(root / MARKER, marker)
     shutil.rmtree(root / UNFINISHED, ignore_errors=True)
 
 
@@ -122,25 +123,13 @@ def _draw(root: Path, seed: int, name: str) -> Cues:
     split, number = name.split("_")
     rng = np.random.default_rng([seed, 0 if split == "train" else 1, int(number)])
     scene = draw_scene(rng)
-    image, truth = io.BytesIO(), io.BytesIO()
-    Image.fromarray(scene.image).save(image, "JPEG", quality=92)
-    mask = Image.fromarray(scene.mask())
-    mask.putpalette(voc_palette().tobytes())
-    mask.save(truth, "PNG")
     cues = simulate_cues(scene, rng)
-    _write(root / "JPEGImages" / f"{name}.jpg", image.getvalue())
-    _write(root / "SegmentationClassAug" / f"{name}.png", truth.getvalue())
-    _write(done, cues.map.tobytes())
+    with atomic_write(root / "JPEGImages" / f"{name}.jpg") as temporary:
+        Image.fromarray(scene.image).save(temporary, "JPEG", quality=92)
+    save_mask(scene.mask(), root / "SegmentationClassAug" / f"{name}.png", voc_palette())
+    with atomic_write(done) as temporary:
+        temporary.write_bytes(cues.map.tobytes())
     return cues
-
-
-def _as_json(settings: dict[str, int]) -> bytes:
-    return (json.dumps(settings, indent=2) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def simulate_cues(scene: Scene, rng: np.random.Generator) -> Cues:
