@@ -75,6 +75,26 @@ class CRFParams:
         return dataclasses.replace(self, bilateral_xy=self.bilateral_xy / factor, gaussian_xy=self.gaussian_xy / factor)
 
 
+class MeanField:
+    """A backend, which implements ``solve``; see :func:`secseg.crf.build_crf`.
+
+    Raises:
+        UserError: when called with inputs that do not fit each other.
+    """
+
+    def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
+        self.params, self.gradient = params, gradient
+
+    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
+        check_input(logits, images)
+        probs = self.solve(logits, images).to(logits.device, working_dtype(logits))
+        return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+
+    def solve(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Return the probabilities (B, C, H, W), on any device and in any precision."""
+        raise NotImplementedError
+
+
 def check_input(logits: Tensor, images: Tensor) -> None:
     """Check that logits are (B, C, H, W) floating point and images (B, 3, H, W) uint8, on one device.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.base import CRFParams, MeanField, working_dtype
 from secseg.utils.errors import UserError
 
 #: Most pixels of a grid: the kernel of 81 x 81, the mask of a 641 x 641 input at stride 8, takes 172 MB in float32.
@@ -21,19 +21,14 @@ TOGETHER = 2**28
 LEAST = -70.0
 
 
-class Backend:
-    """Exact mean field on small grids; see :func:`secseg.crf.build_crf`.
-
-    Raises:
-        UserError: when called with more than ``MOST_PIXELS`` pixels, or with inputs that do not fit each other.
-    """
+class Backend(MeanField):
+    """Exact mean field on small grids, of at most ``MOST_PIXELS`` pixels."""
 
     def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
-        self.params, self.gradient = params, gradient
+        super().__init__(params, gradient)
         self._grid: tuple[object, Tensor, Tensor] | None = None
 
-    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
-        check_input(logits, images)
+    def solve(self, logits: Tensor, images: Tensor) -> Tensor:
         height, width = logits.shape[2:]
         if height * width > MOST_PIXELS:
             raise UserError(
@@ -43,8 +38,7 @@ class Backend:
         # On a CPU, a single kernel stays in the cache; several do not.
         size = 1 if logits.device.type == "cpu" else max(1, TOGETHER // (height * width) ** 2)
         with torch.autocast(logits.device.type, enabled=False):
-            probs = torch.cat([self._solve(*part) for part in zip(logits.split(size), images.split(size), strict=True)])
-        return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+            return torch.cat([self._solve(*part) for part in zip(logits.split(size), images.split(size), strict=True)])
 
     def _solve(self, logits: Tensor, images: Tensor) -> Tensor:
         with torch.no_grad():

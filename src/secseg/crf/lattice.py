@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.base import MeanField
 from secseg.crf.packed import TILE, empty_packed, pack, packed_width, softmax, unpack
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
 from secseg.crf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
@@ -38,31 +38,21 @@ AHEAD = 4
 BILATERAL = (0,) * 6
 
 
-class Backend:
-    """Lattice mean field in float32; see :func:`secseg.crf.build_crf`.
+class Backend(MeanField):
+    """Lattice mean field in float32.
 
     The images of a batch, or the parts of a large image, run side by side on torch's number of threads. Input on a CUDA
     device stays there (see :mod:`secseg.crf.lattice_torch`). Input on any other device is copied to the CPU.
 
     Raises:
-        UserError: when called with inputs that do not fit each other, or with widths too small for a lattice.
+        UserError: when called with widths too small for a lattice.
     """
 
-    def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
-        self.params, self.gradient = params, gradient
-
-    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
-        check_input(logits, images)
+    def solve(self, logits: Tensor, images: Tensor) -> Tensor:
         if logits.device.type == "cuda":
             from secseg.crf.lattice_torch import mean_field as on_device
 
-            result = on_device(logits, images, self.params)
-        else:
-            result = self._on_cpu(logits, images).to(logits.device, working_dtype(logits))
-        return with_diagonal_gradient(result, logits) if self.gradient == "diagonal" else result
-
-    def _on_cpu(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Solve the images side by side, on as many threads as torch has. A single image gets all threads."""
+            return on_device(logits, images, self.params)
         scores = logits.detach().float().cpu().contiguous().numpy()
         pixels = images.cpu().contiguous().numpy()
         probs = np.empty_like(scores)
@@ -120,20 +110,18 @@ def mean_field(
     # Two grids of packed labels for each lattice: the slice reads one, and the splat writes the other.
     sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
     blocks, simplex = (0,) * (width // WIDTH), (0,) * kernels[1].corners.shape[1]
-    corners_and_weights = tuple(array for kernel in kernels for array in (kernel.corners, kernel.weights))
 
     def update(part: int) -> None:
         start, stop = bounds[part], bounds[part + 1]
         if iteration == 0:
             pack(scores, unary, width, start, stop)
-        grids = sources[0][0], sources[1][0], targets[0][part], targets[1][part]
-        _update(unary, blocks, simplex, corners_and_weights, grids, start, stop, iteration > 0, iteration < iterations)
+        grids = (sources[0][0], sources[1][0]), (targets[0][part], targets[1][part])
+        _update(unary, blocks, simplex, kernels, *grids, start, stop, iteration > 0, iteration < iterations)
         if iteration == iterations:
             unpack(unary, probs, width, start, stop)
 
     def blur(number: int) -> None:
-        kernel = kernels[number]
-        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width)
+        _blur(sources[number], kernels[number], width)
 
     threads = min(threads, parts)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
@@ -150,40 +138,37 @@ def _update(
     unary: np.ndarray,
     blocks: tuple[int, ...],
     simplex: tuple[int, ...],
-    kernels: tuple[np.ndarray, ...],
-    grids: tuple[np.ndarray, ...],
+    kernels: tuple[Lattice, Lattice],
+    sources: tuple[np.ndarray, np.ndarray],
+    targets: tuple[np.ndarray, np.ndarray],
     start: int,
     stop: int,
     read: bool,
     splat: bool,
 ) -> None:
-    """Update the pixels start..stop: slice from the grids, softmax, and splat to the target grids.
+    """Update the pixels start..stop: slice from the source grids, softmax, and splat to the target grids.
 
     Args:
         unary: (n * width,), packed scores. The last iteration, which does not splat, overwrites them with the result.
         blocks, simplex: tuples of width / WIDTH entries, and of as many as a Gaussian simplex has corners. Only the
             lengths matter: the compiler knows the length of a tuple, and unrolls the inner loops.
-        kernels: corners and weights of the bilateral kernel, then those of the Gaussian one.
-        grids: the blurred grids of both kernels, then their target grids, which are overwritten.
+        kernels: the bilateral kernel and the Gaussian one.
+        sources, targets: a grid of each kernel, blurred to read from, and another one to overwrite.
         read: whether to slice, as in all iterations but the first.
         splat: whether to splat, as in all iterations but the last.
     """
     width = WIDTH * len(blocks)
-    bilateral_corners, bilateral_weights, gaussian_corners, gaussian_weights = kernels
-    bilateral, gaussian, bilateral_target, gaussian_target = grids
     packed, maxima = np.empty(TILE * width, np.float32), np.empty(TILE * WIDTH, np.float32)
     if splat:
-        bilateral_target[:] = 0
-        gaussian_target[:] = 0
+        targets[0][:] = 0
+        targets[1][:] = 0
     for first in range(start, stop, TILE):
         there = min(TILE, stop - first)
         for at in range(there):
             i = first + at
             if read:
-                soon = min(i + AHEAD, stop - 1)
-                _fetch(bilateral, bilateral_corners, soon, blocks, BILATERAL)
-                _fetch(gaussian, gaussian_corners, soon, blocks, simplex)
-                _slice(unary, kernels, grids, i, packed, at, blocks, simplex)
+                _fetch(sources, kernels, min(i + AHEAD, stop - 1), blocks, simplex)
+                _slice(unary, kernels, sources, i, packed, at, blocks, simplex)
             else:
                 packed[at * width : (at + 1) * width] = unary[i * width : (i + 1) * width]
         softmax(packed, there, width, maxima)
@@ -192,18 +177,16 @@ def _update(
             continue
         for at in range(there):
             i = first + at
-            soon = min(i + AHEAD, stop - 1)
-            _fetch(bilateral_target, bilateral_corners, soon, blocks, BILATERAL)
-            _fetch(gaussian_target, gaussian_corners, soon, blocks, simplex)
-            _splat(bilateral_target, bilateral_corners, bilateral_weights, i, packed, at, blocks, BILATERAL)
-            _splat(gaussian_target, gaussian_corners, gaussian_weights, i, packed, at, blocks, simplex)
+            _fetch(targets, kernels, min(i + AHEAD, stop - 1), blocks, simplex)
+            _splat(targets[0], kernels[0], i, packed, at, blocks, BILATERAL)
+            _splat(targets[1], kernels[1], i, packed, at, blocks, simplex)
 
 
 @njit
 def _slice(
     unary: np.ndarray,
-    kernels: tuple[np.ndarray, ...],
-    grids: tuple[np.ndarray, ...],
+    kernels: tuple[Lattice, Lattice],
+    grids: tuple[np.ndarray, np.ndarray],
     i: int,
     packed: np.ndarray,
     at: int,
@@ -212,36 +195,43 @@ def _slice(
 ) -> None:
     """Write the scores of pixel i, unary ones and those from both grids, to pixel ``at`` of ``packed``."""
     width = WIDTH * len(blocks)
-    bilateral_corners, bilateral_weights, gaussian_corners, gaussian_weights = kernels
-    bilateral, gaussian = grids[:2]
+    bilateral, gaussian = kernels
     for label in range(0, width, WIDTH):
         # Two sums, so that additions need not wait for each other.
         score, other = load(unary, i * width + label), spread(np.float32(0))
         for j in range(3):
-            value = load(bilateral, bilateral_corners[i, j] * width + label)
-            score = muladd(spread(bilateral_weights[i, j]), value, score)
-            value = load(bilateral, bilateral_corners[i, j + 3] * width + label)
-            other = muladd(spread(bilateral_weights[i, j + 3]), value, other)
+            value = load(grids[0], bilateral.corners[i, j] * width + label)
+            score = muladd(spread(bilateral.weights[i, j]), value, score)
+            value = load(grids[0], bilateral.corners[i, j + 3] * width + label)
+            other = muladd(spread(bilateral.weights[i, j + 3]), value, other)
         for j in range(len(simplex)):
-            value = load(gaussian, gaussian_corners[i, j] * width + label)
-            other = muladd(spread(gaussian_weights[i, j]), value, other)
+            value = load(grids[1], gaussian.corners[i, j] * width + label)
+            other = muladd(spread(gaussian.weights[i, j]), value, other)
         store(packed, at * width + label, add(score, other))
 
 
 @njit
-def _fetch(grid: np.ndarray, corners: np.ndarray, i: int, blocks: tuple[int, ...], simplex: tuple[int, ...]) -> None:
+def _fetch(
+    grids: tuple[np.ndarray, np.ndarray],
+    kernels: tuple[Lattice, Lattice],
+    i: int,
+    blocks: tuple[int, ...],
+    simplex: tuple[int, ...],
+) -> None:
     """Prefetch the lattice points at the corners of pixel i."""
     width = WIDTH * len(blocks)
+    for j in range(len(BILATERAL)):
+        for line in range(0, width, 16):
+            fetch(grids[0], kernels[0].corners[i, j] * width + line)
     for j in range(len(simplex)):
         for line in range(0, width, 16):
-            fetch(grid, corners[i, j] * width + line)
+            fetch(grids[1], kernels[1].corners[i, j] * width + line)
 
 
 @njit
 def _splat(
     grid: np.ndarray,
-    corners: np.ndarray,
-    weights: np.ndarray,
+    kernel: Lattice,
     i: int,
     packed: np.ndarray,
     at: int,
@@ -251,24 +241,24 @@ def _splat(
     """Add pixel ``at`` of ``packed``, which holds the labels of pixel i, to the corners of pixel i."""
     width = WIDTH * len(blocks)
     for j in range(len(simplex)):
-        corner, weight = corners[i, j] * width, spread(weights[i, j])
+        corner, weight = kernel.corners[i, j] * width, spread(kernel.weights[i, j])
         for label in range(0, width, WIDTH):
             sum_there = muladd(weight, load(packed, at * width + label), load(grid, corner + label))
             store(grid, corner + label, sum_there)
 
 
 @njit
-def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
+def _blur(grids: np.ndarray, kernel: Lattice, width: int) -> None:
     """Add up the grids of all parts (parts, points * width) in the first one, and blur that in place."""
     grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
     for part in range(1, len(grids)):
         other = grids[part]
         for at in range(0, len(grid), WIDTH):
             store(grid, at, add(load(grid, at), load(other, at)))
-    for j in range(len(bounds) - 1):
+    for j in range(len(kernel.bounds) - 1):
         for label in range(0, width, WIDTH):
             before, here = nothing, nothing
-            for k in range(bounds[j], bounds[j + 1] - 1):
-                after = load(grid, reads[k + 1] * width + label)
-                store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
+            for k in range(kernel.bounds[j], kernel.bounds[j + 1] - 1):
+                after = load(grid, kernel.reads[k + 1] * width + label)
+                store(grid, kernel.writes[k] * width + label, muladd(half, add(before, after), here))
                 before, here = here, after

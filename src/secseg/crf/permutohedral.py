@@ -71,26 +71,24 @@ def build_lattice(
     most = min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
     if not farthest <= most:
         raise too_narrow(farthest)
-    corners, weights, chains, mass = _connect(height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits))
-    kernel = Lattice(corners, weights, len(mass) - 2, *chains)
-    _normalise(corners, weights, mass, *chains, np.float32(weight))
+    kernel, mass = _connect(height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits))
+    _normalise(kernel, mass, np.float32(weight))
     return kernel
 
 
 def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
     """Return the kernel times ``values`` (n,) float32: splat, blur, slice."""
-    corners, weights, points, *chains = kernel
-    splat = (weights * values[:, None]).ravel()
-    grid = np.bincount(corners.ravel(), splat, minlength=points + 2).astype(np.float32)
-    _blur(grid, *chains)
-    return (weights * grid[corners]).sum(1)
+    splat = (kernel.weights * values[:, None]).ravel()
+    grid = np.bincount(kernel.corners.ravel(), splat, minlength=kernel.points + 2).astype(np.float32)
+    _blur(grid, kernel)
+    return (kernel.weights * grid[kernel.corners]).sum(1)
 
 
 @njit
 def _connect(
     height: int, width: int, colours: np.ndarray, xy: float, rgb: float, bits: int
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Find corners and weights, chains (reads, writes, bounds), and the sum of the weights at each point (m + 2,)."""
+) -> tuple[Lattice, np.ndarray]:
+    """Find the lattice, not normalised yet, and the sum of the weights at each point (m + 2,)."""
     n, d = height * width, 2 + len(colours)
     # The reference processes blocks of four pixels and pads the last block with zeros. The padding has no value, but
     # its lattice points exist, and the blur passes through them.
@@ -114,27 +112,21 @@ def _connect(
     keys, mass = np.empty(room, np.int64), np.empty(room, np.float32)
     count = 0
     features = np.zeros(d * TILE, np.float32)
-    quotients, differences, ranks = (
-        np.empty((d + 1) * TILE, np.float32),
-        np.empty((d + 1) * TILE, np.float32),
-        np.empty((d + 1) * TILE, np.float32),
-    )
+    places = np.empty((3, (d + 1) * TILE), np.float32)
     for first in range(0, points, TILE):
         valued = min(TILE, n - first)
         _features(first, valued, width, colours, xy, rgb, features)
-        _place(features, scale, quotients, differences, ranks)
+        _place(features, scale, places)
         if count + (d + 1) * TILE >= room:
             room *= 2
             shift -= 1
-            keys, mass = _longer(keys, room), _longer(mass, room)
+            keys, mass = np.concatenate((keys, keys)), np.concatenate((mass, mass))
             table = _table(keys, count, shift, 4 * room)
         there = min(TILE, points - first)
-        count = _insert(
-            *(first, there, valued, quotients, differences, ranks),
-            *(units, origin, table, shift, count, keys, mass, corners, weights),
-        )
+        count = _insert(first, there, places, units, origin, table, shift, count, keys, mass, corners, weights)
     mass[0], mass[count + 1] = 0, 0
-    return corners, weights, _chains(keys, count, table, shift, units), mass[: count + 2]
+    reads, writes, bounds = _chains(keys, count, table, shift, units)
+    return Lattice(corners, weights, count, reads, writes, bounds), mass[: count + 2]
 
 
 @njit
@@ -157,15 +149,13 @@ def _features(
 
 
 @njit
-def _place(
-    features: np.ndarray, scale: np.ndarray, quotients: np.ndarray, differences: np.ndarray, ranks: np.ndarray
-) -> None:
+def _place(features: np.ndarray, scale: np.ndarray, places: np.ndarray) -> None:
     """Find the simplex of each pixel of a tile, from its features (d, TILE); p. 5 of the paper.
 
-    Writes (d + 1, TILE) each, flat: the nearest lattice point of remainder 0 (quotients of its coordinates by d + 1),
-    the differences to it over d + 1, and the ranks of these.
+    Writes to ``places`` (d + 1, TILE) each, flat: the nearest lattice point of remainder 0 (quotients of its
+    coordinates by d + 1), the differences to it over d + 1, and the ranks of these.
     """
-    d = len(scale)
+    d, (quotients, differences, ranks) = len(scale), (places[0], places[1], places[2])
     step, part, one = spread(np.float32(d + 1)), spread(np.float32(1) / np.float32(d + 1)), spread(np.float32(1))
     for first in range(0, TILE, WIDTH):
         total, excess = spread(np.float32(0)), spread(np.float32(0))
@@ -198,10 +188,7 @@ def _place(
 def _insert(
     first: int,
     there: int,
-    valued: int,
-    quotients: np.ndarray,
-    differences: np.ndarray,
-    ranks: np.ndarray,
+    places: np.ndarray,
     units: np.ndarray,
     origin: int,
     table: np.ndarray,
@@ -213,7 +200,7 @@ def _insert(
     weights: np.ndarray,
 ) -> int:
     """Look up the corners of the pixels of a tile. Add the missing points, and return the number of all points."""
-    d = len(units) - 1
+    d, (quotients, differences, ranks) = len(units) - 1, (places[0], places[1], places[2])
     order, ranked = np.empty(d + 1, np.int64), np.empty(d + 1, np.float32)
     for at in range(there):
         key = origin
@@ -235,7 +222,7 @@ def _insert(
                 point = count
                 table[slot], table[slot + 1] = key, point
                 keys[point], mass[point] = key, 0
-            if at < valued:
+            if first + at < len(corners):
                 corners[first + at, remainder] = point
                 weights[first + at, remainder] = weight
                 mass[point] += weight
@@ -260,13 +247,6 @@ def _table(keys: np.ndarray, count: int, shift: int, size: int) -> np.ndarray:
         slot = _slot(keys[point], table, shift)
         table[slot], table[slot + 1] = keys[point], point
     return table
-
-
-@njit
-def _longer(values: np.ndarray, size: int) -> np.ndarray:
-    longer = np.empty(size, values.dtype)
-    longer[: len(values)] = values
-    return longer
 
 
 @njit
@@ -305,21 +285,14 @@ def _chains(
 
 
 @njit
-def _normalise(
-    corners: np.ndarray,
-    weights: np.ndarray,
-    mass: np.ndarray,
-    reads: np.ndarray,
-    writes: np.ndarray,
-    bounds: np.ndarray,
-    weight: float,
-) -> None:
+def _normalise(kernel: Lattice, mass: np.ndarray, weight: float) -> None:
     """Multiply the weights by the root of ``weight / D``, where ``D`` is the kernel times ones.
 
     ``mass`` is the splat of the ones.
     """
+    corners, weights = kernel.corners, kernel.weights
     directions = corners.shape[1]
-    _blur(mass, reads, writes, bounds)
+    _blur(mass, kernel)
     for i in range(len(corners)):
         norm = np.float32(0)
         for j in range(directions):
@@ -333,12 +306,12 @@ def _normalise(
 
 
 @njit
-def _blur(grid: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray) -> None:
+def _blur(grid: np.ndarray, kernel: Lattice) -> None:
     """Blur a grid (m + 2,) in place with taps of 1/2, 1, 1/2 along each direction."""
     half = np.float32(0.5)
-    for j in range(len(bounds) - 1):
+    for j in range(len(kernel.bounds) - 1):
         before, here = np.float32(0), np.float32(0)
-        for k in range(bounds[j], bounds[j + 1] - 1):
-            after = grid[reads[k + 1]]
-            grid[writes[k]] = here + half * (before + after)
+        for k in range(kernel.bounds[j], kernel.bounds[j + 1] - 1):
+            after = grid[kernel.reads[k + 1]]
+            grid[kernel.writes[k]] = here + half * (before + after)
             before, here = here, after

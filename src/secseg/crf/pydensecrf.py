@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.crf.base import CRFParams, check_input, with_diagonal_gradient, working_dtype
+from secseg.crf.base import MeanField
 from secseg.utils.errors import UserError
 
 try:
@@ -19,23 +19,13 @@ except ImportError as error:
     ) from error
 
 
-class Backend:
-    """pydensecrf, one image after the other, in float32; see :func:`secseg.crf.build_crf`.
+class Backend(MeanField):
+    """pydensecrf, one image after the other, in float32."""
 
-    Raises:
-        UserError: when called with inputs that do not fit each other.
-    """
-
-    def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
-        self.params, self.gradient = params, gradient
-
-    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
-        check_input(logits, images)
+    def solve(self, logits: Tensor, images: Tensor) -> Tensor:
         scores = logits.detach().float().cpu().numpy()
         pixels = np.ascontiguousarray(images.cpu().permute(0, 2, 3, 1).numpy())
-        results = [self._solve(*one) for one in zip(scores, pixels, strict=True)]
-        probs = torch.from_numpy(np.stack(results)).to(logits.device, working_dtype(logits))
-        return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+        return torch.from_numpy(np.stack([self._solve(*one) for one in zip(scores, pixels, strict=True)]))
 
     def _solve(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Return the probabilities (C, H, W) for scores (C, H, W) float32 and an image (H, W, 3) uint8."""

@@ -82,9 +82,11 @@ def _muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return _call(builder, "llvm.fmuladd.v8f32", [a, b, c])
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
+def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """The address of ``array[index]``, which are the first two arguments."""
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+    return builder.bitcast(builder.gep(data, [at]), _FLOATS.as_pointer())
 
 
 @intrinsic
@@ -92,8 +94,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """``array[index : index + 8]`` of a contiguous float32 array of one dimension."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        return builder.load(_address(context, builder, signature.args[0], arguments[0], at), align=4)
+        return builder.load(_address(context, builder, signature, arguments), align=4)
 
     return _simd(array, index), code
 
@@ -103,8 +104,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """``array[index : index + 8] = value``, for an array as in ``load``."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        builder.store(arguments[2], _address(context, builder, signature.args[0], arguments[0], at), align=4)
+        builder.store(arguments[2], _address(context, builder, signature, arguments), align=4)
         return context.get_dummy_value()
 
     return types.void(array, index, value), code
@@ -115,8 +115,7 @@ def fetch(typing: Any, array: Any, index: Any) -> Any:
     """Prefetch the cache line of ``array[index]`` for a later ``load``."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        address = _address(context, builder, signature.args[0], arguments[0], at)
+        address = _address(context, builder, signature, arguments)
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         settings = [number(0), number(3), number(1)]  # for reading, into all caches, data
         _call(builder, "llvm.prefetch.p0", [builder.bitcast(address, byte), *settings], ir.VoidType())
