@@ -29,13 +29,11 @@ log = logging.getLogger(__name__)
 
 
 class Scored(NamedTuple):
-    """The result of scoring a split.
+    """The result of scoring a split: ``read`` reads or predicts the masks of an image.
 
     Attributes:
         evaluations: metrics by variant, ``without_crf`` and, if there is a CRF, ``with_crf``.
-        protocol: protocol of the prediction, for ``results.json``.
-        time: as in ``ImageMeter.time``.
-        read: reads or predicts the masks of an image.
+        protocol, time: for ``results.json``.
     """
 
     evaluations: dict[str, Evaluation]
@@ -45,13 +43,10 @@ class Scored(NamedTuple):
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the evaluation that ``config`` (``conf/evaluate.yaml``, composed and plain) describes.
+    """Run the evaluation that ``config`` (``conf/evaluate.yaml``, composed and plain) describes, and print its scores.
 
-    Writes ``results.json``, CSV tables and figures (see ``write_evaluation``), ``worst.png`` and ``metrics.csv`` into
-    the run folder, and prints the table of scores.
-
-    Returns:
-        The content of ``results.json``.
+    Writes ``results.json``, whose content is returned, CSV tables and figures (see ``write_evaluation``),
+    ``worst.png`` and ``metrics.csv`` into the run folder.
 
     Raises:
         UserError: for anything that the user can fix, before anything is scored.
@@ -115,11 +110,7 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
 
 
 def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
-    """Score the network of ``config`` on the opened split of ``data``.
-
-    Raises:
-        UserError: for a network or settings that cannot be used, or a network with other classes than the data.
-    """
+    """Score the network of ``config`` on the opened split of ``data``."""
     predictor, protocol = open_predictor(config)
     names = predictor.network.class_names
     if names != data.class_names:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
@@ -68,11 +67,7 @@ class SegmentationScore:
         self.confusion += pairs.reshape(classes, classes)
 
     def merge(self, other: SegmentationScore) -> None:
-        """Add the counts of ``other``, with the same classes and other images.
-
-        Raises:
-            ValueError: if the classes differ.
-        """
+        """Add the counts of ``other``, with the same classes and other images."""
         ours, theirs = ((one.class_names, one.ignore_index, one.scored) for one in (self, other))
         if ours != theirs:
             raise ValueError(f"cannot add scores of different classes: {ours} and {theirs}")
@@ -106,13 +101,11 @@ class BoundaryScore:
     band, but counts in the share.
 
     Args:
-        class_names: names of the classes, background first.
+        class_names, scored: as for :class:`~secseg.evaluation.SegmentationScore`.
         widths: widths of the bands in pixels, positive and ascending.
-        scored: names of the classes in the mean; all by default.
 
     Raises:
-        UserError: for widths that are missing, not positive or not ascending; for ``scored`` as in
-            :class:`~secseg.evaluation.SegmentationScore`.
+        UserError: for widths that are missing, not positive or not ascending; for an unknown scored class.
 
     Source: Kohli, Ladicky and Torr (2009); Krähenbühl and Koltun (2011).
     """
@@ -131,11 +124,7 @@ class BoundaryScore:
         self.images = {"void": 0, "class": 0, "none": 0}
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Add the pixels of one image: class numbers (H, W), in ``target`` also 255 = void.
-
-        Raises:
-            UserError: for different shapes, or values outside the classes. Then nothing is added.
-        """
+        """Add one image: class numbers (H, W), in ``target`` also 255 = void. A refused image adds nothing."""
         prediction, target = np.asarray(prediction), np.asarray(target)
         self.whole.update(prediction, target)
         boundary, kind = boundary_pixels(target)
@@ -162,11 +151,7 @@ class BoundaryScore:
         }
 
     def merge(self, other: BoundaryScore) -> None:
-        """Add the counts of ``other``, with the same classes and widths and other images.
-
-        Raises:
-            ValueError: if classes or widths differ.
-        """
+        """Add the counts of ``other``, with the same classes and widths and other images."""
         if self.widths != other.widths:
             raise ValueError(f"cannot add bands of different widths: {self.widths} and {other.widths}")
         for ours, theirs in zip((self.whole, *self.bands), (other.whole, *other.bands), strict=True):
@@ -224,5 +209,5 @@ def boundary_pixels(target: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _flat(values: Any) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor | torch.nn.Parameter) else np.asarray(values)
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     return array.reshape(-1)

@@ -54,6 +54,9 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
 def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Write figures and CSV files of an evaluation into ``folder``, and return its metrics as plain values.
 
+    Files: ``per_class.csv``, ``per_image.csv``, ``iou.png``, ``size_bias.png``, ``boundary.png``, and for each variant
+    ``confusion_<variant>.csv`` and ``.png``. Each file is written whole or not at all.
+
     Args:
         folder: the run folder; created if it does not exist.
         evaluations: by variant, ``without_crf``, ``with_crf`` or both, with the same classes and images.
@@ -61,13 +64,6 @@ def write_evaluation(folder: str | Path, evaluations: Mapping[str, Evaluation]) 
     Returns:
         By variant the result of :meth:`~secseg.evaluation.Evaluation.compute`, and ``worst``, names and mean IoU of the
         ten worst images.
-
-    Files: ``per_class.csv``, ``per_image.csv``, ``iou.png``, ``size_bias.png``, ``boundary.png``, and for each variant
-    ``confusion_<variant>.csv`` and ``.png``. Each file is written whole or not at all.
-
-    Raises:
-        UserError: if the folder cannot be written.
-        ValueError: if the variants have different images.
     """
     folder = Path(folder)
     images, *others = (set(evaluation.images) for evaluation in evaluations.values())

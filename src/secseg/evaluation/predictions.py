@@ -28,12 +28,7 @@ MOST_CLASSES = 256
 
 
 class ImagePredictions:
-    """Collects the predictions of each image in compact form: nonzero counts, and masks as PNG.
-
-    Args:
-        class_names: names of the classes, background first.
-        palette: (256, 3) uint8 RGB, colours of the PNG files.
-    """
+    """Collects the predictions of each image in compact form: nonzero counts, and masks as PNG with ``palette``."""
 
     def __init__(self, class_names: Sequence[str], palette: np.ndarray) -> None:
         self.class_names, self.palette = tuple(class_names), palette
@@ -63,11 +58,7 @@ class ImagePredictions:
             self.counts.setdefault(variant, {}).update(counts)
 
     def write(self, folder: Path) -> None:
-        """Write both files into ``folder``, each whole or not at all, with the images sorted by name.
-
-        Raises:
-            UserError: if the folder cannot be written or the disk is full.
-        """
+        """Write both files into ``folder``, each whole or not at all, with the images sorted by name."""
         arrays: dict[str, np.ndarray] = {"class_names": np.array(self.class_names)}
         for variant, counts in self.counts.items():
             names = sorted(counts)
@@ -76,21 +67,18 @@ class ImagePredictions:
             parts = dict(zip(PARTS, (starts, cells, pixels), strict=True))
             arrays |= {"names": np.array(names), **{f"{variant}.{part}": array for part, array in parts.items()}}
         if self.counts:
-            with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            with atomic_write(folder / COUNTS) as temporary:
+                np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         with atomic_write(folder / MASKS) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for path in sorted(self.masks):
-                archive.writestr(
-                    zipfile.ZipInfo(path), self.masks[path]
-                )  # without a date: equal masks give equal bytes
+                # Without a date: equal masks give equal bytes.
+                archive.writestr(zipfile.ZipInfo(path), self.masks[path])
 
 
 class Counts(NamedTuple):
-    """Pixel counts of N images by truth and prediction.
+    """Pixel counts of N images with C classes, by truth and prediction.
 
     Attributes:
-        names: names of the images.
-        class_names: names of the C classes.
         by_variant: sparse integer counts (N, C * C) of each variant; the column is truth * C + prediction.
     """
 
@@ -148,11 +136,7 @@ def _sparse(parts: Sequence[np.ndarray], shape: tuple[int, int]) -> csr_array:
 
 
 def read_predicted(folder: Path, variant: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the predicted masks (H, W) uint8 of ``names``, as far as the run has them.
-
-    Raises:
-        UserError: for a damaged file.
-    """
+    """Return the predicted masks (H, W) uint8 of ``names``, as far as the run has them."""
     path = folder / MASKS
     if not path.is_file():
         return {}

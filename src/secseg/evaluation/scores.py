@@ -29,18 +29,12 @@ class Evaluation:
     """Accumulates the metrics of predicted masks, image by image. Parts of several processes can be merged.
 
     Args:
-        class_names: names of the classes, background first.
-        scored: names of the classes in the means; all by default. The other classes still count as errors.
-        widths: widths of the bands around boundaries, in pixels, positive and ascending.
+        class_names, scored, widths: as for :class:`~secseg.evaluation.SegmentationScore` and ``BoundaryScore``.
 
     Attributes:
-        score: :class:`~secseg.evaluation.SegmentationScore` over the set.
-        boundary: :class:`~secseg.evaluation.BoundaryScore` over the set.
+        score, boundary: the scores over the set.
         images: mean IoU of each single image, by name, over the scored classes in its prediction or truth; NaN without
             such classes. It helps to find images; the mean over images is not the mean IoU of the set.
-
-    Raises:
-        UserError: for an unknown scored class, or invalid widths.
     """
 
     def __init__(
@@ -71,11 +65,8 @@ class Evaluation:
     def compute(self) -> dict[str, Any]:
         """Return the metrics as plain values.
 
-        ``miou``, ``iou`` and ``pixel_accuracy`` as in
-        :meth:`~secseg.evaluation.SegmentationScore.compute`, ``size_bias`` as in
-        :meth:`~secseg.evaluation.SegmentationScore.size_bias`, ``boundary`` as in
-        :meth:`~secseg.evaluation.BoundaryScore.compute`; ``scored``, the names of the scored classes, and
-        ``images``, the number of images.
+        These are the values of ``SegmentationScore.compute``, ``size_bias`` by class, ``boundary`` (see
+        ``BoundaryScore.compute``), the names of the ``scored`` classes, and the number of ``images``.
         """
         return {
             **self.score.compute(),
@@ -118,12 +109,10 @@ def score_images(
     meter: ImageMeter | None = None,
     workers: int | None = None,
 ) -> None:
-    """Score images in parallel threads, and add them to ``evaluations`` in order.
+    """Score images in parallel threads, and add them to ``evaluations``, by variant, in order.
 
     Args:
         read: reads or predicts the masks of an image.
-        images: the images.
-        evaluations: the evaluations by variant, to which the images are added.
         meter: counts the images, with the seconds of their stages.
         workers: number of threads; None for one per core.
     """
@@ -158,10 +147,8 @@ def score_folder(
     Args:
         folder: folder of palette or grey PNGs of class numbers, each of the size of its mask.
         image_set: the split, with masks.
-        scored: names of the classes in the means; all by default.
-        widths: widths of the bands around boundaries, in pixels.
-        workers: number of threads; None for one per core.
-        meter: counts the images.
+        scored, widths: as for ``Evaluation``.
+        workers, meter: as for ``score_images``.
 
     Raises:
         UserError: if the split has no masks, or the folder does not exist; with all predictions that are missing, have

@@ -31,14 +31,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report shows.
-
-    Attributes:
-        title, note, warnings: texts at its top.
-        command: command line that made the report.
-        unfinished: folder of each unfinished run, with the reason.
-        study, rows, tables, figures: the runs and their figures.
-    """
+    """Everything that a report shows. ``unfinished`` has the folder of each unfinished run, with the reason."""
 
     title: str
     note: str
@@ -57,14 +50,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def report(config: Mapping[str, Any], command: str) -> Path:
-    """Write the report that ``config`` (``conf/report.yaml``, composed and plain) describes.
+    """Write the report that ``config`` (``conf/report.yaml``, composed and plain) describes, and return its folder.
 
-    Args:
-        config: the settings.
-        command: command line, which the report shows.
-
-    Returns:
-        Its folder, with ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files.
+    The folder has ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files. The report shows
+    ``command``, its command line.
 
     Raises:
         UserError: for runs that do not exist or cannot be compared.
@@ -109,21 +98,13 @@ def report_markdown(made: Report) -> str:
 
 
 def report_page(made: Report, images: int) -> str:
-    """Return the report as one HTML page with a gallery of ``images`` images.
-
-    Raises:
-        UserError: for damaged files of a run.
-    """
+    """Return the report as one HTML page with a gallery of ``images`` images."""
     shown, figures = made.figures.shown, made.figures
     pictures = gallery(made.study, [row.setting for row in shown], images)
     some = f" Of {len(made.rows)} settings, the baseline and the {len(shown) - 1} best others are shown."
     return render(
         "report.html",
-        title=made.title,
-        note=made.note,
-        warnings=made.warnings,
-        tables=made.tables,
-        unfinished=made.unfinished,
+        **vars(made),
         effects=_sources(figures.effects),
         many_keys=len(made.study.swept) > 1,
         curves=_sources(figures.curves),
@@ -132,7 +113,6 @@ def report_page(made: Report, images: int) -> str:
         some=some if len(shown) < len(made.rows) else "",
         gallery=pictures,
         data=asdict(pictures),
-        command=made.command,
         trained=[(row.setting.name, [_command(run) for run in row.setting.runs]) for row in made.rows],
     )
 

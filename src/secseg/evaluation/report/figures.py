@@ -37,13 +37,7 @@ POINTS = 150
 
 
 class Figures(NamedTuple):
-    """The figures of a study.
-
-    Attributes:
-        shown: the baseline and the best other settings, which ``curves`` and ``classes`` show.
-        styles: style of each of these settings.
-        effects, curves, classes: the figures.
-    """
+    """The figures of a study. ``curves`` and ``classes`` show the baseline and the best other settings (``shown``)."""
 
     shown: Sequence[Row]
     styles: Sequence[Style]
@@ -58,22 +52,14 @@ class Figures(NamedTuple):
 
 
 def draw(study: Study, rows: Sequence[Row]) -> Figures:
-    """Draw the figures of a study.
-
-    Raises:
-        UserError: for damaged files of a run.
-    """
+    """Draw the figures of a study."""
     shown = _shown(study, rows)
     styles = setting_styles(len(shown))
     return Figures(shown, styles, effects(study, rows), learning_curves(shown, styles), classes(study, shown, styles))
 
 
 def write_figures(folder: Path, figures: Figures) -> None:
-    """Write each figure into ``folder`` as SVG. Curves and classes get a legend here; the page has one for all.
-
-    Raises:
-        UserError: if the folder cannot be written.
-    """
+    """Write each figure into ``folder`` as SVG. Curves and classes get a legend here; the page has one for all."""
     names = [row.setting.name for row in figures.shown]
     for drawing in (*figures.curves, *figures.classes):
         add_legend(drawing.figure, names, figures.styles)

@@ -40,7 +40,6 @@ class Gallery:
     Attributes:
         about: texts: which images are shown, what is missing and why.
         settings: names of the settings whose predictions are shown.
-        variants: ``without_crf``, ``with_crf``.
         classes: name and colour of each class.
         images: for each image its ``name``, ``classes`` (numbers of the classes in its truth), the addresses of
             ``photo``, ``truth`` and ``cues`` (None if missing), and by variant the ``masks`` (addresses) and ``iou``
@@ -58,9 +57,6 @@ def gallery(study: Study, settings: Sequence[Setting], count: int) -> Gallery:
     """Choose ``count`` validation images, and gather the predictions of the first seed of each setting.
 
     Half of the images are those on which the settings differ most; the others are spread evenly over the list of names.
-
-    Raises:
-        UserError: for a damaged file of predictions.
     """
     runs = [setting.runs[0] for setting in settings]
     runs = [run for run in runs if run.counts.names]
@@ -120,10 +116,9 @@ def _disagreement(runs: Sequence[Run], names: Sequence[str], variant: str) -> li
 
 @dataclass(frozen=True)
 class _Files:
-    """Paths of images and masks, and the cues; ``missing`` is the reason if they are not available."""
+    """Paths of image and mask by name, and the cues; ``missing`` is the reason if they are not available."""
 
-    images: Mapping[str, Path]
-    truths: Mapping[str, Path]
+    paths: Mapping[str, Sequence[Path]]
     palette: np.ndarray
     cues: CueStore | None = None
     missing: str | None = None
@@ -139,20 +134,13 @@ class _Files:
         except Exception as error:  # the config of another user can hold values of any type
             missing = f"Without images and truth, whose files are missing: {error}"
             log.warning("%s", missing)
-            return cls({}, {}, voc_palette(), missing=missing)
-        images = data.val_images
+            return cls({}, voc_palette(), missing=missing)
         path = data.cue_file or find_cues(data.root)
         try:
             cues = None if path is None else open_cues(path)
         except UserError:
             cues = None  # cues of validation images are rare, and not needed
-        masks = images.masks or ()
-        return cls(
-            dict(zip(images.names, images.images, strict=True)),
-            dict(zip(images.names, masks, strict=True)),
-            data.palette,
-            cues,
-        )
+        return cls({name: paths for name, *paths in data.val_images.triples()}, data.palette, cues)
 
 
 def _image(
@@ -179,10 +167,11 @@ def _image(
 
 def _inputs(name: str, files: _Files, classes: int) -> dict[str, str]:
     """Return the addresses of the image, its truth and its cues."""
-    if name not in files.images:
+    if name not in files.paths:
         return {}
-    photo = reduce_image(read_image(files.images[name]), SIDE)
-    found = {"photo": image_source(photo), "truth": _reduced(read_mask(files.truths[name], classes), files.palette)}
+    image, truth = files.paths[name]
+    photo = reduce_image(read_image(image), SIDE)
+    found = {"photo": image_source(photo), "truth": _reduced(read_mask(truth, classes), files.palette)}
     if files.cues is not None and name in files.cues.names:
         found["cues"] = image_source(cues_over_grey(photo, files.cues[name].map, files.palette))
     return found

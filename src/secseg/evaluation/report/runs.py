@@ -23,12 +23,9 @@ DEPTH = 3
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run.
+    """A finished training run: its folder, its settings (plain and nested), and its ``results.json``.
 
     Attributes:
-        folder: its folder.
-        config: its settings, plain and nested (``config.yaml``).
-        results: ``results.json``.
         options: the option of each group (``loss: sec``), from ``options.yaml``; empty if the run did not record them.
     """
 
@@ -47,11 +44,7 @@ class Run:
 
     @cached_property
     def counts(self) -> Counts:
-        """Pixel counts of each validation image by truth and prediction.
-
-        Raises:
-            UserError: for a damaged file, or a file without the scored classes.
-        """
+        """Pixel counts of each validation image by truth and prediction."""
         counts = read_counts(self.folder)
         unknown = set(self.results["protocol"]["scored"]) - set(counts.class_names)
         if counts.names and unknown:

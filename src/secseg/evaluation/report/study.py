@@ -21,12 +21,7 @@ _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
 
 @dataclass(frozen=True)
 class Setting:
-    """One combination of the swept values, with its runs over seeds.
-
-    Attributes:
-        values: value of each swept key, as text.
-        runs: the runs, in the order of their seeds.
-    """
+    """One combination of the swept values, as text by key, with its runs in the order of their seeds."""
 
     values: Mapping[str, str]
     runs: tuple[Run, ...]
@@ -38,11 +33,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Study:
-    """The settings of a set of runs.
+    """The settings of a set of runs, in the order of their values, which differ in the keys ``swept``.
 
     Attributes:
-        swept: keys whose values differ.
-        settings: the settings, in the order of their values.
         baseline: the setting that the others are compared with.
         scored: names of the scored classes.
     """
@@ -75,14 +68,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of a setting, by variant. A variant that was not scored is left out.
+    """The figures of a setting, by variant, as far as they were measured. Differences and bias need counts by image.
 
     Attributes:
-        setting: the setting.
-        miou: mean IoU, in [0, 1].
-        iou: IoU of each class, without classes that are in neither truth nor prediction.
-        difference: difference to the baseline, in [-1, 1]; left out if counts by image are missing.
-        bias: predicted over true area of each class, 1 is unbiased; left out if counts by image are missing.
+        miou, iou: in [0, 1]; classes that are in neither truth nor prediction have no IoU.
+        difference: difference to the baseline, in [-1, 1].
+        bias: predicted over true area of each class; 1 is unbiased.
     """
 
     setting: Setting
@@ -93,11 +84,9 @@ class Row:
 
 
 def open_study(runs: Sequence[Run], baseline: str | None = None) -> Study:
-    """Group runs by their settings.
+    """Group runs, at least one, by their settings.
 
-    Args:
-        runs: the runs, at least one.
-        baseline: name of a setting (``loss=sec``); None for the best setting.
+    ``baseline`` is the name of a setting (``loss=sec``), or None for the best setting.
 
     Raises:
         UserError: for runs with different scored classes or images, or an unknown baseline.
