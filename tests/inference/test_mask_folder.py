@@ -45,7 +45,7 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         todo(folder, other)
     assert "inference.scales: [1.0] -> [1.0, 1.5]" in str(raised.value)
-    assert "crf.backend: None -> lattice" in str(raised.value)
+    assert "crf.backend: None -> 'lattice'" in str(raised.value)
     assert "mirror" not in str(raised.value)
     assert "overwrite=true" in str(raised.value)
 

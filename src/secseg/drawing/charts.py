@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -35,7 +34,6 @@ def confusion_figure(
         confusion: (C, C), pixels by (truth, prediction).
         class_names: names of the C classes.
         scored: classes that have a row and a column. All other classes share one, "other".
-        variant: ``without_crf`` or ``with_crf``, for the title.
     """
     counts, names = _with_other(confusion, class_names, scored)
     truth = counts.sum(1, keepdims=True)
@@ -66,11 +64,7 @@ def confusion_figure(
 
 
 def boundary_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the mean IoU against the width of the band around boundaries, with a line for each variant.
-
-    Args:
-        results: what :meth:`secseg.evaluation.Evaluation.compute` returns, by variant.
-    """
+    """Draw the mean IoU against the width of the band around boundaries, from ``Evaluation.compute`` by variant."""
     figure, axes = _figure(7, 4)
     ends: dict[int, list[tuple[float, str]]] = {}
     for variant, result in results.items():
@@ -115,11 +109,7 @@ def boundary_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def iou_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the IoU of each scored class with a bar for each variant, and the mean of each variant as a line.
-
-    Args:
-        results: what :meth:`secseg.evaluation.Evaluation.compute` returns, by variant.
-    """
+    """Draw the IoU of each scored class and the mean, from ``Evaluation.compute`` by variant."""
     names = next(iter(results.values()))["scored"]
     values = {variant: [100 * result["iou"][name] for name in names] for variant, result in results.items()}
     figure, axes = _bars(names, values, {variant: _texts(column, 1) for variant, column in values.items()})
@@ -135,17 +125,13 @@ def iou_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def size_bias_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw predicted area / true area of each scored class on a log2 axis, with a bar for each variant.
+    """Draw predicted area / true area of each scored class on a log2 axis, from ``Evaluation.compute`` by variant.
 
     Bars end at 1/16 and 16; their labels have the true value. A class without true pixels has no bar.
-
-    Args:
-        results: what :meth:`secseg.evaluation.Evaluation.compute` returns, by variant.
     """
     names = next(iter(results.values()))["scored"]
     biases = {variant: [result["size_bias"][name] for name in names] for variant, result in results.items()}
-    with np.errstate(divide="ignore"):
-        values = {variant: np.clip(np.log2(bias), -LONGEST, LONGEST).tolist() for variant, bias in biases.items()}
+    values = {variant: log_ratios(bias) for variant, bias in biases.items()}
     figure, axes = _bars(names, values, {variant: _texts(column, 2) for variant, column in biases.items()})
     lengths = [abs(value) for column in values.values() for value in column if math.isfinite(value)]
     reach = max(1, math.ceil(max(lengths, default=0)))
@@ -156,9 +142,14 @@ def size_bias_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def log_ratios(ratios: Sequence[float]) -> list[float]:
+    """Return log2 of ratios, clipped to ``LONGEST``."""
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log2(ratios), -LONGEST, LONGEST).tolist()
+
+
 def label_ratios(axes: Axes, reach: int) -> None:
-    """Label an x axis that shows log2(predicted area / true area) from ``-reach`` to ``reach``. Values beyond
-    ``LONGEST`` are clipped."""
+    """Label an x axis that shows ``log_ratios`` of predicted area / true area from ``-reach`` to ``reach``."""
     ticks = range(-reach, reach + 1)
     ratios = [f"1/{2**-tick}" if tick < 0 else f"{2**tick}" for tick in ticks]
     if reach == LONGEST:
@@ -175,7 +166,6 @@ def name_ticks(axis: Axis, names: Sequence[str], font: float) -> None:
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(figsize=(width, height), dpi=100, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -46,12 +46,7 @@ def image_source(image: np.ndarray) -> str:
 
 
 def mask_source(mask: np.ndarray, palette: np.ndarray) -> str:
-    """Return a mask as the data URL of a palette PNG, whose palette has only the colours of this mask.
-
-    Args:
-        mask: (H, W) uint8, 255 = void.
-        palette: (256, 3) uint8, RGB.
-    """
+    """Return a mask (H, W) uint8, 255 = void, as the data URL of a palette PNG with only the colours of this mask."""
     values, indices = np.unique(mask, return_inverse=True)
     colours = np.where((values == VOID)[:, None], np.array(VOID_COLOUR, np.uint8), palette[values])
     data = io.BytesIO()

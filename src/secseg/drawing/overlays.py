@@ -17,15 +17,9 @@ VOID_COLOUR = (224, 224, 192)
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One image with its cues, predictions and ground truth, as far as they exist.
+    """One image (H, W, 3) uint8 with its cues, predictions without and with CRF, and ground truth; None if missing.
 
-    Attributes:
-        name: image id.
-        image: (H, W, 3) uint8.
-        cues: (h, w) uint8 on any grid, 255 = no cue, or None.
-        prediction: (H, W) uint8, class numbers, or None.
-        prediction_crf: (H, W) uint8, the prediction after the CRF, or None.
-        mask: (H, W) uint8, the ground truth, 255 = void, or None.
+    Masks are uint8: (h, w) on any grid for ``cues``, (H, W) for the others. 255 is no cue, or void.
     """
 
     name: str
@@ -44,13 +38,9 @@ def colorize(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """Return an image (H, W, 3) uint8 with a mask (any size, uint8) on it. Pixels that are 255 in the mask are kept.
+    """Return an image (H, W, 3) uint8 with a mask (h, w) uint8 on it. Pixels that are 255 in the mask are kept.
 
-    Args:
-        image: (H, W, 3) uint8.
-        mask: (h, w) uint8.
-        palette: (256, 3) uint8, RGB.
-        alpha: opacity of the mask, 0 to 1.
+    ``palette`` is (256, 3) uint8, RGB; ``alpha`` is the opacity of the mask, 0 to 1.
     """
     mask = resize_mask(mask, image.shape[:2])
     mixed = (1 - alpha) * image + alpha * palette[mask]
@@ -63,11 +53,9 @@ def cues_over_grey(image: np.ndarray, cues: np.ndarray, palette: np.ndarray) -> 
 
 
 def over_grey(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, paleness: float, alpha: float) -> np.ndarray:
-    """Return an image in light grey with a mask on it. On grey, the colours of all classes can be distinguished.
+    """Return an ``overlay`` on light grey, on which the colours of all classes can be distinguished.
 
-    Args:
-        image, mask, palette, alpha: as for ``overlay``.
-        paleness: share of white in the grey, 0 to 1.
+    ``paleness`` is the share of white in the grey, 0 to 1.
     """
     grey = np.asarray(Image.fromarray(image).convert("L"))[..., None].repeat(3, axis=2)
     return overlay((255 * paleness + (1 - paleness) * grey).astype(np.uint8), mask, palette, alpha)

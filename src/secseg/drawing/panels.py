@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from secseg.data.classes import VOID
 from secseg.drawing.overlays import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, hex_colour, over_grey
-from secseg.runs.run_reader import read_metrics
+from secseg.runs.run_reader import curve, read_metrics
 from secseg.utils.files import atomic_write
 
 
@@ -34,7 +33,6 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
     classes = _classes_shown(items, len(class_names))
     legend = 0.18 * -(-len(classes) // 6) + 0.3
     figure = Figure(figsize=(2.2 * len(columns), sum(heights) + 0.3 + legend), dpi=80, facecolor="white")
-    FigureCanvasAgg(figure)
     total = figure.get_figheight()
     grid = figure.add_gridspec(
         len(items),
@@ -69,21 +67,18 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
 def curves(metrics_csv: Path, colors: Mapping[str, str]) -> Figure:
     """Draw the loss, its terms and the mean IoU over the steps, from the sparse rows of a run's ``metrics.csv``.
 
-    Args:
-        metrics_csv: the file.
-        colors: the terms of the loss, each with the colour of its curve.
+    ``colors`` has the terms of the loss, each with the colour of its curve.
     """
     rows = read_metrics(metrics_csv)
     figure = Figure(figsize=(10, 3.6), dpi=100, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     terms, scores = figure.subplots(1, 2)
     for term, colour in {"loss": "#222222", **colors}.items():
-        steps, values = _series(rows, f"train/{term}")
+        steps, values = curve(rows, f"train/{term}")
         if len(steps):
             terms.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
             terms.plot(steps, smooth(values), color=colour, label=term, linewidth=1.6)
     for key, label, marker in (("val/miou", "without CRF", "o"), ("val/miou_crf", "with CRF", "s")):
-        steps, values = _series(rows, key)
+        steps, values = curve(rows, key)
         if len(steps):
             scores.plot(steps, 100 * values, marker=marker, label=label, linewidth=1.6)
             scores.annotate(
@@ -120,12 +115,6 @@ def _classes_shown(items: Sequence[GalleryItem], count: int) -> list[int]:
             if mask is not None:
                 shown.update(np.unique(mask).tolist())
     return sorted(number for number in shown if number < count)
-
-
-def _series(rows: Sequence[dict[str, str]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(float(row["step"]), float(row[key])) for row in rows if key in row and "step" in row]
-    steps, values = np.array(pairs).reshape(-1, 2).T
-    return steps, values
 
 
 def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from secseg.drawing.charts import COLOURS, LABELS, LONGEST, MARKERS, label_ratios, name_ticks
+from secseg.drawing.charts import COLOURS, LABELS, LONGEST, MARKERS, label_ratios, log_ratios, name_ticks
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish, with grey instead of yellow, which is too pale.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a8a")
@@ -52,10 +52,7 @@ def setting_styles(count: int) -> list[Style]:
 def effect_chart(key: str, values: Sequence[str], lines: Mapping[str, Sequence[Points]]) -> Figure:
     """Draw the mean IoU against a swept key: mean and standard deviation of the runs with a value, each run as a dot.
 
-    Args:
-        key: the swept key.
-        values: its values.
-        lines: by variant, for each combination of the other keys the runs; several get a thin line each.
+    ``lines`` has, by variant, for each combination of the other keys the runs; several get a thin line each.
     """
     place, scale = place_values(values)
     words = scale == "words"
@@ -156,13 +153,8 @@ def iou_chart(
 ) -> Figure | None:
     """Draw the IoU of each class: a dot for each setting, with a line from its lowest to its highest run.
 
-    Args:
-        names: names of the classes.
-        settings: for each setting the IoU of the runs in [0, 1], by class.
-        styles: styles of the settings.
-
-    Returns:
-        The figure; None if no setting has any class.
+    ``settings`` has for each setting the IoU of the runs in [0, 1], by class. The result is None if no setting has any
+    class.
     """
     percent = [{name: [100 * value for value in found] for name, found in one.items()} for one in settings]
     figure = _dots(names, percent, styles)
@@ -176,11 +168,7 @@ def bias_chart(
     names: Sequence[str], settings: Sequence[Mapping[str, Sequence[float]]], styles: Sequence[Style]
 ) -> Figure | None:
     """Draw the size bias of each class, predicted over true area, on a log2 axis. Arguments as for ``iou_chart``."""
-    with np.errstate(divide="ignore"):
-        powers = [
-            {name: np.clip(np.log2(found), -LONGEST, LONGEST).tolist() for name, found in one.items()}
-            for one in settings
-        ]
+    powers = [{name: log_ratios(found) for name, found in one.items()} for one in settings]
     figure = _dots(names, powers, styles)
     if figure is not None:
         axes = figure.axes[0]

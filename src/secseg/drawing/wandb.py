@@ -35,11 +35,7 @@ def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]
     """Return a ``wandb.Table`` of confusion matrices.
 
     A row has a true class, a predicted class, and the share in [0, 1] of the true class's pixels with this prediction.
-    Classes without pixels are left out.
-
-    Args:
-        counts: for each variant, pixels (C, C) by (truth, prediction).
-        class_names: names of the C classes.
+    Classes without pixels are left out. ``counts`` has, for each variant, pixels (C, C) by (truth, prediction).
     """
     import wandb
 
@@ -76,8 +72,7 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: S
     """Return the definition of the dashboard. It shows the keys of ``docs/wandb.md``.
 
     Args:
-        project: name of the W&B project.
-        entity: owner of the project.
+        project, entity: name and owner of the W&B project.
         group_by: the runs with equal values of these are one line, their mean: a column of W&B, such as ``Group``,
             ``Name`` or ``Tags``, or a setting (``decay.pos``).
         terms: names of terms of the loss from other packages, in addition to ``TERMS``.
@@ -121,15 +116,8 @@ def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: S
 def save_dashboard(project: str, entity: str | None, group_by: Sequence[str], terms: Sequence[str]) -> str:
     """Create the dashboard of ``project`` on W&B, or update the existing one, and print its address.
 
-    The dashboard is a saved view.
-
-    Args:
-        project: name of the W&B project.
-        entity: owner of the project; None for the owner of the key.
-        group_by, terms: see :func:`build_dashboard`.
-
-    Returns:
-        the definition that was sent, as JSON.
+    The dashboard is a saved view. For the arguments, see :func:`build_dashboard`; ``entity`` None is the owner of the
+    key. The result is the definition that was sent, as JSON.
 
     Raises:
         UserError: if the package or the key is missing, ``group_by`` or ``terms`` is not a list of names, the project

@@ -28,9 +28,7 @@ def full_size_probs(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def predict_mask(probs: Tensor, classes: Tensor | None = None) -> np.ndarray:
     """Return the mask (H, W) uint8 of the most probable classes, the first of equally probable ones.
 
-    Args:
-        probs: probabilities (C, H, W) of all or some classes.
-        classes: (C,) class numbers of ``probs``; None for 0 to C - 1.
+    ``classes`` (k,) are the class numbers of ``probs`` (k, H, W); None for 0 to k - 1.
     """
     # On a CPU, max is several times faster than argmax.
     numbers = probs.max(0).indices.to(torch.uint8).cpu().numpy()
@@ -38,13 +36,10 @@ def predict_mask(probs: Tensor, classes: Tensor | None = None) -> np.ndarray:
 
 
 def crf_classes(probs: Tensor, allowed: Tensor | None = None, least: float = 0.0) -> Tensor:
-    """Return the numbers (k,) of the classes for the CRF: allowed, and with a probability of at least ``least`` at some
-    pixel.
+    """Return the numbers (k,) of the classes for the CRF.
 
-    Args:
-        probs: (C, H, W).
-        allowed: (C,) bool; None for all classes.
-        least: 0 keeps all classes.
+    These classes are allowed (all if ``allowed``, (C,) bool, is None), and have a probability of at least ``least`` at
+    some pixel of ``probs`` (C, H, W).
     """
     keep = torch.ones(len(probs), dtype=torch.bool) if allowed is None else allowed
     if least > 0:
@@ -69,10 +64,11 @@ def predict_masks(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Return the masks (H, W) uint8 of each image without CRF and, if a CRF is given, with it.
 
+    Images are refined in parallel threads.
+
     Args:
         logits: (B, C, h, w), the scores of the network.
         photos: B images, (H, W, 3) uint8 RGB, of any size.
-        crf: ``(logits (1, C, H, W), image (1, 3, H, W) uint8) -> probs``. Images are refined in parallel threads.
     """
 
     def one(scores: Tensor, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from secseg.data.classes import voc_palette
 from secseg.drawing.overlays import overlay
 from secseg.inference.sources import InputImage
-from secseg.utils.config import flatten
+from secseg.utils.config import differences
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, locked, read_json, remove_leftovers, write_text
 
@@ -29,12 +29,8 @@ LEVELS = 255
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Paths of the files of each image: ``<name>.png``, ``overlays/<name>.jpg``, ``probabilities/<name>.npz``.
-
-    Attributes:
-        path: the folder.
-        overlays, probabilities: whether these are made in addition to the mask.
-    """
+    """Paths of the files of each image: ``<name>.png``, and ``overlays/<name>.jpg`` and ``probabilities/<name>.npz`` if
+    these are made."""
 
     path: Path
     overlays: bool = False
@@ -71,7 +67,7 @@ class MaskFolder:
 
         Raises:
             UserError: if another process writes into the folder; if its files were made with other settings, which are
-                listed; if it holds masks of unknown origin; if it cannot be written.
+                listed; if it holds masks of unknown origin.
         """
         with locked(self.path, LOCK) as held:
             if held:
@@ -83,9 +79,10 @@ class MaskFolder:
                     self._refuse_unknown([self.mask(item.name) for item in images])
                 record = {"settings": dict(settings), "replaces_older": overwrite}
                 write_text(self.path / RECORD, json.dumps(record, indent=2) + "\n")
-            elif changed := _differences(record["settings"], settings):
+            elif changed := differences(record["settings"], settings):
+                lines = [f"{key}: {change}" for key, change in changed.items()]
                 raise UserError(
-                    f"The masks in {self.path} were made with other settings:\n{listing(changed, most=30)}\n"
+                    f"The masks in {self.path} were made with other settings:\n{listing(lines, most=30)}\n"
                     "Choose another out=, or replace them with overwrite=true."
                 )
             since = (self.path / RECORD).stat().st_mtime_ns if record["replaces_older"] else -1
@@ -117,12 +114,6 @@ class MaskFolder:
                 f"{path} cannot be read, so the settings of the masks next to it are unknown. Choose another out=, or "
                 "replace them with overwrite=true."
             ) from error
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    before, now = flatten(before), flatten(now)
-    keys = sorted({*before, *now})
-    return [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
 
 
 def save_overlay(photo: np.ndarray, mask: np.ndarray, path: Path) -> None:

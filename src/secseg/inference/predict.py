@@ -15,7 +15,7 @@ from secseg.data.images import read_image, save_mask
 from secseg.data.labels import Labels, read_labels
 from secseg.inference.mask_folder import MaskFolder, save_overlay, save_probabilities
 from secseg.inference.predictor import Predictor, open_predictor
-from secseg.inference.sources import InputImage, InputImages, find_photographs
+from secseg.inference.sources import InputImage, find_photographs
 from secseg.inference.voc_server import write_archive
 from secseg.models.files.load import find_network
 from secseg.runs.run_writer import versions, write_config, write_results
@@ -71,7 +71,6 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
         **protocol,
         "labels": None if labels_file is None else sha256(labels_file),
     }
-    archive = run / ARCHIVE if config["server"] else None
     with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
         write_config(run, config)
         summary = Summary(total=len(images.items), kept=len(images.items) - len(todo))
@@ -79,9 +78,12 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
             log.info("%d of %d masks exist in %s and are kept.", summary.kept, summary.total, folder.path)
         meter = _predict_all(predictor, folder, todo, labels, config, summary)
         problem = _failure(summary, folder, run)
-        if archive is not None and problem is None:
-            problem = _write_archive(archive, folder, images)
-        archive = None if problem else archive
+        archive = run / ARCHIVE if config["server"] and problem is None else None
+        if archive is not None:
+            try:
+                write_archive(folder.path, {item.name: item.path for item in images.items}, archive)
+            except UserError as error:
+                problem, archive = error, None
     _write_results(config, settings, folder, summary, meter, archive)
     return problem
 
@@ -142,15 +144,6 @@ def _predict_all(
         )
         raise
     return meter
-
-
-def _write_archive(path: Path, folder: MaskFolder, images: InputImages) -> UserError | None:
-    """Write the archive for the VOC server; return the error if masks are missing or wrong."""
-    try:
-        write_archive(folder.path, {item.name: item.path for item in images.items}, path)
-    except UserError as error:
-        return error
-    return None
 
 
 def _write_results(

@@ -80,12 +80,10 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        mask: (H, W) uint8, class numbers, without CRF.
-        mask_crf: the same with CRF; None if there is no CRF.
+        mask, mask_crf: (H, W) uint8, class numbers, without CRF and with it; None if there is no CRF.
         kept_probs: (k, h, w) float32, probabilities of ``classes``, after the CRF if there is one; at the size of the
             image, or at the reduced size of a larger one (``Protocol.most_pixels``).
         classes: (k,) class numbers of ``kept_probs``; the other classes have probability 0.
-        num_classes: number of all classes.
         seconds: wall time of the stages ``network`` and ``CRF``.
     """
 
@@ -186,10 +184,9 @@ class Predictor:
     def refine(self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None) -> tuple[Tensor, Tensor]:
         """Refine probabilities (C, H, W) of ``photo`` (H, W, 3) uint8 with the CRF.
 
-        Classes that are not allowed, or below ``drop_labels_below``, are left out.
-
         Returns:
-            The probabilities (k, H, W) of the other classes, and their numbers (k,).
+            The probabilities (k, H, W) of the classes that are allowed and not below ``drop_labels_below``, and their
+            numbers (k,).
         """
         assert self.crf is not None
         with torch.inference_mode(), self._crf_lock:
@@ -225,11 +222,7 @@ class Predictor:
 
 
 def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Protocol:
-    """Return the protocol of a plain ``conf/inference`` node; ``input_size`` null is the input size of the network.
-
-    Raises:
-        UserError: for values out of range or of the wrong type, or a network whose input size is unknown.
-    """
+    """Return the protocol of a plain ``conf/inference`` node; ``input_size`` null is the input size of the network."""
     size = network.input_size if settings["input_size"] is None else settings["input_size"]
     try:
         return Protocol(**{**settings, "input_size": size})
@@ -243,9 +236,6 @@ def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]
 
     Returns:
         The predictor, and the part of the protocol for ``results.json``: ``inference`` and ``crf``.
-
-    Raises:
-        UserError: for a network, device or settings that cannot be used.
     """
     network = load_network(config["ckpt"]).to(pick_device(config["device"]))
     stage = config["crf"]["test"]

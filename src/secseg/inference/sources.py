@@ -15,12 +15,7 @@ from secseg.utils.errors import UserError, listing, nearest
 
 @dataclass(frozen=True)
 class InputImage:
-    """An image, and the name of the files that are made for it.
-
-    Attributes:
-        name: path below the output folder, without suffix: ``<name>.png`` is the mask.
-        path: the file.
-    """
+    """An image, and the path of its files below the output folder, without suffix: ``<name>.png`` is the mask."""
 
     name: str
     path: Path

@@ -20,15 +20,10 @@ FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
 
 def write_archive(masks_folder: Path, images: Mapping[str, Path], archive_path: Path) -> None:
-    """Write ``<id>.png`` of each id into a tar archive.
+    """Write ``<id>.png`` of each id, with its image file, into a tar archive.
 
     The archive holds the files of the masks, sorted, without times and owners: equal masks give equal bytes. Other
     masks in the folder are left out.
-
-    Args:
-        masks_folder: folder of the masks.
-        images: the image file of each id of the split.
-        archive_path: path of the ``.tar``.
 
     Raises:
         UserError: with every mask that is missing or that the server would refuse. Then no archive is written.

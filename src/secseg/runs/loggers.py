@@ -22,16 +22,14 @@ KINDS = ("csv", "wandb", "tensorboard")
 def build_loggers(
     config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
 ) -> list[Logger]:
-    """Return the loggers of a run.
+    """Return the loggers of a run: a CSV logger, since every run folder has ``metrics.csv``, and those of the config.
 
     Args:
-        config: the ``logger`` node, plain: ``csv``, ``wandb`` and ``tensorboard``, each None or its options. Every run
-            folder has ``metrics.csv``, so there is always a CSV logger. Options of ``wandb``: ``project``, ``entity``,
-            ``group``, ``tags``, ``name`` and ``mode`` (``online``, ``offline``, ``disabled``, or None: online if there
-            is a key, else offline).
+        config: the ``logger`` node, plain: ``csv``, ``wandb`` and ``tensorboard``, each None or its options. Options of
+            ``wandb``: ``project``, ``entity``, ``group``, ``tags``, ``name`` and ``mode`` (``online``, ``offline``,
+            ``disabled``, or None: online if there is a key, else offline).
         folder: the run folder.
-        run_config: the config of the run, for W&B.
-        run_name: name of the run, for W&B.
+        run_config, run_name: config and name of the run, for W&B.
 
     Raises:
         UserError: if a logger is unknown, a package is missing, or ``mode=online`` has no key.

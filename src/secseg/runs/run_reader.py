@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from secseg.utils.checks import is_number
@@ -134,3 +135,10 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
             f"{path} is damaged: it is not a table of numbers ({error}). Remove it; the curves so far are lost."
         ) from error
     return rows
+
+
+def curve(rows: Sequence[Mapping[str, str]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and values of a column of ``metrics.csv``, such as ``train/seed`` or ``val/miou``."""
+    pairs = [(float(row["step"]), float(row[key])) for row in rows if key in row and "step" in row]
+    steps, values = np.array(pairs).reshape(-1, 2).T
+    return steps, values

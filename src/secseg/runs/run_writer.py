@@ -19,7 +19,7 @@ import yaml
 
 import secseg
 from secseg.runs.run_reader import read_config
-from secseg.utils.config import START_SETTINGS, flatten
+from secseg.utils.config import START_SETTINGS, differences
 from secseg.utils.errors import listing
 from secseg.utils.files import CONFIG, RESULTS, write_text
 
@@ -85,10 +85,9 @@ def write_versions(folder: Path) -> None:
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write ``results.json`` into ``folder``, atomically.
+    """Write ``results.json`` into ``folder``, atomically, with sorted keys.
 
-    Tensors, arrays and paths become plain values. Numbers that are not finite become ``null``, as JSON cannot express
-    them. Keys are sorted.
+    Tensors, arrays and paths become plain values, and numbers that are not finite, which JSON cannot express, ``null``.
     """
     _write_json(folder / RESULTS, results)
 
@@ -115,21 +114,11 @@ def _plain(value: Any) -> Any:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` into ``folder``. If a run continues with different settings, log a warning with them.
-
-    Raises:
-        UserError: if the previous file is damaged, or the file cannot be written.
-    """
+    """Write ``config.yaml`` into ``folder``. If a run continues with different settings, log a warning with them."""
     path = folder / CONFIG
     if path.is_file():
-        before = flatten(read_config(path))
-        now = flatten(config)
-        keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-        changed = [
-            f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
-            for key in keys
-            if key.partition(".")[0] not in START_SETTINGS
-        ]
+        changes = differences(read_config(path), config).items()
+        changed = [f"{key}: {change}" for key, change in changes if key.partition(".")[0] not in START_SETTINGS]
         if changed:
             log.warning("The run continues with different settings:\n%s", listing(changed, most=30))
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

@@ -30,8 +30,7 @@ INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
 class WandbRunLogger(WandbLogger):
     """Lightning's W&B logger, with the best and the last mean IoU in its summary: ``val/miou.max``, ``.last``.
 
-    Attributes:
-        lost: whether W&B's process has ended, so that this logger does nothing.
+    Once W&B's process has ended (``lost``), this logger does nothing.
     """
 
     lost = False
@@ -89,11 +88,7 @@ class WandbRunLogger(WandbLogger):
 def build_wandb(
     options: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_name: str
 ) -> WandbRunLogger:
-    """Return the W&B logger of a run, which opens at its first use. Arguments as for ``build_loggers``.
-
-    Raises:
-        UserError: if the package wandb is missing, or ``mode=online`` has no key.
-    """
+    """Return the W&B logger of a run, which opens at its first use. Arguments and errors as for ``build_loggers``."""
     require_package("logger=wandb", "wandb", install="wandb")
     import wandb
 

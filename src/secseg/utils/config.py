@@ -82,6 +82,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that differ, by their dotted keys, each as ``'old' -> 'new'``."""
+    before, now = flatten(before), flatten(now)
+    changed = (key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
+    return {key: f"{before.get(key)!r} -> {now.get(key)!r}" for key in changed}
+
+
 def sweeping() -> bool:
     """Whether this process runs a job of a sweep (-m)."""
     from hydra.core.hydra_config import HydraConfig

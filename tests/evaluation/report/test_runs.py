@@ -11,6 +11,7 @@ import pytest
 
 from secseg.evaluation.predictions import read_counts, read_predicted
 from secseg.evaluation.report.runs import find_runs
+from secseg.runs.run_reader import curve
 from secseg.utils.errors import UserError
 from tests.evaluation.report.conftest import Sweep
 from tests.evaluation.report.synthetic import write_run
@@ -104,7 +105,7 @@ def test_counts_masks_and_curves_are_those_of_the_run(sweep: Sweep) -> None:
     counts = run.counts.image("with_crf", name)
     for true, predicted in ((0, 0), (int(truth[truth < 255].max()), 0)):
         assert counts[true, predicted] == ((truth == true) & (mask == predicted)).sum()
-    steps, values = run.curve("val/miou")
+    steps, values = curve(run.metrics, "val/miou")
     assert steps.tolist() == list(range(0, 100, 10))
     assert values[-1] == 0.9
-    assert len(run.curve("train/none")[0]) == 0
+    assert len(curve(run.metrics, "train/none")[0]) == 0

@@ -24,6 +24,7 @@ from secseg.drawing.study_charts import (
 )
 from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.evaluation.report.study import Row, Study
+from secseg.runs.run_reader import curve
 from secseg.utils.files import write_text
 
 MOST = 12
@@ -130,7 +131,7 @@ def _lines(rows: Sequence[Row], key: str, variant: str) -> list[Points]:
 def _over_seeds(runs: Sequence[Run], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Return steps (n) and the values (runs, n) of the runs at them, up to the last step that all runs logged. Losses
     are smoothed, scores are in percent."""
-    curves = [curve for run in runs if len((curve := run.curve(key))[0])]
+    curves = [found for run in runs if len((found := curve(run.metrics, key))[0])]
     if not curves:
         return np.zeros(0), np.zeros((0, 0))
     end = min(steps[-1] for steps, _ in curves)

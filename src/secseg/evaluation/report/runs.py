@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from secseg.evaluation.predictions import COUNTS, Counts, read_counts
 from secseg.runs.run_reader import read_config, read_metrics, read_training_results
 from secseg.utils.errors import UserError, listing
@@ -54,18 +52,10 @@ class Run:
         return counts
 
     @cached_property
-    def metrics(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[dict[str, str]]:
         """Rows of ``metrics.csv``, without empty cells."""
         path = self.folder / "metrics.csv"
-        if not path.is_file():
-            return []
-        return [{key: float(value) for key, value in row.items()} for row in read_metrics(path)]
-
-    def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return steps and values of a column of ``metrics.csv``, such as ``train/seed`` or ``val/miou``."""
-        pairs = np.array([(row["step"], row[key]) for row in self.metrics if key in row and "step" in row])
-        steps, values = pairs.reshape(-1, 2).T
-        return steps, values
+        return read_metrics(path) if path.is_file() else []
 
 
 def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]]:
