@@ -76,11 +76,7 @@ class CRFParams:
 
 
 class MeanField:
-    """A backend, which implements ``solve``; see :func:`secseg.crf.build_crf`.
-
-    Raises:
-        UserError: when called with inputs that do not fit each other.
-    """
+    """A backend, which implements ``solve``; see :func:`secseg.crf.build_crf`."""
 
     def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
         self.params, self.gradient = params, gradient

@@ -43,9 +43,6 @@ class Backend(MeanField):
 
     The images of a batch, or the parts of a large image, run side by side on torch's number of threads. Input on a CUDA
     device stays there (see :mod:`secseg.crf.lattice_torch`). Input on any other device is copied to the CPU.
-
-    Raises:
-        UserError: when called with widths too small for a lattice.
     """
 
     def solve(self, logits: Tensor, images: Tensor) -> Tensor:
@@ -96,8 +93,7 @@ def mean_field(
     """Iterate ``Q <- softmax(scores + sum_m K_m Q)``, starting at ``softmax(scores)``.
 
     Args:
-        scores: (C, n) float32.
-        probs: (C, n) float32, overwritten with the result.
+        scores, probs: (C, n) float32; ``probs`` is overwritten with the result.
         kernels: the bilateral kernel and the Gaussian one.
         iterations: at least 1.
         threads: how many threads share the parts of a large image.

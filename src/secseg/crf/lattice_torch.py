@@ -164,9 +164,6 @@ def build_lattice(features: Tensor, farthest: float) -> Lattice:
     """Build the normalised lattice of ``features`` (B, d, n) float32, each from 0 to ``farthest``; N = B * n pixels.
 
     The host synchronises with the device once, to read the number of lattice points.
-
-    Raises:
-        UserError: for features that are too large (see :func:`numbers`).
     """
     count, d, n = features.shape
     image, side = numbers(d, farthest), _side(farthest)

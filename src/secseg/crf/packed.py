@@ -68,15 +68,10 @@ def unpack(packed: np.ndarray, probs: np.ndarray, width: int, start: int, stop: 
 
 @njit
 def softmax(packed: np.ndarray, pixels: int, width: int, maxima: np.ndarray) -> None:
-    """Replace the first ``pixels`` pixels of ``packed`` by their softmax.
+    """Replace the first ``pixels`` pixels of ``packed``, at most ``TILE``, by their softmax.
 
     Each step runs over all pixels before the next one starts: within a pixel, each step waits for the one before.
-
-    Args:
-        packed: (pixels * width,) float32 or longer.
-        pixels: how many; at most ``TILE``.
-        width: of a pixel.
-        maxima: (TILE * WIDTH,) float32, scratch memory.
+    ``maxima`` is scratch memory, (TILE * WIDTH,) float32.
     """
     for i in range(pixels):
         top = load(packed, i * width)

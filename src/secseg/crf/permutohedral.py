@@ -56,9 +56,8 @@ def build_lattice(
     Args:
         height, width: of the grid. A pixel has the index ``y * width + x``.
         weight: of the kernel, at least 0.
-        xy: standard deviation of the kernel in pixels.
+        xy, rgb: standard deviations of the kernel in pixels and in byte values.
         image: (3, H, W) uint8, or None for the positions alone.
-        rgb: standard deviation of the kernel in byte values.
 
     Raises:
         UserError: for widths so small that the coordinates exceed the range of the lattice.

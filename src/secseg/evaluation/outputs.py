@@ -38,10 +38,9 @@ def score_table(results: Mapping[str, Mapping[str, Any]], title: str = "") -> st
     first = next(iter(results.values()))
     columns = [_column("IoU", variant, _ious(result)) for variant, result in results.items()]
     if "size_bias" in first:
-        columns += [
-            _column("size bias", variant, [_ratio(bias) for bias in result["size_bias"].values()])
-            for variant, result in results.items()
-        ]
+        for variant, result in results.items():
+            ratios = ["-" if math.isnan(bias) else f"{bias:.2f}" for bias in result["size_bias"].values()]
+            columns.append(_column("size bias", variant, ratios))
     scored = first.get("scored", list(first["iou"]))
     names = [name if name in scored else f"({name})" for name in first["iou"]]
     below = ["mean" if len(scored) == len(names) else f"mean of {len(scored)}"]
@@ -171,10 +170,6 @@ def _shown(result: Mapping[str, Any]) -> list[tuple[int, float]]:
     widths = list(enumerate(result["boundary"]["widths"]))
     usual = [(at, width) for at, width in widths if width in SHOWN_WIDTHS]
     return usual if len(usual) > 1 else widths[:3]
-
-
-def _ratio(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _values(values: Iterable[float]) -> list[float | str]:

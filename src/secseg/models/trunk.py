@@ -12,13 +12,12 @@ from secseg.utils.resizing import resize_aligned
 
 
 class Trunk(nn.Module):
-    """What every trunk has. A trunk maps images to feature levels.
+    """A trunk, which maps images to feature levels.
 
     The constructor of a trunk takes its own options, and ``load``: whether to read its initial weights.
 
     Attributes:
-        channels: the number of channels of each feature level.
-        strides: the stride of each feature level. The mask has the finest one.
+        channels, strides: of each feature level. The mask has the finest stride.
         normalization: the input that the weights expect.
         trained_size: side of the images that the weights were trained on, in pixels.
         architecture: a name that differs between trunks whose tensors have the same names and shapes.

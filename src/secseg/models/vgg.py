@@ -54,12 +54,11 @@ class VGG16(Trunk):
             names, or None.
         normalization: what the weights expect: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or
             ``caffe`` (BGR minus the mean, unscaled). None depends on ``weights``: Caffe's for a ``.caffemodel`` or no
-            weights, torchvision's for another path.
+            weights, torchvision's for another path. That path must have IMAGENET1K_V1's fully connected layers.
         load: whether to read the weights. They are not needed if a checkpoint is loaded next.
 
     Raises:
-        UserError: for weights that do not fit, or for a file that expects another input than torchvision's
-            IMAGENET1K_V1 if ``normalization`` is None.
+        UserError: for weights that do not fit.
     """
 
     channels = (512,)

@@ -15,11 +15,7 @@ from secseg.utils.torch_file import load_saved
 
 
 def check_state_dict(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
-    """Compare the names and shapes of two state dicts.
-
-    Raises:
-        UserError: for tensors that are missing, unknown, or of another shape. The message lists them.
-    """
+    """Raise a UserError that lists the tensors that are missing, unknown, or of another shape than ``wanted``."""
     problems = [f"missing: {name} {tuple(wanted[name].shape)}" for name in wanted if name not in given]
     problems += [f"unknown: {name} {tuple(given[name].shape)}" for name in given if name not in wanted]
     problems += [
@@ -49,12 +45,8 @@ def is_state_dict(content: Any) -> bool:
 def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tensor]:
     """Read a state dict (``.safetensors``, or a file of ``torch.save``), without running code from it.
 
-    Args:
-        path: the file.
-        digest: the expected SHA-256; None if it is not known.
-
     Raises:
-        UserError: if the file is missing, damaged, not the expected one, or not a state dict.
+        UserError: if the file is missing, damaged, not a state dict, or its SHA-256 is not ``digest``.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -80,8 +72,7 @@ def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tenso
 def download(fetch: Callable[[], Any], what: str, address: str) -> Any:
     """Return the result of ``fetch()``, the download function of a library.
 
-    Raises:
-        UserError: if the download fails. The message says what to download manually, and where to name the file.
+    If that fails, a UserError says what to download manually, and where to name the file.
     """
     try:
         return fetch()

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from secseg.drawing.html import figure_source, render
-from secseg.drawing.study_charts import Drawing, Style
+from secseg.drawing.study_charts import Drawing
 from secseg.evaluation.report.figures import Figures, draw, write_figures
 from secseg.evaluation.report.gallery import gallery
 from secseg.evaluation.report.runs import Run, find_runs
@@ -109,7 +109,10 @@ def report_page(made: Report, images: int) -> str:
         many_keys=len(made.study.swept) > 1,
         curves=_sources(figures.curves),
         classes=_sources(figures.classes),
-        legend=[(row.setting.name, way.colour, _sign(way)) for row, way in zip(shown, figures.styles, strict=True)],
+        legend=[
+            (row.setting.name, way.colour, f"{_LINES[way.line]}{_MARKS[way.mark]}")
+            for row, way in zip(shown, figures.styles, strict=True)
+        ],
         some=some if len(shown) < len(made.rows) else "",
         gallery=pictures,
         data=asdict(pictures),
@@ -151,10 +154,6 @@ def _version(run: Run) -> str:
 
 def _sources(drawings: Sequence[Drawing]) -> list[tuple[str, str]]:
     return [(drawing.title, figure_source(drawing.figure)) for drawing in drawings]
-
-
-def _sign(style: Style) -> str:
-    return f"{_LINES[style.line]}{_MARKS[style.mark]}"
 
 
 def _command(run: Run) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,13 +146,10 @@ def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
     """Leave out each key whose values follow from another key. Keys with more different values are kept first."""
     kept: list[str] = []
     for key in sorted(columns, key=lambda key: -len(set(columns[key]))):
-        if not any(_follows(columns[key], columns[other]) for other in kept):
+        others = [columns[other] for other in kept]
+        if all(len(set(zip(other, columns[key], strict=True))) > len(set(other)) for other in others):
             kept.append(key)
     return sorted(kept, key=list(columns).index)
-
-
-def _follows(values: Sequence[Hashable], others: Sequence[Hashable]) -> bool:
-    return len(set(zip(others, values, strict=True))) == len(set(others))
 
 
 def _as_text(value: Any) -> str:

@@ -45,9 +45,8 @@ class Imported(NamedTuple):
 def read_caffe(path: str | Path) -> dict[str, Tensor]:
     """Read weights with Caffe's layer names: ``conv1_1.weight``, ``conv1_1.bias``, ...
 
-    Args:
-        path: a ``.caffemodel``, or a state dict (see ``read_weights``) with these names after any prefix
-            (``features.conv1_1.weight``, ``module.fc8-SEC.bias``).
+    The file is a ``.caffemodel``, or a state dict (see ``read_weights``) with these names after any prefix
+    (``features.conv1_1.weight``, ``module.fc8-SEC.bias``).
 
     Raises:
         UserError: if the file is missing, damaged or something else, or has two tensors of the same name.
@@ -55,7 +54,7 @@ def read_caffe(path: str | Path) -> dict[str, Tensor]:
     path = Path(path).expanduser()
     if path.suffix == SUFFIX:
         return {
-            f"{layer}.{_part(number)}": torch.from_numpy(blob)
+            f"{layer}.{('weight', 'bias')[number] if number < 2 else f'blob{number}'}": torch.from_numpy(blob)
             for layer, blobs in read_caffemodel(path).items()
             for number, blob in enumerate(blobs)
         }
@@ -68,10 +67,6 @@ def read_caffe(path: str | Path) -> dict[str, Tensor]:
     return named
 
 
-def _part(number: int) -> str:
-    return ("weight", "bias")[number] if number < 2 else f"blob{number}"
-
-
 def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> Imported:
     """Match weights with Caffe's layer names to the tensors of the network, strictly.
 
@@ -81,16 +76,15 @@ def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what
 
     Args:
         given: the result of ``read_caffe``; biases are (n,) or (1, 1, 1, n).
-        wanted: the tensors of a network, or of a part of it, with our names, which end in the layer's name and
-            ``.weight`` or ``.bias``.
+        wanted: the tensors of a network, or of a part of it. Their names end in the layer's name and ``.weight`` or
+            ``.bias``.
         what: the file, for messages.
 
     Returns:
         Copies as float32 with our names (without the classifier if the network keeps its own), and the report.
 
     Raises:
-        UserError: for tensors that are missing, of another shape or not finite (the message lists them), or for several
-            layers fc8.
+        UserError: for tensors that are missing, of another shape or not finite, or for several layers fc8.
     """
     fc8 = _classifier_name(list(given), what)
     sources = {ours: _caffe_name(ours, fc8) for ours in wanted}
@@ -99,10 +93,9 @@ def import_caffe(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what
         for ours, theirs in sources.items()
         if theirs in given
     }
-    initialised: list[str] = []
-    classifier = [ours for ours, theirs in sources.items() if theirs.startswith(_FC8)]
-    if any(sources[ours] not in fitted or fitted[sources[ours]].shape != wanted[ours].shape for ours in classifier):
-        initialised = classifier
+    initialised = [ours for ours, theirs in sources.items() if theirs.startswith(_FC8)]
+    if all(sources[ours] in fitted and fitted[sources[ours]].shape == wanted[ours].shape for ours in initialised):
+        initialised = []
     copied = {ours: theirs for ours, theirs in sources.items() if ours not in initialised}
     taken = set(copied.values())
     check_state_dict(

@@ -33,9 +33,8 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     out.
 
     Blobs are float32, or float64 if the file has doubles. In the layout of 2014 they have four axes (num, channels,
-    height, width), and biases are (1, 1, 1, n).
-
-    Every length is compared with the rest of the file before anything of this length is read or allocated.
+    height, width), and biases are (1, 1, 1, n). Every length is compared with the rest of the file before anything of
+    this length is read or allocated.
 
     Raises:
         UserError: if the file is missing, truncated, damaged or not a caffemodel, with the offset of the fault.

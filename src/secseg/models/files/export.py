@@ -10,13 +10,12 @@ import torch
 import yaml
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.models import Head, SegmentationNet, build_network
+from secseg.models import Head, build_network
 from secseg.models.files.caffe import import_caffe, read_caffe
 from secseg.models.files.load import build_stored, find_network, read_checkpoint, stored_in_checkpoint
 from secseg.models.files.model_card import model_card
 from secseg.models.files.model_file import NAME, StoredNetwork, write_model
 from secseg.runs.run_reader import read_training_results
-from secseg.runs.run_writer import versions
 from secseg.utils.config import config_dir, loss_weights
 from secseg.utils.errors import UserError
 from secseg.utils.files import RESULTS, sha256, write_text
@@ -25,12 +24,9 @@ CARD = "README.md"
 
 
 def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
-    """Write the network of a run folder (its last checkpoint) or a checkpoint to the folder ``out``.
+    """Write the network of a run folder (its last checkpoint) or a checkpoint to ``out``. Return the command's results.
 
     The model card contains the figures of the run if they were measured on these weights.
-
-    Returns:
-        The results of the command: folder, source, figures and their protocol.
 
     Raises:
         UserError: if there is no such network, or ``out`` cannot be written or is not empty.
@@ -54,23 +50,16 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     elif results is not None and results["figures"]["without_crf"] is None:
         unmeasured, results = "No figure was measured: no validation image had a mask.", None
     origin = f"It was trained with secseg for {step} steps."
-    card = model_card(network, stored.node, origin, training, results, unmeasured, versions())
-    write_folder(out, card, network, stored.node)
+    write_text(out / CARD, model_card(network, stored.node, origin, training, results, unmeasured))
+    write_model(out / NAME, network, stored.node)  # last, so that a folder with weights is complete
     measured = {key: None if results is None else results[key] for key in ("figures", "protocol")}
     return {"out": out, "source": file, **measured}
 
 
 def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
-    """Write a Caffe network, such as the published one, to the folder ``out``.
+    """Write a Caffe network (see ``read_caffe``), such as the published one, to ``out``. Return the command's results.
 
     The network is DeepLab-LargeFOV on VGG-16 with the 21 classes of VOC.
-
-    Args:
-        path: a ``.caffemodel``, or a state dict with Caffe's layer names.
-        out: the folder.
-
-    Returns:
-        The results of the command: folder, source and the report of all tensors.
 
     Raises:
         UserError: if the file is missing, damaged, or does not contain the weights of such a network; for ``out`` as in
@@ -92,19 +81,15 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
     network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}", Head, build_network)
     origin = f"It was converted from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
     unmeasured = "secseg did not measure any figure on these weights."
-    card = model_card(network, backbone, origin, {}, None, unmeasured, versions())
-    write_folder(out, card, network, backbone)
+    write_text(out / CARD, model_card(network, backbone, origin, {}, None, unmeasured))
+    write_model(out / NAME, network, backbone)
     print(imported.table())
     report = [row._asdict() for row in imported.report]
     return {"out": out, "source": path, "report": report, "figures": None, "protocol": None}
 
 
 def check_out(out: str | Path) -> Path:
-    """Return the folder to write to, as an absolute path.
-
-    Raises:
-        UserError: if it is a file, or not empty.
-    """
+    """Return the folder to write to, as an absolute path. Refuse a file, and a folder that is not empty."""
     out = Path(out).expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder. Choose another out=<folder>.")
@@ -112,11 +97,7 @@ def check_out(out: str | Path) -> Path:
 
 
 def read_results(checkpoint: Path) -> dict[str, Any] | None:
-    """Return the ``results.json`` of the run that ``checkpoint`` belongs to; None if there is none.
-
-    Raises:
-        UserError: if it is damaged or from another command.
-    """
+    """Return the ``results.json`` of the run that ``checkpoint`` belongs to; None if there is none."""
     checkpoint = checkpoint.absolute()
     path = checkpoint.parent.parent / RESULTS
     if checkpoint.parent.name != "checkpoints" or not path.is_file():
@@ -147,9 +128,3 @@ def describe_training(config: Mapping[str, Any], steps: int, protocol: Mapping[s
         "schedule": config["optim"]["schedule"],
         "seed": config["seed"],
     }
-
-
-def write_folder(out: Path, card: str, network: SegmentationNet, backbone: Mapping[str, Any]) -> None:
-    """Write the card, then the weights, so that a folder with weights is complete."""
-    write_text(out / CARD, card)
-    write_model(out / NAME, network, backbone)

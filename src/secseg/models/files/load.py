@@ -59,9 +59,6 @@ def find_network(path: str | Path) -> Path:
     """Return the file with the network of ``path``.
 
     That is the last checkpoint of a run folder, the model of an exported folder, or the file itself.
-
-    Raises:
-        UserError: if a folder has neither.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
@@ -85,8 +82,7 @@ def load_network(path: str | Path) -> SegmentationNet:
             ``model.safetensors``.
 
     Raises:
-        UserError: if the file is missing, damaged or something else, or its weights do not fit the network that it
-            describes.
+        UserError: if the file is missing, damaged or something else, or its weights do not fit its network.
     """
     file = find_network(path)
     if file.is_file() and is_safetensors(file):
@@ -112,7 +108,6 @@ def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..
     The weights are first compared with a network on the meta device, which takes no memory.
 
     Args:
-        stored: the parts.
         what: the file, for messages.
         head: the class that the head of the network is derived from.
         make: ``build_network``, or a function with the same first three parameters.

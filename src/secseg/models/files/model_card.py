@@ -6,11 +6,13 @@ import json
 import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from secseg.models import SegmentationNet
 from secseg.models.files.model_file import NAME
+from secseg.runs.run_writer import versions
 from secseg.utils.console import markdown_table, percent
 
 USE = """
@@ -30,21 +32,19 @@ def model_card(
     training: Mapping[str, Any],
     results: Mapping[str, Any] | None,
     unmeasured: str,
-    versions: Mapping[str, Any],
 ) -> str:
     """Return the text of the card.
 
     Args:
-        network: the exported network.
-        backbone: its node of ``conf/backbone``.
+        backbone: node of ``conf/backbone`` of the exported network.
         origin: where the weights come from, a sentence.
         training: what the network was trained with, by name; empty if this is not known.
         results: the run's ``results.json``; None if its figures were not measured on these weights.
         unmeasured: why there are no figures, a sentence for the case that ``results`` is None.
-        versions: those of the packages at the export.
     """
     measured = list(_figures(results)) if results is not None else [unmeasured]
-    used = {name: versions["packages"][name] for name in ("secseg", "torch", "torchvision", "timm", "safetensors")}
+    packages = versions()["packages"]
+    used = {name: packages[name] for name in ("secseg", "torch", "torchvision", "timm", "safetensors")}
     sections = [
         f"# {backbone.get('name', network.trunk.architecture)}: a network for semantic segmentation",
         f"Made with secseg, a framework for SEC (*Seed, Expand and Constrain*, Kolesnikov and Lampert, ECCV 2016). "
@@ -67,7 +67,8 @@ def model_card(
         "## Versions",
         _table("exported with", "version", used),
     ]
-    return "\n\n".join(text if text.startswith(("|", "```", "#")) else _wrap(text) for text in sections) + "\n"
+    fill = partial(textwrap.fill, width=120, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(text if text.startswith(("|", "```", "#")) else fill(text) for text in sections) + "\n"
 
 
 def _plugins(backbone: Mapping[str, Any]) -> str:
@@ -138,7 +139,3 @@ def _plain(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     text = Path(text).name if os.path.isabs(text) else text
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _wrap(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

@@ -30,8 +30,6 @@ class StoredNetwork(NamedTuple):
 
     Attributes:
         node: what the network is built from: a node of ``conf/backbone``, or a network of ``conf/localization``.
-        class_names: those of the network.
-        state: its tensors.
         normalization: the input that its weights expect; None if the options of the trunk determine it.
     """
 
@@ -44,13 +42,7 @@ class StoredNetwork(NamedTuple):
 def write_model(path: str | Path, network: TrunkNet, node: Mapping[str, Any]) -> None:
     """Write the weights of ``network`` and what is needed to build it again, as a whole or not at all.
 
-    Args:
-        path: the file.
-        network: its weights, kind, class names and normalisation are written.
-        node: what it was built from (see ``StoredNetwork``). The source of the trunk's initial weights is left out.
-
-    Raises:
-        UserError: if the file cannot be written.
+    ``node`` is what it was built from (see ``StoredNetwork``). The source of the trunk's initial weights is left out.
     """
     header = {
         "version": VERSION,
@@ -76,11 +68,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def read_model(path: Path, kind: str) -> StoredNetwork:
-    """Read a file of ``write_model``, without running code from it.
-
-    Args:
-        path: the file.
-        kind: of the network (see ``TrunkNet``).
+    """Read a file of ``write_model`` with a network of this ``kind`` (see ``TrunkNet``), without running code from it.
 
     Raises:
         UserError: if the file is missing or damaged, holds something else, or was written by a newer version.
@@ -131,11 +119,7 @@ def _normalization(given: Mapping[str, Any]) -> Normalization:
 
 
 def describe(node: Any, class_names: Any, state: dict[str, Tensor], path: Path) -> StoredNetwork:
-    """Check a file's description of its network, as far as possible without building the network.
-
-    Raises:
-        UserError: if something is missing or of another type.
-    """
+    """Check a file's description of its network, as far as possible without building the network."""
     whole = isinstance(node, Mapping) and all(key in node for key in _PARTS)
     whole = whole and isinstance(node["trunk"], Mapping) and isinstance(node["head"], Mapping)
     whole = whole and type(node["input_size"]) is int and node["input_size"] > 0
