@@ -108,7 +108,7 @@ def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[s
         if form == "png":
             export_pngs(store, partial, images.palette)
         else:
-            export_official(store, partial / OFFICIAL, resize=True)
+            export_official(store, partial / OFFICIAL)
         partial.rename(target)
     return {"folder": str(target), "resized": form == "official" and store.grid != GRID}
 

@@ -11,7 +11,6 @@ from PIL import Image
 from secseg.data.classes import voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.cues import files as cue_files
-from secseg.data.cues.files import import_pngs
 from secseg.data.images import save_mask
 from secseg.utils.errors import UserError
 from secseg.utils.files import user_cache
@@ -70,19 +69,12 @@ def test_cues_are_found_in_and_above_the_root_ours_first(tmp_path: Path) -> None
 def test_pngs_that_are_not_cues_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="contains no PNGs"):
         open_cues(tmp_path)
-    with pytest.raises(UserError, match=r"folder of cues .* does not exist"):
-        import_pngs(tmp_path / "none")
     save_mask(np.zeros((4, 4), np.uint8), tmp_path / "a.png", voc_palette())
     save_mask(np.ones((4, 4), np.uint8), tmp_path / ".trash" / "hidden.png", voc_palette())
     assert open_cues(tmp_path).names == ("a",)
     save_mask(np.ones((4, 5), np.uint8), tmp_path / "b.png", voc_palette())
     with pytest.raises(UserError, match=r"b: uint8 \(4, 5\)"):
         open_cues(tmp_path)
-    with pytest.raises(UserError, match=r"1 of 2 cue maps .* have no labels:\n  b"):
-        import_pngs(tmp_path, {"a": ()})
-    save_mask(np.ones((4, 4), np.uint8), tmp_path / "b.png", voc_palette())
-    with pytest.raises(UserError, match="b: class 1"):
-        import_pngs(tmp_path, {"a": (), "b": (2,)})
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     with pytest.raises(UserError, match=r"b\.png holds colours"):
         open_cues(tmp_path)

@@ -141,11 +141,12 @@ def test_a_file_damaged_in_the_middle_is_reported(tmp_path: Path) -> None:
             read_official(path)
 
 
-def test_a_file_that_unpacks_to_too_many_bytes_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_too_many_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secseg.data.cues.official.LIMIT", 100_000)
     path = tmp_path / "localization_cues.pickle.gz"
     path.write_bytes(gzip.compress(bytes(1_000_000)))
     with pytest.raises(UserError, match="unpacks to more than 100,000 bytes"):
-        read_official(path, limit=100_000)
+        read_official(path)
 
 
 @pytest.mark.parametrize(

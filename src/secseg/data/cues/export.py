@@ -21,7 +21,7 @@ from secseg.utils.files import atomic_write
 _RECONSTRUCT, _NDARRAY, _DTYPE = range(3)
 
 
-def export_official(store: CueStore, path: str | Path, resize: bool = False) -> None:
+def export_official(store: CueStore, path: Path) -> None:
     """Write cues in the layout of the official file, and the list of their numbers, ``input_list.txt``, next to it.
 
     The file is a pickle of protocol 2, gzipped if ``path`` ends in ``.gz``: a dict with ``<number>_labels`` (int64, the
@@ -30,31 +30,19 @@ def export_official(store: CueStore, path: str | Path, resize: bool = False) -> 
     with ``pickle.load(file)``, Python 3 with ``pickle.load(file, encoding="latin1")``. If all images are on the
     official list, they keep their official numbers; else the number is the position in the store.
 
-    Args:
-        store: the cues.
-        path: the pickle.
-        resize: bring cues of another grid to 41 x 41 by ``resample``, which may lose small regions. Otherwise, another
-            grid is an error.
+    Cues of another grid are brought to 41 x 41 by ``resample``, which may lose small regions.
 
     Raises:
-        UserError: for another grid, an image id that does not fit into the list, a list of other images at the same
-            place, or a folder that cannot be written.
+        UserError: for an image id that does not fit into the list, a list of other images at the same place, or a
+            folder that cannot be written.
     """
-    path = Path(path)
-    if store.grid != GRID and not resize:
-        raise UserError(
-            f"The official layout has cues on {GRID[0]} x {GRID[1]}, these are on {store.grid[0]} x {store.grid[1]}. "
-            "Allow resizing, or make the cues on that grid."
-        )
     official = {name: number for number, name in official_ids().items()}
     are_official = all(name in official for name in store.names)
     numbers = [official[name] if are_official else place for place, name in enumerate(store.names)]
     _write_list(path.with_name(ID_LIST), dict(zip(numbers, store.names, strict=True)))
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(
-                "", "wb", 6, file, mtime=0
-            ) as packed:  # without name and time, so equal cues make equal bytes
+        if path.suffix == ".gz":  # without name and time, so equal cues make equal bytes
+            with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
                 packed.writelines(_pickled(store, numbers))
         else:
             file.writelines(_pickled(store, numbers))
@@ -63,12 +51,12 @@ def export_official(store: CueStore, path: str | Path, resize: bool = False) -> 
 def export_pngs(store: CueStore, folder: str | Path, palette: np.ndarray) -> None:
     """Write the cues of each image as ``<id>.png`` on the grid of the store: class numbers, 255 = no cue.
 
+    An id with ``/`` lies in a subfolder. Labels are not written, so a label without a cue is lost.
+
     Args:
         store: the cues.
-        folder: made if it is missing; an id with ``/`` lies in a subfolder.
+        folder: made if it is missing.
         palette: (256, 3) uint8, the RGB colour of each class number.
-
-    Labels are not written, so a label without a cue is lost.
 
     Raises:
         UserError: if an id leads out of the folder, or the folder cannot be written.

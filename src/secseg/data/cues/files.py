@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from secseg.data.classes import VOID
 from secseg.data.cues.official import ID_LIST, import_official
 from secseg.data.cues.store import Cues, CueStore, neighbours
 from secseg.data.images import read_mask
-from secseg.utils.errors import UserError, listing
+from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, user_cache
 
 CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.pickle.gz")
@@ -22,11 +21,8 @@ CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.
 def find_cues(root: str | Path) -> Path | None:
     """Return the cue file in ``root`` or up to two folders above it, ours before the official one; None without one."""
     root = Path(root).expanduser().absolute()
-    for folder in (root, *root.parents[:2]):
-        for name in CUE_FILES:
-            if (folder / name).is_file():
-                return folder / name
-    return None
+    places = (folder / name for folder in (root, *root.parents[:2]) for name in CUE_FILES)
+    return next((place for place in places if place.is_file()), None)
 
 
 def open_cues(path: str | Path) -> CueStore:
@@ -61,20 +57,15 @@ def open_cues(path: str | Path) -> CueStore:
     return store
 
 
-def import_pngs(folder: str | Path, labels: Mapping[str, Sequence[int]] | None = None) -> CueStore:
+def import_pngs(folder: Path) -> CueStore:
     """Read a folder of palette or grey PNGs, with its subfolders, into a store. Ids are the paths without ``.png``.
 
-    Args:
-        folder: the maps, all of one size: class numbers, 255 = no cue. Hidden files are ignored.
-        labels: foreground classes of each image; None for the classes in its map.
+    The maps have one size and hold class numbers, 255 = no cue. The labels of an image are the classes in its map.
+    Hidden files are ignored.
 
     Raises:
-        UserError: if the folder or PNGs in it are missing, a file cannot be read, sizes differ, an image does not have
-            labels, or a map contains a class that is not among them.
+        UserError: if the folder does not have PNGs, a file cannot be read, or sizes differ.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"The folder of cues {folder} does not exist. Check the path.")
     paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.png"))}
     paths = {name: path for name, path in paths.items() if not any(part[0] == "." for part in name.split("/"))}
     if not paths:
@@ -82,13 +73,6 @@ def import_pngs(folder: str | Path, labels: Mapping[str, Sequence[int]] | None =
             f"{folder} contains no PNGs. Give a cue file, or a folder with one PNG per image that holds class numbers, "
             f"and {VOID} for no cue."
         )
-    missing = [name for name in paths if labels is not None and name not in labels]
-    if missing:
-        raise UserError(f"{len(missing)} of {len(paths)} cue maps in {folder} have no labels:\n{listing(missing)}")
-    cues = {}
-    for name, path in paths.items():
-        cue_map = read_mask(path, VOID)
-        present = np.flatnonzero(np.bincount(cue_map.reshape(-1), minlength=256)[:VOID])
-        own = [int(number) for number in present if number] if labels is None else labels[name]
-        cues[name] = Cues(tuple(own), cue_map)
+    maps = {name: read_mask(path, VOID) for name, path in paths.items()}
+    cues = {name: Cues(tuple(np.setdiff1d(cue_map, (0, VOID)).tolist()), cue_map) for name, cue_map in maps.items()}
     return CueStore.from_dict(cues, {"source": "PNGs", "folder": folder.name})

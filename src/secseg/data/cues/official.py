@@ -70,25 +70,23 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
     except UserError as error:
         raise UserError(f"{pickle_path}: {error}") from error
     if overlaps:
-        warnings.warn(
-            f"{pickle_path}: {overlaps} grid cells have more than one class; one is kept ({_RULE}).",
-            stacklevel=2,
-        )
+        text = f"{pickle_path}: {overlaps} grid cells have more than one class; one is kept ({_RULE})."
+        warnings.warn(text, stacklevel=2)
     return store
 
 
-def read_official(path: str | Path, limit: int = LIMIT) -> tuple[dict[int, Cues], int]:
+def read_official(path: str | Path) -> tuple[dict[int, Cues], int]:
     """Read ``localization_cues.pickle``, gzipped or not.
 
     Returns:
         The cues of each image by its number, sorted, on 41 x 41; the number of grid cells that had more than one class.
 
     Raises:
-        UserError: if the file is missing or damaged, unpacks to more than ``limit`` bytes, asks for a name that is not
+        UserError: if the file is missing or damaged, unpacks to more than ``LIMIT`` bytes, asks for a name that is not
             allowed, or contains anything but labels and cues on the 41 x 41 grid.
     """
     path = Path(path)
-    labels, cells = _split(path, _load(path, _read(path, limit)))
+    labels, cells = _split(path, _load(path, _read(path)))
     _check(path, labels, cells)
     cues, overlaps = {}, 0
     for number in sorted(labels):
@@ -96,9 +94,7 @@ def read_official(path: str | Path, limit: int = LIMIT) -> tuple[dict[int, Cues]
         given = np.zeros((classes.max(initial=0) + 1, *GRID), dtype=bool)
         given[classes, rows, columns] = True
         overlaps += int((given.sum(0) > 1).sum())
-        cues[number] = Cues(
-            tuple(sorted({int(label) for label in labels[number].flat})), join_cues(given[1:], given[0])
-        )
+        cues[number] = Cues(tuple(np.unique(labels[number]).tolist()), join_cues(given[1:], given[0]))
     return cues, overlaps
 
 
@@ -137,21 +133,21 @@ def read_id_list(path: str | Path) -> dict[int, str]:
     return ids
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             source = gzip.GzipFile(fileobj=file) if packed else file
             data = io.BytesIO()
-            while data.tell() <= limit and (piece := source.read(2**20)):
+            while data.tell() <= LIMIT and (piece := source.read(2**20)):
                 data.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"The cue file {path} is truncated or damaged ({error}). Download it again.") from error
     except OSError as error:
         raise UserError(f"Cannot read the cue file {path}: {error.strerror}.") from error
-    if data.tell() > limit:
-        raise UserError(f"The cue file {path} unpacks to more than {limit:,} bytes, so it is not the official one.")
+    if data.tell() > LIMIT:
+        raise UserError(f"The cue file {path} unpacks to more than {LIMIT:,} bytes, so it is not the official one.")
     return data.getvalue()
 
 

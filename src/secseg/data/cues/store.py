@@ -54,14 +54,12 @@ class CueStore:
 
     @classmethod
     def from_dict(cls, cues: Mapping[str, Cues], provenance: Mapping[str, Any]) -> CueStore:
-        """Put the cues of single images into a store.
+        """Put the cues of single images, at least one, into a store.
 
         Raises:
-            UserError: if there are none, a map is not (h, w) uint8 on the grid of the others, or a map contains a
-                class that is not among the image's labels.
+            UserError: if a map is not (h, w) uint8 on the grid of the others, or contains a class that is not among the
+                image's labels; if a label is outside 1..254.
         """
-        if not cues:
-            raise UserError("A store needs the cues of at least one image.")
         grid = next(iter(cues.values())).map.shape
         odd = [
             f"{name}: {entry.map.dtype} {entry.map.shape}"
@@ -70,8 +68,14 @@ class CueStore:
         ]
         if odd:
             raise UserError(f"These cue maps are not uint8 on one (h, w) grid, here {grid}:\n{listing(odd)}")
-        maps = np.stack([entry.map for entry in cues.values()])
-        store = cls(tuple(cues), maps, pad_labels([entry.labels for entry in cues.values()]), provenance)
+        own = {name: sorted(entry.labels) for name, entry in cues.items()}
+        wrong = [f"{name}: {row}" for name, row in own.items() if row and not 0 < row[0] <= row[-1] < VOID]
+        if wrong:
+            raise UserError(f"Labels are foreground class numbers from 1 to 254; these are not:\n{listing(wrong)}")
+        labels = np.full((len(own), max(1, max(map(len, own.values())))), VOID, dtype=np.uint8)
+        for padded, row in zip(labels, own.values(), strict=True):
+            padded[: len(row)] = row
+        store = cls(tuple(cues), np.stack([entry.map for entry in cues.values()]), labels, provenance)
         if lines := class_lines(store.names, store.stray(store.names)):
             raise UserError(f"These maps contain a class that is not among the image's labels:\n{listing(lines)}")
         return store
@@ -102,28 +106,17 @@ class CueStore:
                 raise TypeError("the name of an image is not text")
             "".join(names).encode()  # file names do not contain halves of characters
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
+            fitting = maps.ndim == 3 and labels.ndim == 2 and len(set(names)) == len(names) == len(maps) == len(labels)
+            if not fitting or not maps.size:
+                raise ValueError(f"{len(names)} names, maps {maps.shape}, labels {labels.shape}")
+        except UserError:
+            raise
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, UserError):
-                raise
             raise UserError(f"The cue file {path} is damaged ({error}). Make or download it again.") from error
-        if (
-            maps.ndim != 3
-            or labels.ndim != 2
-            or not maps.size
-            or not len(set(names)) == len(names) == len(maps) == len(labels)
-        ):
-            raise UserError(
-                f"The cue file {path} is damaged: {len(names)} names, maps {maps.shape}, labels {labels.shape}. "
-                "Make or download it again."
-            )
         return cls(names, maps, labels, provenance)
 
     def save(self, path: str | Path) -> None:
-        """Write the store as one safetensors file. An interrupted write leaves no file.
-
-        Raises:
-            UserError: if the file cannot be written or the disk is full.
-        """
+        """Write the store as one safetensors file; errors as ``atomic_write``."""
         # safetensors writes several entries in any order. With one entry, equal cues make equal bytes.
         header = {"names": self.names, "provenance": self.provenance}
         metadata = {FORMAT: json.dumps(header, sort_keys=True)}
@@ -192,21 +185,6 @@ def class_lines(names: Sequence[str], wrong: np.ndarray) -> list[str]:
     """Return a line for each image with wrong classes, (len(names), 256) bool, for messages."""
     rows = np.flatnonzero(wrong.any(axis=1)).tolist()
     return [f"{names[row]}: class {', '.join(map(str, np.flatnonzero(wrong[row])))}" for row in rows]
-
-
-def pad_labels(labels: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return label lists as one array (N, k) uint8, sorted, padded with 255.
-
-    Raises:
-        UserError: if a label is outside 1..254.
-    """
-    odd = [f"image {number}: {row}" for number, row in enumerate(labels) if any(not 0 < c < VOID for c in row)]
-    if odd:
-        raise UserError(f"Labels are foreground class numbers from 1 to 254; these are not:\n{listing(odd)}")
-    padded = np.full((len(labels), max(1, *(len(row) for row in labels), 1)), VOID, dtype=np.uint8)
-    for number, row in enumerate(labels):
-        padded[number, : len(row)] = sorted(row)
-    return padded
 
 
 def join_cues(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
