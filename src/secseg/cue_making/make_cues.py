@@ -243,7 +243,7 @@ def _show(figures: Mapping[str, Any]) -> None:
     if figures["audit"] is not None:
         print(audit_table(figures["audit"]))
         if figures["audit"]["against"] is not None:
-            print(comparison_table(figures["audit"]["against"], "cues", "against"))
+            print(comparison_table(figures["audit"]["against"]))
     if figures["export"] is not None:
         if figures["export"]["resized"]:
             log.warning("The cues were brought to 41 x 41: small regions may be lost.")

@@ -12,6 +12,7 @@ from secseg.data.images import KINDS, find_images, image_size, name_clashes
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
 from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.parallel import results_and_problems
 
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
@@ -59,7 +60,7 @@ def open_folder(
     """Find images, labels and masks in a folder, and check that they fit together.
 
     Args:
-        root: the folder. The paths below are relative to it, if they exist there.
+        root: the folder. The other paths are relative to it, if they exist there.
         images: folder of the images, with sub-folders; None for ``images`` in the root, or else the root.
         labels: a table (see ``read_table``), or ``folders``: each sub-folder of the images is a class, ``background``
             is none. None for ``labels.csv`` or ``labels.json`` in the root, or else ``folders``.
@@ -83,8 +84,10 @@ def open_folder(
     problems = _name_problems(found) + _table_problems(table, names, strange, files, classes is not None)
     bare = tuple(name for name in files if name not in numbers)
     problems += _unlabelled(bare, files, table) if unlabelled == "error" else []
-    problems += _without_image(names, [numbers[name] for name in labelled]) if classes is not None else []
-    problems += _unreadable(labelled)
+    used = {number for name in labelled for number in numbers[name]}
+    unused = [name for number, name in enumerate(classes or (), 1) if number not in used]
+    problems += _section(unused, "classes of data.classes have no image")
+    problems += _section(results_and_problems(image_size, labelled.values())[1], "images cannot be read")
     if problems:
         raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
     return FolderData(
@@ -164,16 +167,14 @@ def _classes(table: LabelTable) -> tuple[str, ...]:
     return tuple(sorted({word for words in table.words.values() for word in words} - {BACKGROUND}))
 
 
-def _section(lines: Sequence[str], what: str) -> list[str]:
+def _section(lines: Sequence[object], what: str) -> list[str]:
     return [f"{len(lines)} {what}:\n{listing(lines)}"] if lines else []
 
 
 def _name_problems(found: Sequence[tuple[str, Path]]) -> list[str]:
     lines = [", ".join(map(str, paths)) for _, paths in sorted(name_clashes(found).items())]
-    return _section(
-        lines,
-        "names belong to several images each, up to suffixes and upper and lower case; rename or remove all but one",
-    )
+    what = "names belong to several images each, up to suffixes and upper and lower case; rename or remove all but one"
+    return _section(lines, what)
 
 
 def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> list[str]:
@@ -232,20 +233,3 @@ def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) 
         f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels means "
         f"background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"
     ]
-
-
-def _without_image(names: Sequence[str], labels: Sequence[Collection[int]]) -> list[str]:
-    used = {number for numbers in labels for number in numbers}
-    return _section(
-        [name for number, name in enumerate(names, 1) if number not in used], "classes of data.classes have no image"
-    )
-
-
-def _unreadable(files: dict[str, Path]) -> list[str]:
-    problems = []
-    for path in files.values():
-        try:
-            image_size(path)
-        except UserError as error:
-            problems.append(str(error))
-    return _section(problems, "images cannot be read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,10 @@ class FolderDataModule(ImageDataModule):
         super().__init__(root, train_split, val_split, **others)
         self.images, self.mask_folder, self.classes, self.unlabelled = images, mask_folder, classes, unlabelled
         self.val_share = val_share
-        self._check()
-
-    def _check(self) -> None:
         problems = [
-            *check_choice("data.unlabelled", self.unlabelled, ("error", "skip")),
-            *check_number("data.val_share", self.val_share, above=0, below=1),
+            *check_choice("data.unlabelled", unlabelled, ("error", "skip")),
+            *check_number("data.val_share", val_share, above=0, below=1),
         ]
-        classes = self.classes
         if classes is not None and (isinstance(classes, str) or not all(isinstance(name, str) for name in classes)):
             problems.append(f"data.classes={classes}: give a list of names; put numbers, yes and no in quotes.")
         refuse(problems)
@@ -192,12 +189,10 @@ def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) 
     def row(title: str, chosen: Callable[[str], bool]) -> tuple[str, ...]:
         return (title, *(str(sum(map(chosen, names))) for names in groups))
 
-    def holds(number: int) -> Callable[[str], bool]:
-        return lambda name: number in data.labels[name]
-
     classes = list(enumerate(data.class_names))[1:]
+    counts = [Counter(number for name in names for number in data.labels[name]) for names in groups]
     rows = [("", "images", "train", "val"), row("all", lambda name: True)]
-    rows += [row(title, holds(number)) for number, title in classes[:MOST_LISTED]]
+    rows += [(title, *(str(count[number]) for count in counts)) for number, title in classes[:MOST_LISTED]]
     if len(classes) > MOST_LISTED:
         rows.append((f"... and {len(classes) - MOST_LISTED} more",))
     rows += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes of the images in a folder, in upper or lower case."""
 KINDS = ", ".join(SUFFIXES)
+HALF = re.compile("[\ud800-\udfff]")
+"""Python's form of a byte of a file name that is not UTF-8."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -132,17 +135,9 @@ def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) ->
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and not skip(Path(place, name))]
         found += [Path(place, name) for name in files if is_image_file(name)]
-    if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if not _is_utf8(str(path))]:
+    if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if HALF.search(str(path))]:
         raise UserError(f"{len(odd)} images have names that are not UTF-8. Rename them:\n{listing(odd)}")
     return [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in found]
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def image_name(cell: str) -> str:

@@ -190,7 +190,8 @@ def _by_column(
     columns = [at for at in range(1, len(titles)) if at != split]
     names = [titles[at] for at in columns]
     table.columns = tuple(names)
-    table.problems += [f"line 1: the column {name!r} is listed twice." for name in _repeated(names)]
+    repeated = sorted(name for name, count in Counter(names).items() if name and count > 1)
+    table.problems += [f"line 1: the column {name!r} is listed twice." for name in repeated]
     table.problems += [f"line 1: column {at + 1} has no title." for at in columns if not titles[at]]
     for line, image, cells in rows:
         if len(cells) != len(titles):
@@ -223,7 +224,3 @@ def _by_cell(
             parts = [cell] if cell in class_names else _SEPARATORS.split(cell) if separated else cell.split()
             words += [part.strip() for part in parts if part.strip()]
         table.add(image, f"line {line}", words)
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    return sorted(name for name, count in Counter(names).items() if name and count > 1)

@@ -79,7 +79,7 @@ def test_maps_on_another_grid_are_compared_on_the_grid_of_the_first() -> None:
 def test_the_table_has_both_files_side_by_side(tmp_path: Path) -> None:
     first, second = random_store(0), random_store(1)
     figures = compare_cues(first, second, None, NAMES, random_masks(tmp_path, first, 0))
-    (cat,) = (line for line in comparison_table(figures, "ours", "theirs").splitlines() if line.startswith("cat "))
+    (cat,) = (line for line in comparison_table(figures).splitlines() if line.startswith("cat "))
     sides = (figures["first"]["classes"]["cat"], figures["second"]["classes"]["cat"])
     shares = [figures["classes"]["cat"]["overlap"], *(side[key] for key in ("precision", "recall") for side in sides)]
     assert cat.split()[1:] == [f"{100 * share:.1f}" for share in shares]

@@ -97,7 +97,7 @@ def test_the_table_has_one_row_per_class(tmp_path: Path) -> None:
     store = random_store(1)
     counts = count_cues(store, NAMES, random_masks(tmp_path, store, 1))
     audit = summarize(counts)
-    text = audit_table(audit, "ours")
+    text = audit_table(audit)
     assert "official" not in text  # these are not VOC's classes
     (cat,) = (line for line in text.splitlines() if line.startswith("cat "))
     shown = [f"{100 * audit['classes']['cat'][key]:.1f}" for key in ("coverage", "precision", "recall")]

@@ -68,7 +68,7 @@ def audit_file(
     tables = [audit_table(figures)]
     if against is not None:
         figures["against"] = compare_cues(store, against, images.names, images.class_names, masks, scored)
-        tables.append(comparison_table(figures["against"], "cues", "against"))
+        tables.append(comparison_table(figures["against"]))
     write_text(Path(folder) / FIGURES, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     sections = choose(counts)
     tiles = read_tiles(sections, counts.names, store, images, masks)

@@ -34,17 +34,13 @@ OFFICIAL_QUALITY: dict[str, dict[str, float | None]] = {
 """Precision and recall of the official cues, for the classes that are not rare in those images."""
 
 
-def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
-    """Return an audit as text: the figures of the whole file, then those by class, shares in percent.
+def audit_table(audit: Mapping[str, Any]) -> str:
+    """Return what ``summarize`` returns as text: the figures of the whole file, then by class, shares in percent.
 
     Cues of VOC's classes have the official file's figures next to theirs.
-
-    Args:
-        audit: what ``summarize`` returns.
-        title: heads the column of the audited cues.
     """
     with_official = is_voc(audit)
-    columns = {title: _whole(audit), **({"official": _whole(OFFICIAL)} if with_official else {})}
+    columns = {"cues": _whole(audit), **({"official": _whole(OFFICIAL)} if with_official else {})}
     keys = dict.fromkeys(key for column in columns.values() for key in column)
     whole = [["", *columns], *([key, *(column.get(key, "0") for column in columns.values())] for key in keys)]
     lines = [table(whole), "", _class_table(audit, with_official)]
@@ -54,18 +50,14 @@ def audit_table(audit: Mapping[str, Any], title: str = "cues") -> str:
     return "\n".join(lines)
 
 
-def comparison_table(figures: Mapping[str, Any], first: str = "first", second: str = "second") -> str:
-    """Return a comparison as text: where the files agree, then the figures of both by class, shares in percent.
-
-    Args:
-        figures: what ``compare_cues`` returns.
-        first, second: titles of the two files.
-    """
-    images, sides = figures["images"], (figures["first"], figures["second"])
+def comparison_table(figures: Mapping[str, Any]) -> str:
+    """Return what ``compare_cues`` returns as text: where ``cues`` and ``against`` agree, then both by class, shares in
+    percent."""
+    images, sides = figures["images"], {"cues": figures["first"], "against": figures["second"]}
     whole = [
         ["images in both", str(images["shared"])],
-        [f"images only in {first}", str(images["only_first"])],
-        [f"images only in {second}", str(images["only_second"])],
+        ["images only in cues", str(images["only_first"])],
+        ["images only in against", str(images["only_second"])],
         ["images with equal maps", str(figures["identical"])],
         ["images whose labels differ", str(len(figures["labels_differ"]))],
         ["same class where both have a cue, %", percent(figures["agreement"])],
@@ -73,16 +65,17 @@ def comparison_table(figures: Mapping[str, Any], first: str = "first", second: s
         ["mean overlap of the classes' cues, %", percent(figures["overlap"])],
     ]
     for part in ("background", "foreground"):
-        for title, side in zip((first, second), sides, strict=True):
+        for title, side in sides.items():
             whole.append([f"mean coverage, {part}, %, {title}", percent(side["coverage"][part])])
-    shown = ("precision", "recall") if sides[0]["masks"] else ()
-    rows = [["class", "overlap", *(title for _ in shown for title in (first, second))]]
+    shown = ("precision", "recall") if figures["first"]["masks"] else ()
+    rows = [["class", "overlap", *(title for _ in shown for title in sides)]]
     for name, values in figures["classes"].items():
-        cells = [percent(side["classes"][name][key]) for key in shown for side in sides]
+        cells = [percent(side["classes"][name][key]) for key in shown for side in sides.values()]
         rows.append([name, percent(values["overlap"]), *cells])
     if shown:
         rows.insert(0, ["", "", *(cell for key in shown for cell in (key, ""))])
-        rows.append(["mean of the scored", "", *(percent(side["masks"][key]) for key in shown for side in sides)])
+        means = [percent(side["masks"][key]) for key in shown for side in sides.values()]
+        rows.append(["mean of the scored", "", *means])
     return "\n".join([table(whole), "", table(rows)])
 
 
@@ -126,11 +119,9 @@ def _class_table(audit: Mapping[str, Any], with_official: bool) -> str:
         rows.append(row)
     if not means:
         return table(rows)
-    all_scored = len(means["scored"]) == len(audit["classes"])
-    for title, prefix in (
-        ("mean" if all_scored else f"mean of {len(means['scored'])}", ""),
-        ("foreground", "foreground_"),
-    ):
+    scored = len(means["scored"])
+    mean = "mean" if scored == len(audit["classes"]) else f"mean of {scored}"
+    for title, prefix in ((mean, ""), ("foreground", "foreground_")):
         cells = [cell for key in shown for cell in (percent(means[prefix + key]), *("" for _ in official))]
         rows.append([title, "", "", "", *cells])
     return table(rows, rule=-2)
