@@ -41,10 +41,7 @@ class LocalizationNet(TrunkNet):
         """Return the class activation maps (B, K, h, w) of feature levels (B, c, h, w).
 
         The maps are ``sum_k w_{k,c} A_k`` and may be negative. The mean of a map (with ranked pooling: a weighted mean)
-        is the score of the class.
-
-        Raises:
-            UserError: if the head does not have class activation maps.
+        is the score of the class. A head without class activation maps raises a UserError.
         """
         return self.head.maps(self.joined(features))
 
@@ -53,8 +50,7 @@ class LocalizationNet(TrunkNet):
         return self.activation_maps_of(self.features(images))
 
     def saliency(self, images: Tensor) -> Tensor:
-        """Return how much the scores depend on each grid cell of images (B, 3, S, S): (B, h, w), at least 0, no
-        gradient.
+        """Return how much the scores depend on each grid cell of images (B, 3, S, S): (B, h, w), at least 0.
 
         Saliency is the largest absolute value, over the channels, of the gradient of the sum of all K scores with
         respect to units inside the trunk (``Trunk.units``). These are VGG-16's conv4_1 before its ReLU, so a unit that

@@ -25,11 +25,8 @@ class ScoreHead(nn.Module):
     classifier: nn.Module
 
     def maps(self, features: Tensor) -> Tensor:
-        """Return the class activation maps (B, K, h, w) of features (B, in, h, w), of any sign.
-
-        Raises:
-            UserError: if the head does not have any.
-        """
+        """Return the class activation maps (B, K, h, w) of features (B, in, h, w), of any sign; without any, raise a
+        UserError."""
         raise UserError(
             f"A {type(self).__name__} has no class activation maps. Use a network whose head is an ActivationMapHead."
         )
@@ -118,13 +115,9 @@ class FullyConnectedHead(ScoreHead):
     the layers are applied at each position, and the scores are averaged.
 
     Args:
-        in_channels: channels of the features.
-        num_classes: K, without background, at least 1.
         size: side of the trunk's grid; 11 for images of 321 after five pools.
         width: channels of fc6 and fc7.
-        dropout: probability, element by element.
-        std: standard deviation of the initial weights (biases start at 0, which is our choice); None for PyTorch's
-            initialisation.
+        in_channels, num_classes, dropout, std: as for ``ActivationMapHead``.
 
     Raises:
         UserError: for settings out of range.
@@ -151,11 +144,7 @@ class FullyConnectedHead(ScoreHead):
         _initialise(self, std)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return scores (B, K).
-
-        Raises:
-            UserError: for a grid smaller than fc6.
-        """
+        """Return scores (B, K). A grid smaller than fc6 raises a UserError."""
         (height, width), (size, _) = features.shape[-2:], self.fc6.kernel_size
         if min(height, width) < size:
             raise UserError(
@@ -175,9 +164,7 @@ def _check(num_classes: int, width: int, dropout: float) -> None:
 
 def _initialise(head: nn.Module, std: float | None) -> None:
     refuse(check_number("head.std", std, above=0, null=True))
-    if std is None:
-        return
-    for name, parameter in head.named_parameters():
+    for name, parameter in () if std is None else head.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
         else:

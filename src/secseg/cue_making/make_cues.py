@@ -209,11 +209,8 @@ def _networks(localization: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _keep_apart(out: Path, images: ImageSet) -> None:
-    """Refuse an output folder among the images: the pictures in it would be taken for images.
-
-    Raises:
-        UserError: if ``out`` is the folder that the images' names start from, or lies in it.
-    """
+    """Refuse an output folder that is, or lies in, the folder that the images' names start from: the pictures in it
+    would be taken for images."""
     folders = {path.parents[name.count("/")] for name, path in zip(images.names, images.images, strict=True)}
     for folder in {folder.resolve() for folder in folders} & {out.resolve(), *out.resolve().parents}:
         raise UserError(
@@ -223,11 +220,7 @@ def _keep_apart(out: Path, images: ImageSet) -> None:
 
 
 def _keep_other_files(folder: Path) -> None:
-    """Refuse a folder with files that are not of an audit, which always has a file with figures.
-
-    Raises:
-        UserError: if there are such files.
-    """
+    """Refuse a folder with files that are not of an audit, which always has a file with figures."""
     if folder.is_dir() and not (folder / FIGURES).is_file() and any(path.name[0] != "." for path in folder.iterdir()):
         raise UserError(
             f"{folder} holds files, but no audit of cues: they might be overwritten. Move them away, or choose another "

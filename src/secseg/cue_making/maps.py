@@ -49,14 +49,7 @@ class MapSettings:
 
 
 class ImageMaps(NamedTuple):
-    """The maps of one image, float32.
-
-    Attributes:
-        maps: (K, h, w), class activation maps; 0 for classes that the image does not have.
-        scores: (K,), each map pooled as the network pools it; 0 for classes that the image does not have.
-        highest: (h, w), the highest of all K maps, those of absent classes included.
-        saliency: (h, w), of the background network; None without a background network.
-    """
+    """The maps of one image, float32: the fields of ``CueInputs``."""
 
     maps: np.ndarray
     scores: np.ndarray
@@ -79,16 +72,20 @@ def class_maps(
         network: in evaluation mode.
         image: (H, W, 3) uint8 RGB, of any size; squeezed to the network's square input.
         settings: scales, mirroring, grid.
-        features: the trunk's levels (c, h, w) of the image at scale 1 and, with ``mirror``, of its mirror image, if
-            they are known: they are then not computed again.
+        features: the trunk's levels (c, h, w) of the image at scale 1 and, with ``mirror``, of its mirror image; None
+            to compute them.
 
     Raises:
         UserError: if the network has no class activation maps.
     """
     with torch.no_grad():
-        passes = [] if features is None else [_maps_of_features(network, features)]
-        others = [scale for scale in settings.scales if features is None or scale != 1]
-        passes += [network.activation_maps(images) for images in _inputs(network, image, others, settings)]
+        passes, scales = [], settings.scales
+        if features is not None:
+            device = next(network.parameters()).device
+            levels = [torch.stack(level).to(device) for level in zip(*features, strict=True)]
+            passes = [network.activation_maps_of(levels)]
+            scales = [scale for scale in scales if scale != 1]
+        passes += [network.activation_maps(images) for images in _inputs(network, image, scales, settings)]
         return torch.cat([_unmirrored(resize_aligned(maps.float(), settings.grid)) for maps in passes]).mean(0).cpu()
 
 
@@ -121,13 +118,12 @@ def write_maps(
     Args:
         folder: of the files, ``<name>.safetensors``: the fields of ``ImageMaps``, with the image's classes alone, in
             half precision; scores in float32.
-        images: the images.
-        labels: the classes of each image, from 1 to K.
+        images, labels: the images, and the classes of each, from 1 to K.
         networks: the foreground network and, where saliency is needed, the background network, in evaluation mode.
         settings: scales, mirroring, grid.
         workers: images at once; None for one per core.
-        cache: the foreground trunk's features as it was trained on them, if they are kept. The pass at scale 1 reads
-            them; they have the training's resizing.
+        cache: the features that the foreground network was trained on, for the pass at scale 1; they have the
+            training's resizing.
 
     Raises:
         UserError: for maps that are not finite, images that cannot be read, a folder that cannot be written.
@@ -155,13 +151,7 @@ def write_maps(
 
 
 def read_maps(folder: Path, name: str, labels: Sequence[int], classes: int) -> ImageMaps:
-    """Return the maps of an image from its file.
-
-    Args:
-        folder: as for ``write_maps``.
-        name: of the image.
-        labels: its classes.
-        classes: K.
+    """Return the maps of the image ``name``, with these labels of K ``classes``, from its file in ``folder``.
 
     Raises:
         UserError: if the file is missing or damaged.
@@ -170,26 +160,24 @@ def read_maps(folder: Path, name: str, labels: Sequence[int], classes: int) -> I
     try:
         verify(path)
         arrays = load_file(path)
-        own, own_scores, highest = arrays["maps"], arrays["scores"], arrays["highest"]
-        saliency = arrays.get("saliency")
-        floats = all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values())
+        finite = all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values())
+        wide = {key: array.astype(np.float32) for key, array in arrays.items()}
+        own, own_scores, highest, saliency = wide["maps"], wide["scores"], wide["highest"], wide.get("saliency")
         grids = own.shape[1:] == highest.shape and (saliency is None or saliency.shape == highest.shape)
         fitting = grids and highest.ndim == 2 and highest.size and own.shape[:1] == own_scores.shape == (len(labels),)
-        if not (floats and fitting):
+        if not (finite and fitting):
             raise ValueError(", ".join(f"{key} {array.shape}" for key, array in arrays.items()))
         maps, scores = np.zeros((classes, *highest.shape), np.float32), np.zeros(classes, np.float32)
         at = [number - 1 for number in labels]
         maps[at], scores[at] = own, own_scores
-        wide = None if saliency is None else saliency.astype(np.float32)
-        return ImageMaps(maps, scores, highest.astype(np.float32), wide)
+        return ImageMaps(maps, scores, highest, saliency)
     except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
-        raise UserError(
-            f"The maps {path} cannot be read ({error}). Delete the file and run the command again."
-        ) from error
+        advice = "Delete the file and run the command again."
+        raise UserError(f"The maps {path} cannot be read ({error}). {advice}") from error
 
 
 def map_file(folder: Path, name: str) -> Path:
-    """Return the path of the file with the maps of the image ``name``."""
+    """Return the file with the maps of the image ``name``."""
     return folder / f"{name}.safetensors"
 
 
@@ -211,12 +199,6 @@ def _compute(
     for network in background:
         arrays["saliency"] = saliency_map(network, image, settings).numpy().astype(np.float16)
     return arrays
-
-
-def _maps_of_features(network: LocalizationNet, features: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return the maps (M, K, h, w) of the levels of M images."""
-    device = next(network.parameters()).device
-    return network.activation_maps_of([torch.stack(level).to(device) for level in zip(*features, strict=True)])
 
 
 def _inputs(

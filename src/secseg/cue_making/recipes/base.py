@@ -61,12 +61,8 @@ class CueRecipe:
 def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 0.2) -> np.ndarray:
     """Return where each class of an image has a cue: where its map is above ``threshold`` times its maximum.
 
-    A map without a value above 0 gives no cue.
-
-    Shape:
-        maps: (K, h, w), of any sign. Maps of classes that are not in ``labels`` are not read.
-        labels: class numbers from 1 to K; class c has the map c - 1.
-        returns: (K, h, w) bool.
+    A map without a value above 0 gives no cue. Maps (K, h, w) of any sign give (K, h, w) bool. Class c, from 1 to K,
+    has the map c - 1; maps of classes that are not in ``labels`` are not read.
 
     Source: the paper (0.2).
     """
@@ -78,7 +74,7 @@ def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 
 
 
 def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smooth: float = 0.0) -> np.ndarray:
-    """Return where the background has a cue: where ``values`` are lowest.
+    """Return where the background has a cue, (h, w) bool: where ``values`` are lowest.
 
     A grid cell has a cue if its value is strictly below the value at the rank of the share, which is ``sorted[168]``
     of 41 x 41 cells. Where many values are equal, fewer cells have a cue, or none.
@@ -88,9 +84,6 @@ def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smoo
         share: of the grid cells, in [0, 1).
         median: side of a median filter that is applied before, odd.
         smooth: standard deviation, in cells, of a Gaussian filter that is applied before the median filter.
-
-    Returns:
-        (h, w) bool.
 
     Both filters repeat the values at the border (SciPy's mode ``nearest``). For a median over 3 x 3, this equals
     SciPy's default mode ``reflect``.

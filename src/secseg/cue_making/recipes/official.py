@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from secseg.cue_making.recipes.base import CueInputs, CueRecipe, background_cue, foreground_cues, join_cues
@@ -30,14 +27,14 @@ class OfficialCues(CueRecipe):
     def __init__(
         self, threshold: float = 0.2, background: str = "saliency", share: float = 0.1, median: int = 3
     ) -> None:
-        refuse(
-            [
-                *check_number("cues.threshold", threshold, 0, below=1),
-                *check_choice("cues.background", background, BACKGROUNDS),
-                *check_number("cues.share", share, 0, below=1),
-                *_check_odd("cues.median", median),
-            ]
-        )
+        problems = [
+            *check_number("cues.threshold", threshold, 0, below=1),
+            *check_choice("cues.background", background, BACKGROUNDS),
+            *check_number("cues.share", share, 0, below=1),
+        ]
+        if type(median) is not int or median < 1 or median % 2 == 0:
+            problems.append(f"cues.median={median}: give an odd whole number; 1 means no filter.")
+        refuse(problems)
         self.threshold, self.background, self.share, self.median = threshold, background, share, median
         self.needs = ("saliency",) if background == "saliency" else ()
 
@@ -45,8 +42,3 @@ class OfficialCues(CueRecipe):
         values = inputs.highest if inputs.saliency is None else inputs.saliency
         foreground = foreground_cues(inputs.maps, inputs.labels, self.threshold)
         return join_cues(foreground, background_cue(values, self.share, self.median))
-
-
-def _check_odd(key: str, value: Any) -> Iterator[str]:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value % 2 == 0:
-        yield f"{key}={value}: give an odd whole number; 1 means no filter."

@@ -61,12 +61,8 @@ class RefinedCues(CueRecipe):
 def refine(inputs: CueInputs, background_score: float = 0.0) -> np.ndarray:
     """Return what the CRF makes of the class activation maps of an image: probabilities (K + 1, h, w) float32.
 
-    The CRF's input at a grid cell are the maps of the image's classes and one constant for the background. Other
-    classes take no part and have the probability 0.
-
-    Args:
-        inputs: of the image, with ``crf``.
-        background_score: of each grid cell, in the unit of the maps.
+    The CRF's input at a grid cell are the maps of the image's classes and, for the background, ``background_score`` in
+    the unit of the maps. Other classes take no part and have the probability 0.
     """
     assert inputs.crf is not None
     maps = inputs.maps[[number - 1 for number in inputs.labels]]
