@@ -164,7 +164,9 @@ def _check(num_classes: int, width: int, dropout: float) -> None:
 
 def _initialise(head: nn.Module, std: float | None) -> None:
     refuse(check_number("head.std", std, above=0, null=True))
-    for name, parameter in () if std is None else head.named_parameters():
+    if std is None:
+        return
+    for name, parameter in head.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
         else:

@@ -40,11 +40,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return the (H, W) of ``read_image``, from the header of the file alone.
-
-    Raises:
-        UserError: if the file is missing, not readable or not an image.
-    """
+    """Return the (H, W) of ``read_image``, from the header of the file alone. Errors as ``read_image``."""
     with _open(path, pixels=False) as image:
         width, height = image.size
         rotated = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
@@ -60,8 +56,7 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
         size: (H, W) of the image; None for any size.
 
     Raises:
-        UserError: if the file is missing, truncated or not an image; if it holds colours instead of class numbers, or
-            illegal values; if it does not have the size of the image.
+        UserError: as ``read_image``; if the mask holds colours or illegal values, or does not have this size.
     """
     with _open(path) as image:
         if image.mode not in ("P", "L", "1"):
@@ -70,14 +65,12 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
                 f"PNG (8 bits) whose values are the class numbers 0..{num_classes - 1} and {VOID} for void."
             )
         mask = np.array(image, dtype=np.uint8)
-    values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256))
-    illegal = [int(value) for value in values if num_classes <= value < VOID]
-    if illegal:
-        values_text = ", ".join(map(str, illegal[:10])) + (" ..." if len(illegal) > 10 else "")
+    illegal = num_classes + np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[num_classes:VOID])
+    if len(illegal):
+        values = ", ".join(map(str, illegal[:10])) + (" ..." if len(illegal) > 10 else "")
         raise UserError(
-            f"The mask {path} holds the values {values_text}; a mask of {num_classes} classes holds "
-            f"0..{num_classes - 1} and {VOID} for void. "
-            "Is it a mask of another data set?"
+            f"The mask {path} holds the values {values}; a mask of {num_classes} classes holds 0..{num_classes - 1} "
+            f"and {VOID} for void. Is it a mask of another data set?"
         )
     if size is not None and mask.shape != tuple(size):
         raise UserError(
@@ -88,16 +81,7 @@ def read_mask(path: str | Path, num_classes: int, size: tuple[int, int] | None =
 
 
 def save_mask(mask: np.ndarray, path: str | Path, palette: np.ndarray) -> None:
-    """Write a mask (H, W) uint8 of class numbers as a palette PNG, whole or not at all.
-
-    Args:
-        mask: class numbers.
-        path: the file.
-        palette: (256, 3) uint8, the RGB colour of each class number.
-
-    Raises:
-        UserError: if the file cannot be written or the disk is full.
-    """
+    """Write a mask (H, W) uint8 as a palette PNG; arguments as ``palette_image``, errors as ``atomic_write``."""
     image = palette_image(mask, palette)
     with atomic_write(path) as temporary:
         image.save(temporary, format="PNG")
@@ -116,13 +100,9 @@ def is_image_file(name: str) -> bool:
 
 
 def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[tuple[str, Path]]:
-    """Return name and file of each image in a folder and its subfolders, without hidden ones.
+    """Return name and file of each image in a folder and its subfolders, without hidden ones and those to ``skip``.
 
     The name is the path below the folder, with ``/``, without suffix.
-
-    Args:
-        folder: the folder.
-        skip: returns whether to skip a subfolder.
 
     Raises:
         UserError: if a folder cannot be read; with all names that are not UTF-8.
@@ -147,8 +127,7 @@ def image_name(cell: str) -> str:
 
 
 def name_clashes(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
-    """Return files whose names are equal up to upper and lower case, by case-folded name. Many file systems treat such
-    names as one."""
+    """Return files whose names are equal up to upper and lower case, which many file systems treat as one, by name."""
     by_name = defaultdict(list)
     for name, path in pairs:
         by_name[name.casefold()].append(path)

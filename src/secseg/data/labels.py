@@ -82,14 +82,13 @@ def labels_in_masks(images: ImageSet) -> Labels:
     """Return the foreground classes in the mask of each image.
 
     Raises:
-        UserError: with all images whose mask is missing or cannot be read.
+        UserError: with all masks that are missing or cannot be read.
     """
     if images.masks is None:
         raise UserError(f"{images.title} has no masks to take labels from. Name a cue file or a table: data.labels=.")
 
     def classes(path: Path) -> tuple[int, ...]:
-        values = np.unique(read_mask(path, len(images.class_names)))
-        return tuple(int(value) for value in values if value not in (0, VOID))
+        return tuple(np.setdiff1d(read_mask(path, len(images.class_names)), (0, VOID)).tolist())
 
     found, problems = results_and_problems(classes, images.masks)
     if problems:
@@ -98,11 +97,7 @@ def labels_in_masks(images: ImageSet) -> Labels:
 
 
 def check_same_labels(ours: Mapping[str, Collection[int]], cues: Mapping[str, Collection[int]]) -> None:
-    """Check that the cues were made for the labels that the data has now.
-
-    Raises:
-        UserError: with all images whose labels differ.
-    """
+    """Check that the cues were made for the labels that the data has now; else name all images in a UserError."""
     lines = [f"{name}: {_text(ours[name])}; cues {_text(cues[name])}" for name in ours if ours[name] != cues[name]]
     if lines:
         raise UserError(

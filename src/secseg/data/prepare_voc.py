@@ -36,12 +36,7 @@ MOST = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to fetch.
-
-    Attributes:
-        title: name for messages.
-        url, filename, md5: address, name on disk, and MD5 of the content in hexadecimal.
-    """
+    """A file to fetch: its name in messages, its address, its name on disk, and the MD5 of its content."""
 
     title: str
     url: str
@@ -116,11 +111,7 @@ def prepare(
 
 
 def check(folder: Path, sources: Sources) -> None:
-    """Check the number of images, and that each image has a readable mask of its size.
-
-    Raises:
-        UserError: with everything that is wrong.
-    """
+    """Check the number of images, and that each image has a readable mask of its size."""
     for split, expected in (("train_aug", sources.train_aug), ("val", sources.val)):
         images = open_split(folder, split, require_masks=True)
         if set(images.names) != set(expected):
@@ -136,11 +127,7 @@ def check(folder: Path, sources: Sources) -> None:
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
-    """Return the archive in ``folder``, after downloading it if it is missing.
-
-    Raises:
-        UserError: if the download fails or the archive is not whole, with what to fetch manually.
-    """
+    """Return the archive in ``folder``, after downloading it if it is missing."""
     from torchvision.datasets.utils import check_integrity, download_url
 
     path = folder / archive.filename
@@ -211,17 +198,12 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
         made.add(target.stem)
         if len(made) % 1000 == 0:
             log.info("%d of %d", len(made), len(missing))
-    if made != missing:
-        absent = sorted(missing - made)
+    if absent := sorted(missing - made):
         raise UserError(f"{archive} has no masks of {len(absent)} images:\n{listing(absent)}")
 
 
 def sbd_mask(name: str, data: bytes) -> np.ndarray:
-    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8.
-
-    Raises:
-        UserError: if the file cannot be read, or is not a mask of VOC's classes.
-    """
+    """Return the class mask in a ``.mat`` file of SBD: (H, W) uint8."""
     try:
         mask = loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
     except Exception as error:  # SciPy raises many kinds of errors for damaged files
@@ -232,8 +214,7 @@ def sbd_mask(name: str, data: bytes) -> np.ndarray:
 
 
 class _Member(tarfile.TarInfo):
-    """An entry of an archive. An entry that claims more bytes than any file of VOC and SBD is refused before it is
-    read."""
+    """An entry of an archive, refused before it is read if it claims more bytes than any file of VOC and SBD."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -253,9 +234,6 @@ def files_in(archive: Path, place: Callable[[PurePosixPath, int], Path | None]) 
     """Yield target and content of the files in an archive for which ``place(name, size)`` returns a target.
 
     Links and devices are skipped. Names that lead out of the archive are refused.
-
-    Raises:
-        UserError: if the archive is damaged, or holds an entry that the archives of VOC and SBD do not have.
     """
     try:
         with tarfile.open(archive, "r|*", tarinfo=_Member) as tar:

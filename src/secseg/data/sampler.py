@@ -21,10 +21,10 @@ class ShuffledSampler(Sampler[list[tuple[int, bool]]]):
         size: number of images.
         batch_size: images per step and process.
         steps: number of steps of the whole run; the length of the sampler.
-        seed: seed of order and mirroring.
-        mirror: whether each image is mirrored with probability 1/2.
+        seed: of the order and the mirroring.
+        mirror: mirror each image with probability 1/2.
         start: first step to yield.
-        rank, world: number of this process and number of processes; they share the images of each step.
+        rank, world: number of this process and number of processes, which share the images of each step.
     """
 
     def __init__(

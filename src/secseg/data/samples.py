@@ -39,9 +39,9 @@ class TrainingImages(Dataset[dict[str, Any]]):
         images: the split.
         cues: cues of its images; None if no term of the loss needs them.
         input_size: side S of the network's square input, in pixels.
-        mask_size: (h, w) of the network's mask; cues on another grid are resampled to it.
+        mask_size: (h, w) of the network's mask, to which cues and masks are resampled.
         features: features of the images from a frozen trunk; None to serve the images.
-        masks: whether to serve masks, for training with masks.
+        masks: whether to serve masks.
     """
 
     def __init__(
@@ -110,8 +110,7 @@ class EvaluationImages(Dataset[dict[str, Any]]):
         photo = read_image(path)
         mask = None
         if self.images.masks is not None and self.images.masks[number].is_file():
-            height, width = photo.shape[:2]
-            mask = read_mask(self.images.masks[number], len(self.images.class_names), (height, width))
+            mask = read_mask(self.images.masks[number], len(self.images.class_names), photo.shape[:2])
         cues = self.cues[name].map if self.cues is not None and name in self.cues else None
         sample: dict[str, Any] = {"name": name, "photo": photo, "mask": mask, "cues": cues}
         if self.features is not None:
@@ -136,13 +135,7 @@ def gather(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def loader(data: Dataset[Any], workers: int, **options: Any) -> DataLoader[dict[str, Any]]:
-    """Return a DataLoader.
-
-    Args:
-        data: samples, as dictionaries.
-        workers: number of loader processes; 0 reads in the main process.
-        options: other options of ``torch.utils.data.DataLoader``.
-    """
+    """Return a DataLoader of samples, with so many loader processes and further options of torch's DataLoader."""
     # joblib sets a start method of its own for its jobs, which cannot start loader processes.
     methods = multiprocessing.get_all_start_methods()
     usable = multiprocessing.get_start_method() in methods

@@ -47,11 +47,7 @@ class ImageSet:
         return list(zip(self.names, self.images, self.masks, strict=True))
 
     def with_masks(self) -> Self:
-        """Return the images whose mask exists.
-
-        Raises:
-            UserError: if no mask exists.
-        """
+        """Return the images whose mask exists; without any, raise a UserError."""
         found = [at for at, mask in enumerate(self.masks or ()) if mask.is_file()]
         if not found:
             raise UserError(f"{self.title} has no masks to score against. Choose a split that has masks.")
@@ -69,11 +65,10 @@ def split_warnings(
         scored: names of the scored classes; None for all.
     """
     warnings = []
-    unseen = [
-        name
-        for number, name in enumerate(val.class_names)
-        if number and trained is not None and number not in trained and (scored is None or name in scored)
-    ]
+    untrained = (
+        () if trained is None else [number for number in range(1, len(val.class_names)) if number not in trained]
+    )
+    unseen = [val.class_names[number] for number in untrained if scored is None or val.class_names[number] in scored]
     if unseen:
         warnings.append(f"{len(unseen)} scored classes have no training image:\n{listing(unseen)}")
     if both := sorted(set(train.names) & set(val.names)):

@@ -82,11 +82,7 @@ def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 
 
 
 def _is_there(root: Path, settings: dict[str, int]) -> bool:
-    """Return whether ``root`` holds the whole drawing.
-
-    Raises:
-        UserError: if it does not, and drawing there would mix with other files.
-    """
+    """Return whether ``root`` holds the whole drawing. Other files there raise a UserError."""
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file. Name a folder for the shapes with data.root=.")
     for marker in (root / MARKER, root / UNFINISHED / MARKER):
@@ -119,7 +115,7 @@ def _draw(root: Path, seed: int, name: str) -> Cues:
     done = root / UNFINISHED / name
     if done.is_file():
         cue_map = np.frombuffer(done.read_bytes(), np.uint8).reshape(GRID)
-        return Cues(tuple(int(c) for c in np.unique(cue_map) if c not in (0, VOID)), cue_map)
+        return Cues(tuple(np.setdiff1d(cue_map, (0, VOID)).tolist()), cue_map)
     split, number = name.split("_")
     rng = np.random.default_rng([seed, 0 if split == "train" else 1, int(number)])
     scene = draw_scene(rng)
@@ -133,8 +129,7 @@ def _draw(root: Path, seed: int, name: str) -> Cues:
 
 
 def simulate_cues(scene: Scene, rng: np.random.Generator) -> Cues:
-    """Return simulated cues of ``scene`` on the 41 x 41 grid. Each grid cell has at most one class, each class has a
-    cue.
+    """Return simulated cues of ``scene`` on the 41 x 41 grid, where each class has a cue.
 
     Each object gets an irregular region around its distinctive part, which may extend over its edge. The background
     gets the cells that are farthest from all objects, with some noise. Objects have priority over the background.
