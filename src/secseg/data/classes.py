@@ -19,10 +19,5 @@ def voc_palette() -> np.ndarray:
     Source: the VOC development kit. The bits of the class number go to red, green and blue in turn. Each colour is
     filled from its highest bit down.
     """
-    number = np.arange(256)
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for channel in range(3):
-        for level in range(3):
-            bit = (number >> (3 * level + channel)) & 1
-            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
-    return palette
+    bits = np.arange(256)[:, None, None] >> np.arange(9).reshape(3, 3) & 1  # (number, level, channel)
+    return (bits << np.array([[7], [6], [5]])).sum(axis=1).astype(np.uint8)

@@ -17,6 +17,7 @@ from secseg.utils.parallel import results_and_problems
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
 IMAGES, MASKS = "images", "masks"
+CLASHES = "names belong to several images each, up to suffixes and upper and lower case; rename or remove all but one"
 MOST_CLASSES = 254
 """Class numbers are bytes: 0 is the background, 255 is void."""
 
@@ -81,16 +82,7 @@ def open_folder(
     names = tuple(classes) if classes is not None else _classes(table)
     numbers, strange = numbered(table, (BACKGROUND, *names))
     labelled = {name: path for name, path in files.items() if name in numbers}
-    problems = _name_problems(found) + _table_problems(table, names, strange, files, classes is not None)
-    bare = tuple(name for name in files if name not in numbers)
-    problems += _unlabelled(bare, files, table) if unlabelled == "error" else []
-    used = {number for name in labelled for number in numbers[name]}
-    unused = [name for number, name in enumerate(classes or (), 1) if number not in used]
-    problems += _section(unused, "classes of data.classes have no image")
-    problems += _section(results_and_problems(image_size, labelled.values())[1], "images cannot be read")
-    if problems:
-        raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
-    return FolderData(
+    data = FolderData(
         root=root,
         images=labelled,
         labels={name: numbers[name] for name in labelled},
@@ -98,9 +90,12 @@ def open_folder(
         masks={name: masks / f"{name}.png" for name in labelled},
         splits={name: table.splits[name] for name in labelled} if table.splits else {},
         source="sub-folders" if table.path == folder else table.path.name,
-        left_out=bare,
+        left_out=tuple(name for name in files if name not in numbers),
         stray_masks=_stray_masks(masks, files),
     )
+    if problems := _problems(data, found, table, strange, classes is not None, unlabelled):
+        raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
+    return data
 
 
 def _place(root: Path, given: str, key: str) -> Path:
@@ -171,12 +166,6 @@ def _section(lines: Sequence[object], what: str) -> list[str]:
     return [f"{len(lines)} {what}:\n{listing(lines)}"] if lines else []
 
 
-def _name_problems(found: Sequence[tuple[str, Path]]) -> list[str]:
-    lines = [", ".join(map(str, paths)) for _, paths in sorted(name_clashes(found).items())]
-    what = "names belong to several images each, up to suffixes and upper and lower case; rename or remove all but one"
-    return _section(lines, what)
-
-
 def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> list[str]:
     problems = []
     if not names:
@@ -202,16 +191,30 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
     return problems
 
 
-def _table_problems(
-    table: LabelTable, names: Sequence[str], strange: Sequence[str], files: Collection[str], given: bool
+def _problems(
+    data: FolderData,
+    found: Sequence[tuple[str, Path]],
+    table: LabelTable,
+    strange: Sequence[str],
+    given: bool,
+    unlabelled: str,
 ) -> list[str]:
+    """Return everything that does not fit; ``given`` says whether the user named the classes."""
+    files, names = dict(found), data.class_names[1:]
+    clashes = [", ".join(map(str, paths)) for _, paths in sorted(name_clashes(found).items())]
     unknown = [name for name in table.words if name not in files]
     lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(unknown)]
+    used = {number for numbers in data.labels.values() for number in numbers}
+    unused = [name for number, name in enumerate(names, 1) if given and number not in used]
     return [
+        *_section(clashes, CLASHES),
         *_section(table.problems, "lines of the table cannot be read"),
         *_class_problems(names, table, given),
         *_section(strange, "labels are not classes of data.classes"),
         *_section(lines, "labels belong to images that do not exist"),
+        *_unlabelled(data.left_out if unlabelled == "error" else (), files, table),
+        *_section(unused, "classes of data.classes have no image"),
+        *_section(results_and_problems(image_size, data.images.values())[1], "images cannot be read"),
     ]
 
 

@@ -14,7 +14,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.images import image_name
 from secseg.data.labels import Labels, check_same_labels
-from secseg.data.splits import ImageSet, mask_problems
+from secseg.data.splits import ImageSet, check_masks
 from secseg.data.voc import read_ids
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
@@ -74,12 +74,12 @@ class FolderDataModule(ImageDataModule):
             log.warning("%s", warning)
         images = self._image_set(self.train_split, folder)
         if masks:
-            _check_masks(images, required=True)
+            check_masks(images)
         return images
 
     def open_val_split(self) -> ImageSet:
         images = self._image_set(self.val_split)
-        _check_masks(images, required=False)
+        check_masks(images, required=False)  # now, and not at the first validation, after many steps
         return images
 
     def open_cue_store(self) -> CueStore:
@@ -113,13 +113,6 @@ class FolderDataModule(ImageDataModule):
             class_names=self.class_names,
             palette=self.palette,
         )
-
-
-def _check_masks(images: ImageSet, required: bool) -> None:
-    """Read the masks before training. Otherwise the first validation would find a damaged one after many steps."""
-    problems = mask_problems(images, required)
-    if problems:
-        raise UserError(f"{len(problems)} masks of {images.title} cannot be used:\n{listing(problems)}")
 
 
 def choose_split(data: FolderData, split: str, val_split: str, val_share: float) -> tuple[str, ...]:

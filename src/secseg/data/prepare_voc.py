@@ -21,7 +21,7 @@ from scipy.io import loadmat
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import open_cues
 from secseg.data.images import read_mask, save_mask
-from secseg.data.splits import mask_problems
+from secseg.data.splits import check_masks
 from secseg.data.voc import IMAGES, LISTS, MASKS, check_cues, find_data, open_split, shipped_ids
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, write_text
@@ -119,10 +119,7 @@ def check(folder: Path, sources: Sources) -> None:
                 f"The list {split}.txt in {folder} has {len(images.names)} ids, not the {len(expected)} official ones. "
                 "Remove it and run again."
             )
-        if wrong := mask_problems(images):
-            raise UserError(
-                f"{len(wrong)} images of {split} are damaged. Remove their files and run again:\n{listing(wrong)}"
-            )
+        check_masks(images, advice=". Remove their files, or the files of their images, and run again")
         log.info("%s: %d images, each with its mask", split, len(images.names))
 
 

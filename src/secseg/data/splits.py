@@ -79,10 +79,12 @@ def split_warnings(
     return warnings
 
 
-def mask_problems(images: ImageSet, required: bool = True) -> list[UserError]:
-    """Read the masks of a split; return the errors of masks that do not fit or, if required, are missing."""
+def check_masks(images: ImageSet, required: bool = True, advice: str = "") -> None:
+    """Read the masks of a split, and raise one UserError for those that do not fit or, if required, are missing."""
 
     def check(image: tuple[str, Path, Path]) -> None:
         read_mask(image[2], len(images.class_names), image_size(image[1]))
 
-    return results_and_problems(check, [one for one in images.triples() if required or one[2].is_file()])[1]
+    wrong = results_and_problems(check, [one for one in images.triples() if required or one[2].is_file()])[1]
+    if wrong:
+        raise UserError(f"{len(wrong)} masks of {images.title} cannot be used{advice}:\n{listing(wrong)}")

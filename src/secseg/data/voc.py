@@ -94,11 +94,8 @@ def _lacking(names: Sequence[str], images: dict[str, Path], masks: dict[str, Pat
 
 
 def find_data(root: Path) -> Path:
-    """Return the folder in VOC's layout: ``root``, or ``VOC2012`` or ``VOCdevkit/VOC2012`` in it.
-
-    Raises:
-        UserError: if there is no such folder.
-    """
+    """Return the folder in VOC's layout: ``root``, or ``VOC2012`` or ``VOCdevkit/VOC2012`` in it; else raise a
+    UserError."""
     places = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
     for place in places:
         if (place / IMAGES).is_dir():
