@@ -147,11 +147,7 @@ def _protocol(cues: Path, data: ImageDataModule | None) -> dict[str, Any]:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Check ``config`` before any data is read.
-
-    Raises:
-        UserError: with every problem that is found, each naming its key and the legal values.
-    """
+    """Check ``config`` before any data is read; raise a UserError with every problem, its key and the legal values."""
     alone = config["stage"] == "audit" and config["cue_file"] is not None and config.get("data") is None
     groups = ("localization", "cues", "crf", "logger")
     refuse(check_options(config, groups if alone else ("data", *groups)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +22,7 @@ from secseg.training.feature_cache import FeatureCache
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write
-from secseg.utils.parallel import results_of
-from secseg.utils.progress import ImageMeter
+from secseg.utils.parallel import with_progress
 from secseg.utils.resizing import resize_aligned
 
 
@@ -145,9 +143,7 @@ def write_maps(
 
     items = zip(images.names, images.images, strict=True)
     missing = [(name, path) for name, path in items if not map_file(folder, name).is_file()]
-    with ImageMeter("maps", len(missing)) as meter, closing(results_of(write, missing, workers)) as results:
-        for _ in results:
-            meter.update()
+    with_progress("maps", write, missing, workers)
 
 
 def read_maps(folder: Path, name: str, labels: Sequence[int], classes: int) -> ImageMaps:

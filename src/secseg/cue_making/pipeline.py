@@ -20,7 +20,6 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ from secseg.utils.config import PACKAGES, find, flatten
 from secseg.utils.device import pick_device
 from secseg.utils.errors import UserError
 from secseg.utils.files import WRITTEN, atomic_write, read_json, remove_leftovers, sha256, write_text
-from secseg.utils.parallel import results_of
-from secseg.utils.progress import ImageMeter, Stopwatch
+from secseg.utils.parallel import results_of, with_progress
+from secseg.utils.progress import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +74,7 @@ class Pipeline:
         self.parts = ("foreground", "background") if "saliency" in self.recipe.needs else ("foreground",)
 
     def check(self) -> None:
-        """Check what can be known before anything is computed.
-
-        Raises:
-            UserError: for settings of a network that do not fit; for a cue file of someone else in the output folder.
-        """
+        """Check the settings of the networks, and that no cue file of someone else lies in the output folder."""
         for part in self.parts:
             with torch.device("meta"):
                 self._build(part, weights=False)
@@ -228,21 +223,17 @@ class Pipeline:
         on_grid = None if crf is None else on_maps(crf, self._input_size)
         folder, classes = self._folder("maps"), len(self.images.class_names) - 1
 
-        def one(item: tuple[str, Path]) -> np.ndarray:
+        def one(item: tuple[str, Path]) -> Cues:
             name, path = item
             labels = self.labels[name]
             maps = read_maps(folder, name, labels, classes)
             if not labels:
-                return np.zeros(maps.highest.shape, dtype=np.uint8)
-            return self.recipe(CueInputs(labels, lambda: read_image(path), crf=on_grid, **maps._asdict()))
+                return Cues(labels, np.zeros(maps.highest.shape, dtype=np.uint8))
+            inputs = CueInputs(labels, lambda: read_image(path), crf=on_grid, **maps._asdict())
+            return Cues(labels, self.recipe(inputs))
 
         items = list(zip(self.images.names, self.images.images, strict=True))
-        cues, workers = {}, self.config["workers"]
-        with ImageMeter("cues", len(items)) as meter, closing(results_of(one, items, workers)) as results:
-            for (name, _), cue_map in results:
-                cues[name] = Cues(self.labels[name], cue_map)
-                meter.update()
-        return cues
+        return dict(zip(self.images.names, with_progress("cues", one, items, self.config["workers"]), strict=True))
 
     def _provenance(self) -> dict[str, Any]:
         """Return what a cue file states of how it was made."""
@@ -277,11 +268,7 @@ def fingerprint(*values: Any) -> str:
 
 
 def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """Return the first 32 digits of the SHA-256 of each file's content.
-
-    Raises:
-        UserError: if a file cannot be read.
-    """
+    """Return the first 32 digits of the SHA-256 of each file's content; a file that cannot be read is a UserError."""
 
     def one(name: str) -> str:
         try:

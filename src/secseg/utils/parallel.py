@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from secseg.utils.errors import UserError
+from secseg.utils.progress import ImageMeter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,6 +66,18 @@ def results_of(
             if isinstance(result, Exception):
                 raise result
             yield item, result
+
+
+def with_progress(
+    title: str, work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
+) -> list[Result]:
+    """Return the results of ``results_of``, and show the progress under ``title`` meanwhile."""
+    found = []
+    with ImageMeter(title, len(items)) as meter, closing(results_of(work, items, workers)) as results:
+        for _, result in results:
+            found.append(result)
+            meter.update()
+    return found
 
 
 def results_and_problems(

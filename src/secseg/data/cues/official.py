@@ -45,10 +45,11 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
     the smaller region wins. The provenance states the number of such cells (none in the official file).
 
     Raises:
-        UserError: if the file is damaged, asks for anything but NumPy's integer arrays, or holds numbers, classes
-            or positions that are not valid; if the id list does not fit.
+        UserError: if the file is missing or damaged, unpacks to more than ``LIMIT`` bytes, asks for anything but
+            NumPy's integer arrays, or holds numbers, classes or positions that are not valid; if the id list does not
+            fit.
     """
-    cues, overlaps = read_official(pickle_path)
+    cues, overlaps = read_official(Path(pickle_path))
     ids = official_ids() if id_list_path is None else read_id_list(id_list_path)
     unknown = [number for number in cues if number not in ids]
     if unknown or (id_list_path is None and len(cues) != len(ids)):
@@ -75,17 +76,12 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
     return store
 
 
-def read_official(path: str | Path) -> tuple[dict[int, Cues], int]:
-    """Read ``localization_cues.pickle``, gzipped or not.
+def read_official(path: Path) -> tuple[dict[int, Cues], int]:
+    """Read ``localization_cues.pickle``, gzipped or not; errors as ``import_official``.
 
     Returns:
         The cues of each image by its number, sorted, on 41 x 41; the number of grid cells that had more than one class.
-
-    Raises:
-        UserError: if the file is missing or damaged, unpacks to more than ``LIMIT`` bytes, asks for a name that is not
-            allowed, or contains anything but labels and cues on the 41 x 41 grid.
     """
-    path = Path(path)
     labels, cells = _split(path, _load(path, _read(path)))
     _check(path, labels, cells)
     cues, overlaps = {}, 0
@@ -250,23 +246,21 @@ def _split(path: Path, content: dict[Any, Any]) -> tuple[dict[int, np.ndarray], 
 
 def _check(path: Path, labels: dict[int, np.ndarray], cells: dict[int, np.ndarray]) -> None:
     """Check that labels are foreground classes, and that cues are classes (3 x N: class, row, column) on the grid."""
-    outside, impossible = [], []
+    wrong: dict[str, list[str]] = {
+        "positions outside the 41 x 41 grid (are the cues of another grid?)": [],
+        f"classes outside 0..{VOID - 1}": [],
+    }
     for number in sorted(labels):
-        values = sorted(int(label) for label in labels[number].flat)
+        values = np.unique(labels[number]).tolist()
         if values and not (values[0] > 0 and values[-1] < VOID):
             raise UserError(f"{path}: image {number} has labels {values[:20]}; foreground classes are 1..254.")
         shape = cells[number].shape
         if len(shape) != 2 or shape[0] != 3:
             raise UserError(f"{path}: the cues of image {number} have shape {shape}, not 3 x N (class, row, column).")
         classes, positions = cells[number][0], cells[number][1:]
-        if (positions < 0).any() or (positions >= np.array(GRID)[:, None]).any():
-            outside.append(f"image {number}")
-        if (classes < 0).any() or (classes >= VOID).any():
-            impossible.append(f"image {number}")
-    grid = f"{GRID[0]} x {GRID[1]}"
-    if outside:
-        raise UserError(
-            f"{path} has positions outside the {grid} grid (are the cues of another grid?) in:\n{listing(outside)}"
-        )
-    if impossible:
-        raise UserError(f"{path} has classes outside 0..{VOID - 1} in:\n{listing(impossible)}")
+        illegal = (positions < 0) | (positions >= np.array(GRID)[:, None]), (classes < 0) | (classes >= VOID)
+        for found, images in zip(illegal, wrong.values(), strict=True):
+            images += [f"image {number}"] if found.any() else []
+    for what, images in wrong.items():
+        if images:
+            raise UserError(f"{path} has {what} in:\n{listing(images)}")

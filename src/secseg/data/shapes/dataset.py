@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,7 @@ from secseg.data.shapes.painting import noise
 from secseg.data.shapes.scene import Scene, draw_scene
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, read_json, write_text
-from secseg.utils.parallel import results_of
-from secseg.utils.progress import ImageMeter
+from secseg.utils.parallel import with_progress
 
 SHAPES_CLASSES: tuple[str, ...] = ("background", *OBJECTS)
 VERSION = 2
@@ -64,17 +62,10 @@ def draw_shapes(root: str | Path, train: int = 300, val: int = 100, seed: int = 
     marker = json.dumps(settings, indent=2) + "\n"
     write_text(root / UNFINISHED / MARKER, marker)
     names = {"train": [f"train_{n:05d}" for n in range(train)], "val": [f"val_{n:05d}" for n in range(val)]}
-    jobs = [*names["train"], *names["val"]]
-    cues = {}
-    with (
-        ImageMeter(f"drawing {root}", len(jobs)) as meter,
-        closing(results_of(lambda name: _draw(root, seed, name), jobs)) as drawn,
-    ):
-        for name, found in drawn:
-            cues[name] = found
-            meter.update()
+    every = [*names["train"], *names["val"]]
+    drawn = with_progress(f"drawing {root}", lambda name: _draw(root, seed, name), every)
     provenance = {"source": "simulated for the drawn shapes", "draw_seed": seed, "drawing": VERSION}
-    CueStore.from_dict(cues, provenance).save(root / "cues.safetensors")
+    CueStore.from_dict(dict(zip(every, drawn, strict=True)), provenance).save(root / "cues.safetensors")
     for split, ids in names.items():
         write_text(root / "ImageSets" / "Segmentation" / f"{split}.txt", "\n".join(ids) + "\n")
     write_text(root / MARKER, marker)
