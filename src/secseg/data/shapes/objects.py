@@ -12,8 +12,6 @@ import numpy as np
 
 from secseg.data.shapes.painting import TEXTURES
 
-Points = list[tuple[float, float]]
-
 
 @dataclass(frozen=True)
 class Part:
@@ -32,18 +30,18 @@ class Part:
     distinctive: bool = False
 
 
-def _ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0, points: int = 40) -> np.ndarray:
-    t = np.linspace(0, 2 * np.pi, points, endpoint=False)
+def _ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> np.ndarray:
+    t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     a = np.deg2rad(degrees)
     along, across = rx * np.cos(t), ry * np.sin(t)
     return np.stack([x + along * np.cos(a) - across * np.sin(a), y + along * np.sin(a) + across * np.cos(a)], 1)
 
 
-def _smooth(points: Points, steps: int = 8) -> np.ndarray:
+def _smooth(points: list[tuple[float, float]]) -> np.ndarray:
     """Return a closed Catmull-Rom curve through the points."""
     p = np.asarray(points, float)
     before, after, beyond = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
+    t = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
     curve = 0.5 * (
         2 * p
         + (after - before) * t
@@ -51,10 +49,6 @@ def _smooth(points: Points, steps: int = 8) -> np.ndarray:
         + (3 * p - before - 3 * after + beyond) * t**3
     )
     return curve.transpose(1, 0, 2).reshape(-1, 2)
-
-
-def _polygon(points: Points) -> np.ndarray:
-    return np.asarray(points, float)
 
 
 def _eye(x: float, y: float, r: float) -> list[Part]:
@@ -74,17 +68,17 @@ def _typical(rng: np.random.Generator, *names: str) -> str:
 def _bird(rng: np.random.Generator) -> list[Part]:
     coat, fat = _typical(rng, "scales", "stripes"), rng.uniform(0.42, 0.56)
     head_x, head_y = -0.68, -0.42 + rng.uniform(-0.1, 0.08)
-    legs = [Part(_polygon([(x, 0.3), (x + 0.07, 0.3), (x + 0.05, 0.8), (x + 0.1, 0.86), (x - 0.13, 0.86), (x, 0.8)]),
+    legs = [Part(np.array([(x, 0.3), (x + 0.07, 0.3), (x + 0.05, 0.8), (x + 0.1, 0.86), (x - 0.13, 0.86), (x, 0.8)]),
         "shade", ("accent", "dark")) for x in (-0.12, 0.12)]
     return [
-        Part(_polygon([(0.45, -0.05), (1.2, -0.3), (1.25, -0.05), (1.15, 0.2), (0.4, 0.25)]), "stripes",
+        Part(np.array([(0.45, -0.05), (1.2, -0.3), (1.25, -0.05), (1.15, 0.2), (0.4, 0.25)]), "stripes",
             ("second", "body")),
         *legs,
         Part(_smooth([(-0.8, -0.25), (-0.4, -0.5), (0.2, -0.38), (0.75, -0.02), (0.3, fat - 0.05), (-0.35, fat),
             (-0.72, 0.15)]), coat, ("body", "second")),
         Part(_smooth([(-0.35, -0.15), (0.1, -0.3), (0.8, 0.1), (0.2, 0.25), (-0.2, 0.15)]), "scales",
             ("second", "body")),
-        Part(_polygon([(head_x - 0.2, head_y - 0.1), (head_x - 0.66, head_y + 0.08), (head_x - 0.2, head_y + 0.16)]),
+        Part(np.array([(head_x - 0.2, head_y - 0.1), (head_x - 0.66, head_y + 0.08), (head_x - 0.2, head_y + 0.16)]),
             "shade", ("accent", "light")),
         Part(_ellipse(head_x, head_y, 0.34, 0.31), "shade", ("accent", "second"), distinctive=True),
         *_eye(head_x - 0.1, head_y - 0.05, 0.1),
@@ -97,11 +91,11 @@ def _car(rng: np.random.Generator) -> list[Part]:
         (-1.1, 0.3), (-1.12, 0.0), (-0.95, -0.1), (front, -0.16), (front + 0.32, roof), (0.4, roof), (0.75, -0.15),
         (1.05, -0.08), (1.1, 0.3),
     ]
-    parts = [Part(_polygon(hull), _typical(rng, "shade", "stripes", "checks"), ("body", "second"))]
+    parts = [Part(np.array(hull), _typical(rng, "shade", "stripes", "checks"), ("body", "second"))]
     for left, right, top in ((front + 0.1, 0.0, front + 0.35), (0.08, 0.6, 0.36)):
-        parts.append(Part(_polygon([(left, -0.14), (top if left < 0 else left, roof + 0.09),
+        parts.append(Part(np.array([(left, -0.14), (top if left < 0 else left, roof + 0.09),
             (right if left < 0 else top, roof + 0.09), (right, -0.14)]), "shade", ("light", "second")))
-    parts.append(Part(_polygon([(-1.1, 0.2), (1.1, 0.2), (1.1, 0.32), (-1.1, 0.32)]), "shade", ("dark", "second")))
+    parts.append(Part(np.array([(-1.1, 0.2), (1.1, 0.2), (1.1, 0.32), (-1.1, 0.32)]), "shade", ("dark", "second")))
     parts.append(Part(_ellipse(-1.0, 0.06, 0.09, 0.08), "shade", ("accent", "light")))
     for x in (-0.6, 0.62):
         parts += [
@@ -146,16 +140,16 @@ def _house(rng: np.random.Generator) -> list[Part]:
     door = side * 0.45 * wide
     roof = [(-wide - 0.16, eaves), (-0.35, -0.95), (0.35, -0.95), (wide + 0.16, eaves)]
     parts = [
-        Part(_polygon([(0.3, -1.15), (0.52, -1.15), (0.52, -0.5), (0.3, -0.5)]), "bricks", ("second", "dark")),
-        Part(_polygon([(-wide, eaves - 0.06), (wide, eaves - 0.06), (wide, 0.85), (-wide, 0.85)]),
+        Part(np.array([(0.3, -1.15), (0.52, -1.15), (0.52, -0.5), (0.3, -0.5)]), "bricks", ("second", "dark")),
+        Part(np.array([(-wide, eaves - 0.06), (wide, eaves - 0.06), (wide, 0.85), (-wide, 0.85)]),
             _typical(rng, "bricks"), ("body", "second")),
-        Part(_polygon(roof), _typical(rng, "scales", "stripes"), ("second", "dark")),
-        Part(_polygon([(door - 0.2, 0.2), (door + 0.2, 0.2), (door + 0.2, 0.85), (door - 0.2, 0.85)]), "grain",
+        Part(np.array(roof), _typical(rng, "scales", "stripes"), ("second", "dark")),
+        Part(np.array([(door - 0.2, 0.2), (door + 0.2, 0.2), (door + 0.2, 0.85), (door - 0.2, 0.85)]), "grain",
             ("accent", "dark"), distinctive=True),
         Part(_ellipse(door + 0.1, 0.55, 0.04, 0.04), "shade", ("light", "light")),
     ]
     for x, y in ((-door * 0.9, 0.12), (-door * 0.9, 0.52)):
-        parts.append(Part(_polygon([(x - 0.19, y - 0.13), (x + 0.19, y - 0.13), (x + 0.19, y + 0.13),
+        parts.append(Part(np.array([(x - 0.19, y - 0.13), (x + 0.19, y - 0.13), (x + 0.19, y + 0.13),
             (x - 0.19, y + 0.13)]), "checks", ("light", "accent")))
     return parts
 
@@ -169,7 +163,7 @@ def _mushroom(rng: np.random.Generator) -> list[Part]:
     parts = [
         Part(_smooth([(-0.26, 0.0), (0.26, 0.0), (0.3, 0.6), (0.4, 0.95), (0.0, 1.02), (-0.4, 0.95), (-0.3, 0.6)]),
             _typical(rng, "grain", "shade"), ("stem", "second")),
-        Part(_polygon([(-0.42, 0.28), (-0.25, 0.1), (0.25, 0.1), (0.42, 0.28), (0.0, 0.38)]), "stripes",
+        Part(np.array([(-0.42, 0.28), (-0.25, 0.1), (0.25, 0.1), (0.42, 0.28), (0.0, 0.38)]), "stripes",
             ("stem", "accent")),
         Part(_smooth(cap), _typical(rng, "shade", "foliage"), ("body", "second")),
     ]
@@ -183,7 +177,7 @@ def _mushroom(rng: np.random.Generator) -> list[Part]:
 def _tree(rng: np.random.Generator) -> list[Part]:
     leaves, wide = _typical(rng, "foliage", "dots"), rng.uniform(0.45, 0.62)
     trunk = [(-0.14, -0.1), (0.14, -0.1), (0.17, 0.6), (0.4, 1.0), (-0.4, 1.0), (-0.17, 0.6)]
-    parts = [Part(_polygon(trunk), "grain", ("stem", "dark"))]
+    parts = [Part(np.array(trunk), "grain", ("stem", "dark"))]
     clumps = [(-wide, -0.15), (wide, -0.12), (-0.62 * wide, -0.6), (0.66 * wide, -0.62), (0.0, -0.85), (0.0, -0.3)]
     for x, y in clumps:
         r = rng.uniform(0.36, 0.47)
@@ -192,7 +186,7 @@ def _tree(rng: np.random.Generator) -> list[Part]:
         (-0.15, 0.62), (-0.1, 0.1), (-0.36, -0.2), (-0.3, -0.26), (-0.04, -0.02), (0.05, -0.36), (0.12, -0.36),
         (0.1, 0.0), (0.34, -0.2), (0.38, -0.13), (0.13, 0.15), (0.15, 0.62),
     ]
-    parts.append(Part(_polygon(branch), "grain", ("stem", "dark"), distinctive=True))
+    parts.append(Part(np.array(branch), "grain", ("stem", "dark"), distinctive=True))
     for _ in range(int(rng.integers(3, 7))):
         a, d = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
         parts.append(Part(_ellipse(d * np.cos(a), -0.42 + 0.7 * d * np.sin(a), 0.08, 0.08), "shade",
