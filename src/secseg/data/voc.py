@@ -40,15 +40,16 @@ def open_split(
             ``SegmentationClass``).
 
     Raises:
-        UserError: if there is no data or no such split; with all ids that are listed twice (up to upper and lower
-            case), or have no image or no mask.
+        UserError: if there is no data or no such split; as ``read_ids``; with all ids that have no image or no mask.
     """
     root = Path(root).expanduser()
     is_voc = tuple(class_names) == VOC_CLASSES
     folder = find_data(root)
     where, names = _read_list(root, folder, split, is_voc)
     images = _by_stem(folder / IMAGES, IMAGE_SUFFIXES)
-    mask_folders = _mask_folders(folder, masks)
+    if masks is not None and not masks.is_dir():
+        raise UserError(f"There is no folder of masks at {masks}.")
+    mask_folders = [folder / name for name in MASKS if (folder / name).is_dir()] if masks is None else [masks]
     found: dict[str, Path] = {}
     for place in reversed(mask_folders):
         found |= _by_stem(place, (".png",))
@@ -69,14 +70,6 @@ def open_split(
         class_names=tuple(class_names),
         palette=voc_palette(),
     )
-
-
-def _mask_folders(folder: Path, masks: Path | None) -> list[Path]:
-    if masks is None:
-        return [folder / name for name in MASKS if (folder / name).is_dir()]
-    if not masks.is_dir():
-        raise UserError(f"There is no folder of masks at {masks}.")
-    return [masks]
 
 
 def _lacking(names: Sequence[str], images: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:

@@ -220,10 +220,8 @@ def classes_figure(audit: Mapping[str, Any]) -> Figure:
 def _draw_bars(axes: Axes, key: str, values: Sequence[float | None], known: Sequence[float | None]) -> None:
     """Draw one bar per class, and a mark where there is an official value."""
     lengths = [100 * (value or 0) for value in values]
-    axes.barh(np.arange(len(values)), lengths, 0.7, color=COLOURS[key])
-    for place, (value, length) in enumerate(zip(values, lengths, strict=True)):
-        at = (length, place)
-        axes.annotate(percent(value), at, xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+    bars = axes.barh(np.arange(len(values)), lengths, 0.7, color=COLOURS[key])
+    axes.bar_label(bars, [percent(value) for value in values], padding=7, fontsize=8)
     marks = {place: 100 * share for place, share in enumerate(known) if share is not None}
     if marks:
         axes.plot(list(marks.values()), list(marks), "|", color="black", markersize=11, markeredgewidth=2)
