@@ -60,8 +60,8 @@ class ImageDataModule(pl.LightningDataModule):
     def __init__(
         self,
         root: str,
-        train_split: str,
-        val_split: str,
+        train_split: str = "train",
+        val_split: str = "val",
         labels: str | None = None,
         cues: str | None = None,
         masks: str | None = None,
@@ -232,14 +232,10 @@ class VOCDataModule(ImageDataModule):
         root, train_split, val_split: as for ``open_split``.
         labels: a cue file or a table; ``masks`` for the classes in the training masks; None for the cue file of the
             training.
-        others: as for ``ImageDataModule``.
     """
 
     title = "voc12aug"
     class_names = VOC_CLASSES
-
-    def __init__(self, root: str, train_split: str = "train_aug", val_split: str = "val", **others: Any) -> None:
-        super().__init__(root, train_split, val_split, **others)
 
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         return open_split(self.root, self.train_split, masks, self.class_names, folder)
@@ -271,22 +267,16 @@ class ShapesDataModule(VOCDataModule):
 
     Args:
         draw_train, draw_val, draw_seed: as for ``draw_shapes``.
-        others: as for ``VOCDataModule``.
+        others: as for ``ImageDataModule``.
     """
 
     title = "shapes"
     class_names = SHAPES_CLASSES
 
     def __init__(
-        self,
-        root: str,
-        train_split: str = "train",
-        draw_train: int = 300,
-        draw_val: int = 100,
-        draw_seed: int = 0,
-        **others: Any,
+        self, root: str, draw_train: int = 300, draw_val: int = 100, draw_seed: int = 0, **others: Any
     ) -> None:
-        super().__init__(root, train_split, **others)
+        super().__init__(root, **others)
         self.draw_train, self.draw_val, self.draw_seed = draw_train, draw_val, draw_seed
 
     def prepare(self) -> None:

@@ -45,14 +45,12 @@ class FolderDataModule(ImageDataModule):
         mask_folder: str | None = None,
         classes: Sequence[str] | None = None,
         unlabelled: str = "error",
-        train_split: str = "train",
-        val_split: str = "val",
         val_share: float = 0.1,
         **others: Any,
     ) -> None:
         if root is None:
             raise UserError("data=folder needs data.root=<folder of your images and labels>.")
-        super().__init__(root, train_split, val_split, **others)
+        super().__init__(root, **others)
         self.images, self.mask_folder, self.classes, self.unlabelled = images, mask_folder, classes, unlabelled
         self.val_share = val_share
         problems = [

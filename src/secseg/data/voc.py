@@ -53,8 +53,7 @@ def open_split(
     found: dict[str, Path] = {}
     for place in reversed(mask_folders):
         found |= _by_stem(place, (".png",))
-    lacking = _lacking(names, images, found if require_masks else None)
-    if lacking:
+    if lacking := _lacking(names, {"image": images, **({"mask": found} if require_masks else {})}):
         looked = [folder / IMAGES, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
         fix = "`python src/prepare_voc.py` fetches and makes the files that VOC lacks" if is_voc else "Add the files"
         raise UserError(
@@ -72,13 +71,10 @@ def open_split(
     )
 
 
-def _lacking(names: Sequence[str], images: dict[str, Path], masks: dict[str, Path] | None) -> list[str]:
-    """Return a line for each name without an image or, unless ``masks`` is None, without a mask.
-
-    A file that differs only in upper and lower case is a hint.
-    """
+def _lacking(names: Sequence[str], kinds: dict[str, dict[str, Path]]) -> list[str]:
+    """Return a line for each name without a file of each kind, with a hint at one in other upper and lower case."""
     lacks: dict[str, list[str]] = {}
-    for kind, found in {"image": images, **({} if masks is None else {"mask": masks})}.items():
+    for kind, found in kinds.items():
         near = {name.casefold(): f" (but {path.name})" for name, path in found.items()}
         for name in names:
             if name not in found:
