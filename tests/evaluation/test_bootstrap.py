@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from scipy.sparse import csr_array
 
 from secseg.evaluation.bootstrap import bootstrap_difference
-from secseg.utils.errors import UserError
 
 SCORED = (0, 2)
 
@@ -49,10 +47,3 @@ def test_a_clear_difference_is_distinguished_from_none() -> None:
     assert bootstrap_difference(sparse(counts(1, 60, 0, 3.0)), sparse(counts(1, 60, 1, 9.0)), SCORED).low > 0
     unclear = bootstrap_difference(sparse(counts(1, 60, 0)), sparse(counts(1, 60, 1)), SCORED)
     assert unclear.low < 0 < unclear.high
-
-
-def test_other_images_are_refused() -> None:
-    with pytest.raises(UserError, match="need the same images"):
-        bootstrap_difference(sparse(counts(1, 5, 0)), sparse(counts(1, 6, 0)), SCORED)
-    with pytest.raises(UserError, match="need the same images"):
-        bootstrap_difference([], sparse(counts(1, 5, 0)), SCORED)

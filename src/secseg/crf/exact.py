@@ -7,6 +7,8 @@ therefore states the backend.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -23,10 +25,6 @@ LEAST = -70.0
 
 class Backend(MeanField):
     """Exact mean field on small grids, of at most ``MOST_PIXELS`` pixels."""
-
-    def __init__(self, params: CRFParams, gradient: str = "stop") -> None:
-        super().__init__(params, gradient)
-        self._grid: tuple[object, Tensor, Tensor] | None = None
 
     def solve(self, logits: Tensor, images: Tensor) -> Tensor:
         height, width = logits.shape[2:]
@@ -50,7 +48,7 @@ class Backend(MeanField):
     def _kernels(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the weighted sum of both normalised kernels, one symmetric matrix for each image: (B, n, n)."""
         p = self.params
-        spatial, gaussian = self._grid_kernels(images.shape[2], images.shape[3], dtype, images.device)
+        spatial, gaussian = _grid_kernels(p, images.shape[2], images.shape[3], dtype, images.device)
         # Centred bytes and their products are whole numbers below 2**24, so that the distances have no rounding error.
         colours = images.flatten(2).to(dtype) - 128
         squares = colours.square().sum(1)
@@ -59,22 +57,22 @@ class Backend(MeanField):
         scale = kernels.sum(2).rsqrt_()
         return kernels.mul_(scale[:, :, None]).mul_(p.bilateral_weight * scale[:, None, :]).add_(gaussian)
 
-    def _grid_kernels(self, height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return what depends on the grid alone, cached for the next batch; (n, n) each.
 
-        These are the spatial exponent of the bilateral kernel, and the normalised Gaussian kernel times its weight.
-        """
-        key = (height, width, dtype, device)
-        if self._grid is None or self._grid[0] != key:
-            p = self.params
-            y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-            dy, dx = (a.flatten()[:, None] - a.flatten() for a in (y, x))
-            distances = (dx.square() + dy.square()).to(device, dtype)
-            gaussian = (distances * (-0.5 / p.gaussian_xy**2)).clamp_(LEAST).exp_()
-            scale = gaussian.sum(1).rsqrt_()
-            gaussian.mul_(scale[:, None]).mul_(p.gaussian_weight * scale)
-            self._grid = (key, distances.mul_(-0.5 / p.bilateral_xy**2), gaussian)
-        return self._grid[1], self._grid[2]
+@lru_cache(maxsize=1)
+def _grid_kernels(
+    p: CRFParams, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return what depends on the grid alone, cached for the next batch; (n, n) each.
+
+    These are the spatial exponent of the bilateral kernel, and the normalised Gaussian kernel times its weight.
+    """
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    dy, dx = (a.flatten()[:, None] - a.flatten() for a in (y, x))
+    distances = (dx.square() + dy.square()).to(device, dtype)
+    gaussian = (distances * (-0.5 / p.gaussian_xy**2)).clamp_(LEAST).exp_()
+    scale = gaussian.sum(1).rsqrt_()
+    gaussian.mul_(scale[:, None]).mul_(p.gaussian_weight * scale)
+    return distances.mul_(-0.5 / p.bilateral_xy**2), gaussian
 
 
 def mean_field(unary: Tensor, kernels: Tensor, iterations: int) -> Tensor:

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from secseg.evaluation.metrics import mean_iou
-from secseg.utils.errors import UserError
 
 
 class Difference(NamedTuple):
@@ -40,23 +39,15 @@ def bootstrap_difference(
     differences. It shows the effect of other images, not of other seeds.
 
     Args:
-        first, second: counts (images, C * C) of each run, the column truth * C + prediction, images in the same order.
+        first, second: one or more runs; their counts (images, C * C) have the column truth * C + prediction, and the
+            same images in the same order.
         scored: numbers of the scored classes; a class in neither truth nor prediction is left out of the mean.
         draws: number of draws.
         level: share of the draws in the interval.
         seed: seed of the draws.
 
-    Raises:
-        UserError: if there is no run or no image, or the sets were scored on different images.
-
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993 (percentile interval).
     """
-    shapes = {run.shape for run in (*first, *second)}
-    if not first or not second or len(shapes) > 1 or 0 in min(shapes):
-        raise UserError(
-            f"Two sets of runs need the same images and classes, but their counts have the shapes {sorted(shapes)}: "
-            "score both on one split."
-        )
     images = first[0].shape[0]
     rng = np.random.default_rng(seed)
     means: list[list[np.ndarray]] = [[], []]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,11 +159,18 @@ def _as_text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _order(value: str) -> tuple[int, float, str]:
+def as_number(text: str) -> float | None:
+    """Return the finite number that a text states, or None."""
     try:
-        return (0, float(value), value)
+        value = float(text)
     except ValueError:
-        return (1, 0.0, value)
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _order(value: str) -> tuple[bool, float, str]:
+    number = as_number(value)
+    return number is None, number or 0.0, value
 
 
 def study_rows(study: Study) -> list[Row]:
@@ -179,8 +187,8 @@ def best(rows: Sequence[Row], variant: str) -> Row | None:
 def _row(study: Study, setting: Setting) -> Row:
     miou, iou, difference, bias = {}, {}, {}, {}
     for variant in VARIANTS:
-        scores = [score for run in setting.runs if (score := run.scores(variant)) is not None]
-        scores = [score for score in scores if score["miou"] is not None]
+        every = (run.scores(variant) for run in setting.runs)
+        scores = [score for score in every if score is not None and score["miou"] is not None]
         if not scores:
             continue
         miou[variant] = Spread(tuple(score["miou"] for score in scores))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from secseg.drawing.charts import LABELS
 from secseg.evaluation.report.runs import VARIANTS, Run
-from secseg.evaluation.report.study import Row, Spread, Study, best
+from secseg.evaluation.report.study import Row, Spread, Study, as_number, best
 from secseg.utils.console import markdown_table, percent
 from secseg.utils.files import csv_text
 
@@ -77,7 +77,7 @@ def main_table(study: Study, rows: Sequence[Row], variants: Sequence[str] = VARI
     tops = {variant: best(rows, variant) for variant in variants}
     lines = []
     for row in rows:
-        line = [Cell(value, _number(value)) for value in row.setting.values.values() or ("all runs",)]
+        line = [Cell(value, as_number(value)) for value in row.setting.values.values() or ("all runs",)]
         line.append(Cell(str(len(row.setting.runs)), len(row.setting.runs)))
         for variant in variants:
             found = row.miou.get(variant)
@@ -170,11 +170,3 @@ def _score(run: Run, variant: str, name: str) -> float | None:
         return None
     value = score["miou"] if name == "miou" else score["iou"].get(name)
     return None if value is None else float(value)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
