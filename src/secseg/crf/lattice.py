@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import lru_cache
 from itertools import repeat
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -32,10 +33,15 @@ from secseg.crf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
 #: not depend on the number of threads, and neither does the result.
 PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
 
+Kernels: TypeAlias = tuple[Lattice, Lattice]
+Grids: TypeAlias = tuple[np.ndarray, np.ndarray]
+#: A tuple of which only the length matters: the compiler knows the length of a tuple, and unrolls the inner loops.
+Length: TypeAlias = tuple[int, ...]
+
 #: How many pixels ahead the lattice points are prefetched.
 AHEAD = 4
-#: A bilateral simplex has six corners; see ``simplex`` of ``_update``.
-BILATERAL = (0,) * 6
+#: A bilateral simplex has six corners.
+BILATERAL: Length = (0,) * 6
 
 
 class Backend(MeanField):
@@ -87,9 +93,7 @@ def gaussian_lattice(height: int, width: int, weight: float, xy: float) -> Latti
     return lattice
 
 
-def mean_field(
-    scores: np.ndarray, probs: np.ndarray, kernels: tuple[Lattice, Lattice], iterations: int, threads: int = 1
-) -> None:
+def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iterations: int, threads: int = 1) -> None:
     """Iterate ``Q <- softmax(scores + sum_m K_m Q)``, starting at ``softmax(scores)``.
 
     Args:
@@ -132,11 +136,11 @@ def mean_field(
 @njit
 def _update(
     unary: np.ndarray,
-    blocks: tuple[int, ...],
-    simplex: tuple[int, ...],
-    kernels: tuple[Lattice, Lattice],
-    sources: tuple[np.ndarray, np.ndarray],
-    targets: tuple[np.ndarray, np.ndarray],
+    blocks: Length,
+    simplex: Length,
+    kernels: Kernels,
+    sources: Grids,
+    targets: Grids,
     start: int,
     stop: int,
     read: bool,
@@ -146,8 +150,7 @@ def _update(
 
     Args:
         unary: (n * width,), packed scores. The last iteration, which does not splat, overwrites them with the result.
-        blocks, simplex: tuples of width / WIDTH entries, and of as many as a Gaussian simplex has corners. Only the
-            lengths matter: the compiler knows the length of a tuple, and unrolls the inner loops.
+        blocks, simplex: of width / WIDTH entries, and of as many as a Gaussian simplex has corners.
         kernels: the bilateral kernel and the Gaussian one.
         sources, targets: a grid of each kernel, blurred to read from, and another one to overwrite.
         read: whether to slice, as in all iterations but the first.
@@ -181,13 +184,13 @@ def _update(
 @njit
 def _slice(
     unary: np.ndarray,
-    kernels: tuple[Lattice, Lattice],
-    grids: tuple[np.ndarray, np.ndarray],
+    kernels: Kernels,
+    grids: Grids,
     i: int,
     packed: np.ndarray,
     at: int,
-    blocks: tuple[int, ...],
-    simplex: tuple[int, ...],
+    blocks: Length,
+    simplex: Length,
 ) -> None:
     """Write the scores of pixel i, unary ones and those from both grids, to pixel ``at`` of ``packed``."""
     width = WIDTH * len(blocks)
@@ -207,13 +210,7 @@ def _slice(
 
 
 @njit
-def _fetch(
-    grids: tuple[np.ndarray, np.ndarray],
-    kernels: tuple[Lattice, Lattice],
-    i: int,
-    blocks: tuple[int, ...],
-    simplex: tuple[int, ...],
-) -> None:
+def _fetch(grids: Grids, kernels: Kernels, i: int, blocks: Length, simplex: Length) -> None:
     """Prefetch the lattice points at the corners of pixel i."""
     width = WIDTH * len(blocks)
     for j in range(len(BILATERAL)):
@@ -226,13 +223,7 @@ def _fetch(
 
 @njit
 def _splat(
-    grid: np.ndarray,
-    kernel: Lattice,
-    i: int,
-    packed: np.ndarray,
-    at: int,
-    blocks: tuple[int, ...],
-    simplex: tuple[int, ...],
+    grid: np.ndarray, kernel: Lattice, i: int, packed: np.ndarray, at: int, blocks: Length, simplex: Length
 ) -> None:
     """Add pixel ``at`` of ``packed``, which holds the labels of pixel i, to the corners of pixel i."""
     width = WIDTH * len(blocks)

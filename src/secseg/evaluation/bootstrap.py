@@ -20,17 +20,14 @@ class Difference(NamedTuple):
     high: float
 
 
+LEVEL = 0.95
+"""Share of the draws in the interval."""
 CHUNK = 100
 """Number of draws computed at once. For 40,000 images and 81 classes they take 40 MB."""
 
 
 def bootstrap_difference(
-    first: Sequence[csr_array],
-    second: Sequence[csr_array],
-    scored: Sequence[int],
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    first: Sequence[csr_array], second: Sequence[csr_array], scored: Sequence[int], draws: int = 2000, seed: int = 0
 ) -> Difference:
     """Compare the mean IoU of two sets of runs on the same images.
 
@@ -43,7 +40,6 @@ def bootstrap_difference(
             same images in the same order.
         scored: numbers of the scored classes; a class in neither truth nor prediction is left out of the mean.
         draws: number of draws.
-        level: share of the draws in the interval.
         seed: seed of the draws.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993 (percentile interval).
@@ -56,7 +52,7 @@ def bootstrap_difference(
         times = rng.multinomial(images, np.full(images, 1 / images), size=min(CHUNK, draws - start))
         for found, runs in zip(means, (first, second), strict=True):
             found.append(np.stack([_mean_iou(times @ run, scored) for run in runs], axis=1).mean(1))
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.quantile(np.concatenate(means[1]) - np.concatenate(means[0]), [tail, 1 - tail])
     whole = [float(np.mean([_mean_iou(run.sum(0), scored) for run in runs])) for runs in (first, second)]
     return Difference(whole[1] - whole[0], float(low), float(high))

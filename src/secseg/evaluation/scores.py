@@ -106,8 +106,8 @@ def score_images(
     read: Callable[[ImageFiles], Masks],
     images: Sequence[ImageFiles],
     evaluations: Mapping[str, Evaluation],
-    meter: ImageMeter | None = None,
-    workers: int | None = None,
+    meter: ImageMeter,
+    workers: int | None,
 ) -> None:
     """Score images in parallel threads, and add them to ``evaluations``, by variant, in order.
 
@@ -130,8 +130,7 @@ def score_images(
         for _, (parts, seconds) in results:
             for variant, part in parts.items():
                 evaluations[variant].merge(part)
-            if meter is not None:
-                meter.update(seconds)
+            meter.update(seconds)
 
 
 def score_folder(
@@ -164,6 +163,7 @@ def score_folder(
     images = image_set.triples()
     _check(folder, images, classes)
 
+    meter = meter or ImageMeter("score", len(images))
     score_images(read_masks(folder, classes), images, {"without_crf": evaluation}, meter, workers)
     return evaluation
 

@@ -34,8 +34,9 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass
 class Summary:
-    """The results of a run: how many masks there are, which were made, and which images failed."""
+    """The results of a run: where and how many masks there are, which were made, and which images failed."""
 
+    folder: MaskFolder
     total: int
     kept: int
     made: list[InputImage] = field(default_factory=list)
@@ -73,18 +74,18 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     }
     with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
         write_config(run, config)
-        summary = Summary(total=len(images.items), kept=len(images.items) - len(todo))
+        summary = Summary(folder, len(images.items), len(images.items) - len(todo))
         if summary.kept:
             log.info("%d of %d masks exist in %s and are kept.", summary.kept, summary.total, folder.path)
-        meter = _predict_all(predictor, folder, todo, labels, config, summary)
-        problem = _failure(summary, folder, run)
+        meter = _predict_all(predictor, todo, labels, config, summary)
+        problem = _failure(summary, run)
         archive = run / ARCHIVE if config["server"] and problem is None else None
         if archive is not None:
             try:
                 write_archive(folder.path, {item.name: item.path for item in images.items}, archive)
             except UserError as error:
                 problem, archive = error, None
-    _write_results(config, settings, folder, summary, meter, archive)
+    _write_results(config, settings, summary, meter, archive)
     return problem
 
 
@@ -101,14 +102,10 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 def _predict_all(
-    predictor: Predictor,
-    folder: MaskFolder,
-    todo: list[InputImage],
-    labels: Labels | None,
-    config: Mapping[str, Any],
-    summary: Summary,
+    predictor: Predictor, todo: list[InputImage], labels: Labels | None, config: Mapping[str, Any], summary: Summary
 ) -> ImageMeter:
     """Make the files of each image, and add made and failed images to ``summary``. Return the meter of the time."""
+    folder = summary.folder
 
     def one(item: InputImage) -> dict[str, float]:
         watch = Stopwatch()
@@ -147,17 +144,12 @@ def _predict_all(
 
 
 def _write_results(
-    config: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    folder: MaskFolder,
-    summary: Summary,
-    meter: ImageMeter,
-    archive: Path | None,
+    config: Mapping[str, Any], settings: Mapping[str, Any], summary: Summary, meter: ImageMeter, archive: Path | None
 ) -> None:
     """Write ``results.json``, and log the paths of the results."""
     files = {"checkpoint_file": find_network(config["ckpt"]), "labels_file": config["labels"]}
     results = {
-        "masks": folder.path,
+        "masks": summary.folder.path,
         "images": summary.total,
         "made": len(summary.made),
         "kept": summary.kept,
@@ -170,20 +162,21 @@ def _write_results(
     write_results(Path(config["run_dir"]), results)
     if summary.made:
         log.info("%d masks in %.1f s: %s of the time.", len(summary.made), meter.seconds, meter.shares_text())
-    log.info("Masks: %s", folder.path)
+    log.info("Masks: %s", summary.folder.path)
     if archive is not None:
         log.info("For the VOC server: %s", archive)
 
 
-def _failure(summary: Summary, folder: MaskFolder, run: Path) -> UserError | None:
+def _failure(summary: Summary, run: Path) -> UserError | None:
     """Return one error for all failed images, with the first of their errors as its cause."""
     if not summary.failures:
         return None
+    folder = summary.folder.path
     failure = UserError(
-        f"{len(summary.failures)} of {summary.total} images have no mask; the other masks are in {folder.path}:\n"
+        f"{len(summary.failures)} of {summary.total} images have no mask; the other masks are in {folder}:\n"
         f"{listing([_reason(item, error) for item, error in summary.failures.items()])}\n"
         f"{run / 'results.json'} lists all of them. Fix or remove these images, and give the same command with "
-        f"out={folder.path} to continue."
+        f"out={folder} to continue."
     )
     failure.__cause__ = next(iter(summary.failures.values()))
     return failure
