@@ -53,8 +53,8 @@ def test_the_default_is_the_official_protocol_written_with_scipy() -> None:
     one = predictor()
     np.testing.assert_allclose(one.probabilities(image).numpy(), expected, atol=2e-3)  # halves may round apart
     prediction = one(image)
-    np.testing.assert_array_equal(prediction.mask, prediction.probs.argmax(0).numpy())
-    assert prediction.mask_crf is None
+    np.testing.assert_array_equal(prediction.masks["without_crf"], prediction.probs.argmax(0).numpy())
+    assert "with_crf" not in prediction.masks
     assert one.network.seen == [(1, 3, 33, 33)] * 2
 
 
@@ -79,14 +79,13 @@ def test_classes_that_are_not_allowed_are_never_predicted_with_and_without_crf()
     image = photo(30, 30)
     wild = lambda z, _: torch.softmax(torch.randn_like(z), 1)  # noqa: E731
     prediction = predictor(wild)(image, allowed={2})
-    assert set(np.unique(prediction.mask)) <= {0, 2}
-    assert prediction.mask_crf is not None
-    assert set(np.unique(prediction.mask_crf)) == {0, 2}
+    assert set(np.unique(prediction.masks["without_crf"])) <= {0, 2}
+    assert set(np.unique(prediction.masks["with_crf"])) == {0, 2}
     torch.testing.assert_close(prediction.probs.sum(0), torch.ones(30, 30))
     probs = predictor().probabilities(image)
     restricted = predictor().probabilities(image, allowed={2})
     torch.testing.assert_close(restricted[2], probs[2] / (probs[0] + probs[2]))
-    assert set(np.unique(predictor()(image, allowed=()).mask)) == {0}, "no label: all background"
+    assert set(np.unique(predictor()(image, allowed=()).masks["without_crf"])) == {0}, "no label: all background"
 
 
 def test_improbable_labels_are_left_out_of_the_crf_only_on_request() -> None:
@@ -106,16 +105,15 @@ def test_improbable_labels_are_left_out_of_the_crf_only_on_request() -> None:
 def test_a_large_image_is_reduced_and_its_mask_enlarged() -> None:
     image = photo(90, 200)
     prediction = predictor(lambda z, _: z.softmax(1), most_pixels=4500)(image)
-    assert prediction.mask_crf is not None
-    assert prediction.mask.shape == prediction.mask_crf.shape == (90, 200)
+    assert prediction.masks["without_crf"].shape == prediction.masks["with_crf"].shape == (90, 200)
     assert prediction.probs.shape == (3, 45, 100)
-    np.testing.assert_array_equal(prediction.mask_crf[::2, ::2], prediction.probs.argmax(0).numpy())
+    np.testing.assert_array_equal(prediction.masks["with_crf"][::2, ::2], prediction.probs.argmax(0).numpy())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
 def test_images_of_one_pixel_or_row_have_masks(size: tuple[int, int]) -> None:
     for settings in ({}, {"keep_ratio": True}):
-        assert predictor(**settings)(photo(*size)).mask.shape == size
+        assert predictor(**settings)(photo(*size)).masks["without_crf"].shape == size
 
 
 @pytest.mark.parametrize(

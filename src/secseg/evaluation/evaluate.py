@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +23,6 @@ from secseg.utils.config import build
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
 from secseg.utils.progress import ImageMeter, Stopwatch
-
-log = logging.getLogger(__name__)
 
 
 class Scored(NamedTuple):
@@ -61,9 +58,16 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
             found = score_network(config, data) if config["masks"] is None else _score_masks(config, data)
             figures = write_evaluation(run, found.evaluations)
             gallery = _draw_worst(run, found, data, config["pictures"])
+            protocol = {
+                "data": data.title,
+                "root": data.root,
+                "split": data.val_split,
+                "images": len(data.val_images.names),
+                "scored": list(data.scored or data.class_names),
+            }
             results = {
                 "figures": figures,
-                "protocol": {**_data_protocol(data), **found.protocol},
+                "protocol": protocol | found.protocol,
                 "time": found.time,
                 "versions": versions(),
             }
@@ -144,16 +148,6 @@ def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
         evaluation = score_folder(folder, data.val_images, data.scored, workers=config["workers"], meter=meter)
     protocol = {"masks": folder, "crf": "unknown: masks from a folder"}
     return Scored({"without_crf": evaluation}, protocol, meter.time(), read_masks(folder, len(data.class_names)))
-
-
-def _data_protocol(data: ImageDataModule) -> dict[str, Any]:
-    return {
-        "data": data.title,
-        "root": data.root,
-        "split": data.val_split,
-        "images": len(data.val_images.names),
-        "scored": list(data.scored or data.class_names),
-    }
 
 
 def _check(config: Mapping[str, Any]) -> None:

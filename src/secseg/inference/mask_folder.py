@@ -75,8 +75,12 @@ class MaskFolder:
                     remove_leftovers(folder, (".png", ".jpg", ".npz", ".json"))
             record = None if overwrite else self._record()
             if record is None:
-                if not overwrite:
-                    self._refuse_unknown([self.mask(item.name) for item in images])
+                found = [] if overwrite else [mask for item in images if (mask := self.mask(item.name)).exists()]
+                if found:
+                    raise UserError(
+                        f"{self.path} holds {len(found)} masks of these images, but no {RECORD} with their settings:\n"
+                        f"{listing(found)}\nChoose another out=, or replace them with overwrite=true."
+                    )
                 record = {"settings": dict(settings), "replaces_older": overwrite}
                 write_text(self.path / RECORD, json.dumps(record, indent=2) + "\n")
             elif changed := differences(record["settings"], settings):
@@ -93,14 +97,6 @@ class MaskFolder:
             return all(file.stat().st_mtime_ns > since for file in self.wanted(name))
         except FileNotFoundError:
             return False
-
-    def _refuse_unknown(self, masks: Sequence[Path]) -> None:
-        found = [mask for mask in masks if mask.exists()]
-        if found:
-            raise UserError(
-                f"{self.path} holds {len(found)} masks of these images, but no {RECORD} with their settings:\n"
-                f"{listing(found)}\nChoose another out=, or replace them with overwrite=true."
-            )
 
     def _record(self) -> dict[str, Any] | None:
         path = self.path / RECORD

@@ -80,24 +80,18 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        mask, mask_crf: (H, W) uint8, class numbers, without CRF and with it; None if there is no CRF.
+        masks: (H, W) uint8, class numbers: ``without_crf`` and, if there is a CRF, ``with_crf``. The last is the best.
         kept_probs: (k, h, w) float32, probabilities of ``classes``, after the CRF if there is one; at the size of the
             image, or at the reduced size of a larger one (``Protocol.most_pixels``).
         classes: (k,) class numbers of ``kept_probs``; the other classes have probability 0.
         seconds: wall time of the stages ``network`` and ``CRF``.
     """
 
-    mask: np.ndarray
-    mask_crf: np.ndarray | None
+    masks: dict[str, np.ndarray]
     kept_probs: Tensor
     classes: Tensor
     num_classes: int
     seconds: dict[str, float]
-
-    @property
-    def masks(self) -> dict[str, np.ndarray]:
-        """The masks ``without_crf`` and, if there is a CRF, ``with_crf``. The last one is the best."""
-        return {"without_crf": self.mask} | ({} if self.mask_crf is None else {"with_crf": self.mask_crf})
 
     @property
     def probs(self) -> Tensor:
@@ -144,13 +138,13 @@ class Predictor:
         with watch("network"):
             photo = self.reduced(photo)
             probs = self.probabilities(photo, allowed)
-            mask = resize_mask(predict_mask(probs), size)
-        mask_crf, classes = None, torch.arange(self.num_classes)
+            masks = {"without_crf": resize_mask(predict_mask(probs), size)}
+        classes = torch.arange(self.num_classes)
         with watch("CRF"):
             if self.crf is not None:
                 probs, classes = self.refine(probs, photo, allowed)
-                mask_crf = resize_mask(predict_mask(probs, classes), size)
-        return Prediction(mask, mask_crf, probs.cpu(), classes, self.num_classes, watch.seconds)
+                masks["with_crf"] = resize_mask(predict_mask(probs, classes), size)
+        return Prediction(masks, probs.cpu(), classes, self.num_classes, watch.seconds)
 
     def reduced(self, photo: np.ndarray) -> np.ndarray:
         """Return ``photo`` (H, W, 3) uint8, reduced to ``most_pixels`` pixels if it is larger."""

@@ -130,21 +130,19 @@ class VGG16(Trunk):
         self._fully_connected = {name: imported.state[name] for name in head}
 
     def _load(self, state: dict[str, Tensor], weights: str, normalization_given: bool) -> None:
-        convolutions = {
-            f"features.{index}": f"layers.conv{stage}_{number}"
+        names = {
+            f"features.{index}.{part}": f"layers.conv{stage}_{number}.{part}"
             for stage, (_, indices) in enumerate(STAGES, 1)
             for number, index in enumerate(indices, 1)
+            for part in ("weight", "bias")
         }
         own = self.state_dict()
-        parts = ("weight", "bias")
-        wanted = {f"{theirs}.{part}": own[f"{ours}.{part}"] for theirs, ours in convolutions.items() for part in parts}
-        shapes = {name: own["layers.conv1_1.bias"].new_empty(1).expand(size) for name, size in FULLY_CONNECTED.items()}
-        for name, shape in shapes.items():
-            wanted[f"{name}.weight"], wanted[f"{name}.bias"] = shape, shape[:, 0]
+        wanted = {theirs: own[ours] for theirs, ours in names.items()}
+        for name, size in FULLY_CONNECTED.items():
+            weight = torch.empty(size, device="meta")
+            wanted[f"{name}.weight"], wanted[f"{name}.bias"] = weight, weight[:, 0]
         check_state_dict(state, wanted, f"{weights} for VGG-16")
-        self.load_state_dict(
-            {f"{ours}.{part}": state[f"{theirs}.{part}"] for theirs, ours in convolutions.items() for part in parts}
-        )
+        self.load_state_dict({ours: state[theirs] for theirs, ours in names.items()})
         fully_connected = subsample(state)
         if not _features_alone(weights) and all(bool(tensor.isfinite().all()) for tensor in fully_connected.values()):
             self._fully_connected = fully_connected
