@@ -62,15 +62,19 @@ def build_lattice(
     Raises:
         UserError: for widths so small that the coordinates exceed the range of the lattice.
     """
-    colours = np.empty((0, height * width), np.uint8) if image is None else image.reshape(3, -1)
-    dimensions = 2 + len(colours)
+    dimensions = 2 if image is None else 5
     bits = (KEY_BITS - REMAINDER_BITS) // dimensions
-    farthest = max((width - 1) / xy, (height - 1) / xy, 255 / rgb if len(colours) else 0.0)
+    farthest = max((width - 1) / xy, (height - 1) / xy, 0.0 if image is None else 255 / rgb)
     # The quotient of an elevated coordinate is at most twice the largest feature. A step to a neighbour adds one.
     most = min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
     if not farthest <= most:
         raise too_narrow(farthest)
-    kernel, mass = _connect(height, width, colours, np.float32(xy), np.float32(rgb), np.int64(bits))
+    n = height * width
+    features = np.zeros((dimensions, -(-n // TILE) * TILE), np.float32)  # in standard deviations
+    features[:2, :n] = np.indices((height, width), np.float32)[::-1].reshape(2, n) / np.float32(xy)
+    if image is not None:
+        np.divide(image.reshape(3, n), np.float32(rgb), out=features[2:, :n], dtype=np.float32)
+    kernel, mass = _connect(features, n, np.int64(bits))
     _normalise(kernel, mass, np.float32(weight))
     return kernel
 
@@ -84,11 +88,9 @@ def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
 
 
 @njit
-def _connect(
-    height: int, width: int, colours: np.ndarray, xy: float, rgb: float, bits: int
-) -> tuple[Lattice, np.ndarray]:
-    """Find the lattice, not normalised yet, and the sum of the weights at each point (m + 2,)."""
-    n, d = height * width, 2 + len(colours)
+def _connect(features: np.ndarray, n: int, bits: int) -> tuple[Lattice, np.ndarray]:
+    """Find the lattice of n pixels, not normalised yet, and the sum of the weights at each point (m + 2,)."""
+    d = len(features)
     # The reference processes blocks of four pixels and pads the last block with zeros. The padding has no value, but
     # its lattice points exist, and the blur passes through them.
     points = n if n % 4 == 0 else n + 1
@@ -110,12 +112,9 @@ def _connect(
     table = np.zeros(4 * room, np.int64)
     keys, mass = np.empty(room, np.int64), np.empty(room, np.float32)
     count = 0
-    features = np.zeros(d * TILE, np.float32)
     places = np.empty((3, (d + 1) * TILE), np.float32)
     for first in range(0, points, TILE):
-        valued = min(TILE, n - first)
-        _features(first, valued, width, colours, xy, rgb, features)
-        _place(features, scale, places)
+        _place(features, first, scale, places)
         if count + (d + 1) * TILE >= room:
             room *= 2
             shift -= 1
@@ -129,27 +128,8 @@ def _connect(
 
 
 @njit
-def _features(
-    first: int, valued: int, width: int, colours: np.ndarray, xy: float, rgb: float, features: np.ndarray
-) -> None:
-    """Write the features (d, TILE) of ``valued`` pixels from ``first`` on, in standard deviations, padded with 0."""
-    y, x = first // width, first % width
-    for at in range(valued):
-        features[at] = np.float32(x) / xy
-        features[TILE + at] = np.float32(y) / xy
-        x += 1
-        if x == width:
-            x, y = 0, y + 1
-    for i in range(len(colours)):
-        for at in range(valued):
-            features[(i + 2) * TILE + at] = np.float32(colours[i, first + at]) / rgb
-    for i in range(2 + len(colours)):
-        features[i * TILE + valued : (i + 1) * TILE] = 0
-
-
-@njit
-def _place(features: np.ndarray, scale: np.ndarray, places: np.ndarray) -> None:
-    """Find the simplex of each pixel of a tile, from its features (d, TILE); p. 5 of the paper.
+def _place(features: np.ndarray, start: int, scale: np.ndarray, places: np.ndarray) -> None:
+    """Find the simplex of each pixel of the tile at ``start``, from the features of all pixels; p. 5 of the paper.
 
     Writes to ``places`` (d + 1, TILE) each, flat: the nearest lattice point of remainder 0 (quotients of its
     coordinates by d + 1), the differences to it over d + 1, and the ranks of these.
@@ -161,7 +141,7 @@ def _place(features: np.ndarray, scale: np.ndarray, places: np.ndarray) -> None:
         for j in range(d, -1, -1):
             elevated = total
             if j > 0:
-                value = mul(load(features, (j - 1) * TILE + first), spread(scale[j - 1]))
+                value = mul(load(features[j - 1], start + first), spread(scale[j - 1]))
                 elevated = sub(total, mul(spread(np.float32(j)), value))
                 total = add(total, value)
             rounded = rint(mul(elevated, part))
