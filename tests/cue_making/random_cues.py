@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from secseg.cue_making.audit import count_cues, summarize
+from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.data.classes import voc_palette
 from secseg.data.cues import Cues, CueStore
 from secseg.data.images import save_mask

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from secseg.cue_making.audit import audit_file
+from secseg.cue_making.audit.page import audit_file
 from secseg.data.cues import CueStore
 from secseg.data.splits import ImageSet
 from secseg.evaluation.report.build import report

@@ -9,8 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from secseg.cue_making.audit import audit_file, audit_table, compare_cues, comparison_table, count_cues, summarize
-from secseg.cue_making.audit.page import FIGURES
+from secseg.cue_making.audit.compare import compare_cues
+from secseg.cue_making.audit.measure import count_cues, summarize
+from secseg.cue_making.audit.page import FIGURES, audit_file
+from secseg.cue_making.audit.tables import audit_table, comparison_table
 from secseg.cue_making.heads import ScoreHead
 from secseg.cue_making.pipeline import CUES, Pipeline
 from secseg.cue_making.recipes import build_recipe

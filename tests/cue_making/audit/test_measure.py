@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secseg.cue_making.audit import count_cues, summarize
+from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.cues import Cues, CueStore, open_cues

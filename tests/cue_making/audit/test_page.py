@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secseg.cue_making.audit import audit_file, count_cues, summarize
-from secseg.cue_making.audit.page import choose, classes_figure
+from secseg.cue_making.audit.measure import count_cues, summarize
+from secseg.cue_making.audit.page import audit_file, choose, classes_figure
 from secseg.cue_making.audit.tables import OFFICIAL_QUALITY
 from secseg.data.classes import VOC_CLASSES
 from secseg.utils.errors import UserError
