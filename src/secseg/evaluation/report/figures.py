@@ -94,18 +94,16 @@ def learning_curves(rows: Sequence[Row], styles: Sequence[Style]) -> list[Drawin
 def classes(study: Study, rows: Sequence[Row], styles: Sequence[Style]) -> list[Drawing]:
     """Draw IoU and size bias of each class, with the CRF if every run has it."""
     variant = study.main_variant()
-    iou, bias = (
-        [{name: found.values for name, found in of.get(variant, {}).items()} for of in by_row]
-        for by_row in ([row.iou for row in rows], [row.bias for row in rows])
-    )
-    charts = {
-        "iou": (f"IoU by class, {LABELS[variant]}", iou_chart(study.scored, iou, styles)),
-        "size_bias": (
-            f"size bias by class, {LABELS[variant]}: 1 is as large as the truth",
-            bias_chart(study.scored, bias, styles),
-        ),
-    }
-    return [Drawing(title, figure, name) for name, (title, figure) in charts.items() if figure is not None]
+    label, drawings = f"by class, {LABELS[variant]}", []
+    for name, title, chart, found in (
+        ("iou", f"IoU {label}", iou_chart, [row.iou for row in rows]),
+        ("size_bias", f"size bias {label}: 1 is as large as the truth", bias_chart, [row.bias for row in rows]),
+    ):
+        values = [{key: one.values for key, one in of.get(variant, {}).items()} for of in found]
+        figure = chart(study.scored, values, styles)
+        if figure is not None:
+            drawings.append(Drawing(title, figure, name))
+    return drawings
 
 
 def _shown(study: Study, rows: Sequence[Row]) -> list[Row]:

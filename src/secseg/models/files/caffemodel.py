@@ -98,11 +98,11 @@ class _Message(NamedTuple):
 
     def blob(self) -> np.ndarray:
         """Read this message as a BlobProto."""
-        floats, doubles, legacy, shape = bytearray(), bytearray(), [0, 0, 0, 0], []
-        has_legacy = False
+        floats, doubles, shape = bytearray(), bytearray(), []
+        legacy: dict[int, int] = {}
         for field in self.fields():
             if field.number in _BLOB_LEGACY_SHAPE and field.wire == _VARINT:
-                legacy[field.number - 1], has_legacy = field.value, True
+                legacy[field.number] = field.value
             elif field.number == _BLOB_SHAPE:
                 shape += self.inside(field).dims()
             elif field.number == _BLOB_DATA:
@@ -110,7 +110,7 @@ class _Message(NamedTuple):
             elif field.number == _BLOB_DOUBLE_DATA:
                 doubles += self.numbers(field, _FIXED64)
         array = np.frombuffer(doubles, "<f8") if doubles else np.frombuffer(floats, "<f4")
-        axes = legacy if has_legacy else shape
+        axes = [legacy.get(number, 0) for number in _BLOB_LEGACY_SHAPE] if legacy else shape
         if array.size == 0 or math.prod(axes) != array.size:
             self.fail(self.start, f"a blob of shape {tuple(axes)} has {array.size} values")
         return array.reshape(axes)

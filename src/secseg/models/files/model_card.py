@@ -102,7 +102,6 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
     yield "In percent. A dash means that the figure was not measured."
     yield markdown_table(["figure", *columns], [[_plain(name), *values] for name, values in rows.items()])
     yield "They were measured with this protocol. Compare them with figures of the same protocol only:"
-    crf = protocol.get("crf")
     yield _table(
         "protocol",
         "value",
@@ -110,7 +109,7 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
             "data": protocol.get("data"),
             "split": f"{protocol.get('val_split')} ({protocol.get('val_images')} images)",
             "classes in the mean": protocol.get("scored"),
-            "CRF": crf or "none",
+            "CRF": protocol.get("crf") or "none",
             "scales": protocol.get("scales"),
             "mirrored too": protocol.get("mirror"),
             "input size": protocol.get("input_size"),
