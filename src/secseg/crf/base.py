@@ -84,7 +84,7 @@ class MeanField:
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         check_input(logits, images)
         probs = self.solve(logits, images).to(logits.device, working_dtype(logits))
-        return with_diagonal_gradient(probs, logits) if self.gradient == "diagonal" else probs
+        return _Diagonal.apply(logits, probs) if self.gradient == "diagonal" else probs
 
     def solve(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return the probabilities (B, C, H, W), on any device and in any precision."""
@@ -92,11 +92,7 @@ class MeanField:
 
 
 def check_input(logits: Tensor, images: Tensor) -> None:
-    """Check that logits are (B, C, H, W) floating point and images (B, 3, H, W) uint8, on one device.
-
-    Raises:
-        UserError: if they are not. The message lists all problems.
-    """
+    """Raise a UserError unless logits are (B, C, H, W) floating point and images (B, 3, H, W) uint8, on one device."""
     wrong = []
     if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape:
         wrong.append(f"logits must be (B, C, H, W) floating point, no side 0; got {_describe(logits)}")
@@ -133,19 +129,14 @@ def too_narrow(farthest: float) -> UserError:
     )
 
 
-def with_diagonal_gradient(probs: Tensor, logits: Tensor) -> Tensor:
-    """Return ``probs``, which are constants, with the gradient of the official code of 2016.
+class _Diagonal(torch.autograd.Function):
+    """Returns ``probs``, which are constants, with the gradient of the official code of 2016 for the logits.
 
     In that code the CRF returns ``log Q`` and passes ``(1 - Q) * dL/dlogQ`` to the logits: the diagonal of the
     softmax's Jacobian, as if the logits inside the softmax were the network's. Here the CRF returns Q. Since
     ``dL/dlogQ = Q * dL/dQ``, the same gradient is ``(1 - Q) * Q * dL/dQ``.
-
-    Shape: both (B, C, H, W).
     """
-    return _Diagonal.apply(logits, probs)
 
-
-class _Diagonal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, probs: Tensor) -> Tensor:
         ctx.save_for_backward(probs)

@@ -23,9 +23,9 @@ FIGURES = "figures"
 _MARKS = {"o": "●", "s": "■", "^": "▲"}
 _LINES = {"-": "──", "--": "╌╌", ":": "┈┈"}
 NOTE = (
-    "Mean IoU in percent over {classes} classes and {images} images ({split}): mean and standard deviation over seeds. "
-    "Differences are to the baseline, {baseline}. An interval holds 95 % of the draws of the images. If an interval "
-    "holds 0, the difference may be noise."
+    "Mean IoU in percent over {classes} classes and {protocol[val_images]} images ({protocol[val_split]}): mean and "
+    "standard deviation over seeds. Differences are to the baseline, {baseline}. An interval holds 95 % of the "
+    "draws of the images. If an interval holds 0, the difference may be noise."
 )
 
 
@@ -123,12 +123,7 @@ def report_page(made: Report, images: int) -> str:
 def note(study: Study) -> str:
     """Return a text that explains the figures: classes, images, baseline, interval."""
     protocol = study.settings[0].runs[0].results["protocol"]
-    return NOTE.format(
-        classes=len(study.scored),
-        images=protocol["val_images"],
-        split=protocol["val_split"],
-        baseline=study.baseline.name,
-    )
+    return NOTE.format(classes=len(study.scored), protocol=protocol, baseline=study.baseline.name)
 
 
 def warnings(study: Study) -> list[str]:
