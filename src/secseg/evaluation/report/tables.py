@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from secseg.drawing.charts import LABELS
-from secseg.evaluation.report.runs import VARIANTS, Run
+from secseg.evaluation.report.runs import VARIANTS
 from secseg.evaluation.report.study import Row, Spread, Study, as_number, best
 from secseg.utils.console import markdown_table, percent
 from secseg.utils.files import csv_text
@@ -41,13 +41,15 @@ class Table(NamedTuple):
 
 def results_csv(study: Study) -> str:
     """Return a CSV line for each run: swept values, seed, IoU in percent, seconds, bytes, folder."""
-    figures = [(variant, name) for variant in VARIANTS for name in ("miou", *study.scored)]
-    lines: list[list[object]] = [
-        [*study.swept, "seed", *(f"{name}_{variant}" for variant, name in figures), *_RUN, "folder"]
-    ]
+    names = ("miou", *study.scored)
+    titles = [f"{name}_{variant}" for variant in VARIANTS for name in names]
+    lines: list[list[object]] = [[*study.swept, "seed", *titles, *_RUN, "folder"]]
     for setting in study.settings:
         for run in setting.runs:
-            scores = [_score(run, variant, name) for variant, name in figures]
+            scores = []
+            for score in map(run.scores, VARIANTS):
+                values = {} if score is None else {**score["iou"], "miou": score["miou"]}
+                scores += [values.get(name) for name in names]
             times = [run.results["time"].get(key) for key in _RUN]
             lines.append(
                 [
@@ -162,11 +164,3 @@ def markdown(table: Table) -> str:
 def escaped(text: str) -> str:
     """Return a text as one line in which Markdown sees no mark-up."""
     return re.sub(r"([\\`*<|~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
-
-
-def _score(run: Run, variant: str, name: str) -> float | None:
-    score: Mapping[str, Any] | None = run.scores(variant)
-    if score is None:
-        return None
-    value = score["miou"] if name == "miou" else score["iou"].get(name)
-    return None if value is None else float(value)
