@@ -122,6 +122,8 @@ def test_each_command_has_help(tmp_path: Path) -> None:
             "decay=papr",
             "Did you mean 'paper'? The options are average, fraction, large_objects, max, paper, small_objects.",
         ),
+        ("loss.size={_target_:my_package.Size}", "write +loss.size=..., with a plus sign"),
+        ("plugins=[my_package] loss=size", "add hydra.searchpath=[pkg://my_package.conf]"),
         ("backbone=resnet5", "Did you mean 'resnet50'?"),
         ("logger=[csv,wand]", "Did you mean 'wandb'?"),
         ("-m decay=paper,papr", "Did you mean 'paper'?"),

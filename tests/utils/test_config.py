@@ -106,6 +106,23 @@ def test_a_class_of_a_named_package_is_built_until_the_block_ends(plugin: str, n
         build(NODE, nn.Module)
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("some_plugin.layers.Layr", r"cannot be found: some_plugin\.layers has no Layr\. Did you mean 'Layer'\?$"),
+        ("some_plugin.layer.Layer", r"cannot be found: some_plugin has no layer\. Did you mean 'layers'\?$"),
+        ("some_plugin.broken.Layer", r"cannot be found: ModuleNotFoundError: No module named 'no_such_package'$"),
+    ],
+)
+def test_the_error_names_the_part_that_is_missing(
+    plugin: str, target: str, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / plugin / "broken.py").write_text("import no_such_package")
+    with using_plugins([plugin]), pytest.raises(UserError, match=message):
+        build({"_target_": target}, nn.Module)
+    assert not caplog.records, "one message"
+
+
 def test_blocks_within_each_other_add_up(plugin: str) -> None:
     with using_plugins([plugin]):
         with using_plugins(["json"]):

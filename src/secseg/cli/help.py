@@ -20,10 +20,10 @@ def help_text(name: str, examples: str) -> str:
     if groups:
         lines += ["", "Groups: group=option (* is the default)"]
         for group, default, purpose in groups:
-            lines += [f"  {group:<22}{purpose}"]
+            lines += [f"  {group:<26}{purpose}"]
             for option in sorted((config_dir() / group).glob("*.yaml")):
                 mark = "*" if option.stem == default else " "
-                lines += [f"   {mark}{option.stem:<20}{describe(option)}"]
+                lines += [f"   {mark}{option.stem:<23} {describe(option)}"]
     lines += ["", "Keys: key=value", *_keys_of(root)]
     if groups:
         lines += [

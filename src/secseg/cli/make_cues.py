@@ -30,12 +30,13 @@ def task(config: Mapping[str, Any]) -> Path:
 
 
 def training_command(cues: Any) -> str:
-    """Return the command that trains on the cues, with the settings of the data that were given for them."""
+    """Return the command that trains on the cues, with the settings of the data and packages given for them."""
     from hydra.core.hydra_config import HydraConfig
 
-    given = [word for word in HydraConfig.get().overrides.task if word.startswith(("data=", "data."))]
-    words = [word for word in given if not word.startswith("data.cues=")]
-    return shlex.join(["python", "src/train.py", *words, f"data.cues={cues}"])
+    given = HydraConfig.get().overrides
+    data = [word for word in given.task if word.startswith(("data=", "data.")) and not word.startswith("data.cues=")]
+    packages = [word for word in (*given.task, *given.hydra) if word.startswith(("plugins=", "hydra.searchpath="))]
+    return shlex.join(["python", "src/train.py", *data, f"data.cues={cues}", *packages])
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
     if (user_error := _user_error(error)) is not None:
         return _without_worker(str(user_error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_option(error)
+        return _unknown_option(error, words)
     if isinstance(error, OverrideParseException):
         problem = str(error).splitlines()[0]
         problem = "" if problem.startswith("Error parsing override") else f" ({problem})"
@@ -71,7 +71,7 @@ def _without_worker(message: str) -> str:
     return message.rpartition("UserError: ")[2].strip()
 
 
-def _unknown_option(error: Any) -> str:
+def _unknown_option(error: Any, words: Sequence[str]) -> str:
     from secseg.utils.config import config_dir
 
     group, _, option = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
@@ -81,7 +81,9 @@ def _unknown_option(error: Any) -> str:
         return f"hydra/launcher={option} needs a package that is missing: pip install 'secseg[{LAUNCHERS[option]}]'"
     if not group or not options:
         return str(error).partition("\n")[0]
-    return f"{group}={option}: unknown option.{nearest(option, options)} The options are {', '.join(options)}."
+    own = any(word.startswith("plugins=") for word in words) and not any("hydra.searchpath=" in word for word in words)
+    advice = " For the options of your own package, add hydra.searchpath=[pkg://my_package.conf]." if own else ""
+    return f"{group}={option}: unknown option.{nearest(option, options)} The options are {', '.join(options)}.{advice}"
 
 
 def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
@@ -97,6 +99,8 @@ def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
     hint = hint or nearest(key, _close(last, siblings)) or nearest(key, _close(last, known))
     if not hint and siblings and parent:
         hint = f" The keys of {parent} are {', '.join(k.rpartition('.')[2] for k in siblings)}."
+    if any(word.startswith(f"{key}=") and "_target_" in word for word in words):
+        hint += f" To add a part of your own, write +{key}=..., with a plus sign."
     return f"{key}: unknown key.{hint or f' python src/{name}.py --help lists the keys.'}"
 
 

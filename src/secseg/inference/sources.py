@@ -99,7 +99,8 @@ def _refuse_clashes(pairs: Iterable[tuple[str, Path]]) -> None:
         raise UserError(
             f"{len(found)} masks would belong to several images each:\n{listing(lines)}\n"
             "Rename images, predict them into different out= folders, or, if they lie in different folders, give the "
-            "folder above as images=: its subfolders are kept."
+            "folder above as images=: its subfolders are kept. If some are not images to predict, give a glob: "
+            "'images=\"<folder>/*.jpg\"'."
         )
 
 

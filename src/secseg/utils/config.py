@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from secseg.utils.errors import UserError
+from secseg.utils.errors import UserError, nearest
 
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
 """Packages whose classes a config may name, in addition to the plugins of this run (see ``using_plugins``)."""
@@ -160,20 +161,39 @@ def find(target: str, kind: type[Kind], packages: Sequence[str] = PACKAGES) -> t
         UserError: if ``target`` is not in these packages, does not exist, or is not a subclass of ``kind``.
     """
     from hydra.errors import InstantiationException
-    from hydra.utils import get_object
+    from hydra.utils import get_object, log
 
     allowed = (*packages, *_plugins)
     if not any(target.startswith(f"{package}.") for package in allowed):
         package = target.partition(".")[0]
         advice = f" If you trust the code of {package}, give plugins=[{package}]." if package else ""
         raise UserError(f"_target_={target or 'nothing'} is not allowed: only what is in {', '.join(allowed)}.{advice}")
+    before, log.disabled = log.disabled, True  # Hydra would also print the error
     try:
         made = get_object(target)
     except (ImportError, AttributeError, ValueError, InstantiationException) as error:
-        raise UserError(f"_target_={target} cannot be found: {error}") from error
+        raise UserError(f"_target_={target} cannot be found: {_missing(target, error)}") from error
+    finally:
+        log.disabled = before
     if not (isinstance(made, type) and issubclass(made, kind)):
-        raise UserError(f"_target_={target} is no {kind.__name__}, which is needed here. It was not run.")
+        raise UserError(
+            f"_target_={target} is no {kind.__name__}, which is needed here. It was not run. "
+            f"Name a subclass of {kind.__module__}.{kind.__qualname__}."
+        )
     return made
+
+
+def _missing(target: str, error: Exception) -> str:
+    """Return which part of ``target`` does not exist, with similar names, or why its module cannot be imported."""
+    cause = error.__cause__
+    absent = cause.name if isinstance(cause, ModuleNotFoundError) else None
+    if absent is None or not f"{target}.".startswith(f"{absent}."):
+        return f"{type(cause).__name__}: {cause}" if cause else str(error)
+    module, _, name = absent.rpartition(".")
+    there = sys.modules[module]
+    submodules = [found.name for found in iter_modules(getattr(there, "__path__", ()))]
+    public = [one for one in (*vars(there), *submodules) if not one.startswith("_")]
+    return f"{module} has no {name}.{nearest(name, public)}"
 
 
 def build(node: Mapping[str, Any], kind: type[Kind], **extra: Any) -> Kind:
