@@ -15,8 +15,8 @@ import torch
 
 from secseg.runs.loggers import build_loggers
 from secseg.training.checkpoints import CheckpointFiles, RandomStates
-from secseg.training.signals import Stopped
 from secseg.utils.errors import UserError
+from secseg.utils.signals import Stopped
 from tests.tiny_training import EVERY, STEPS, TinyModule, fit
 
 

@@ -5,6 +5,7 @@ torch and other heavy packages are imported by a task only, so that help and wro
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import os
@@ -45,6 +46,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
         return
     asked = os.environ.get(FULL_ERROR) == "1"
     try:
+        _allow_lazy_help()
         # Hydra's parser wants all settings next to each other: loss=seed -m seed=0,1 would fail.
         sys.argv[1:] = sorted(words, key=_is_setting)
         _refuse_unknown_flags()
@@ -148,6 +150,11 @@ def _variable(name: str, value: str | None) -> Iterator[None]:
 
 def _is_setting(word: str) -> bool:
     return word.startswith(("+", "~")) or ("=" in word and not word.startswith("-"))
+
+
+def _allow_lazy_help() -> None:
+    """Let argparse read the help text that Hydra 1.3 creates when it is printed. Python 3.14 accepts only strings."""
+    argparse.HelpFormatter._get_help_string = lambda _, action: action.help and str(action.help)  # type: ignore[method-assign]
 
 
 def _refuse_unknown_flags() -> None:

@@ -83,7 +83,7 @@ def _place(config: Mapping[str, Any], swept: Sequence[str]) -> Path:
         found = (path for depth in ("*", "*/*") for path in studies.glob(f"{depth}/*{suffix}"))
         done = sorted(path for path in found if (path / RESULTS).is_file() and not path.is_symlink())
         if done:
-            with suppress(FileExistsError):  # another process was faster
+            with suppress(OSError):  # another process was faster, or links are not allowed: the job runs again
                 folder.symlink_to(os.path.relpath(done[0], sweep), target_is_directory=True)
     return folder
 

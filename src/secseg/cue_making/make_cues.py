@@ -24,7 +24,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_choice, check_flag, check_numbers, check_options, check_whole, refuse
-from secseg.utils.config import build, find
+from secseg.utils.config import build, find, to_plain
 from secseg.utils.device import PRECISIONS, pick_device, resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
@@ -39,7 +39,7 @@ OFFICIAL = "localization_cues.pickle.gz"
 
 
 def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Run what ``config`` (``conf/make_cues.yaml``, composed and plain) describes.
+    """Run what ``config`` (``conf/make_cues.yaml``, composed) describes.
 
     The output folder gets networks, maps, ``cues.safetensors``, ``audit/`` and ``export/``; for a ``cue_file``, the run
     folder gets ``audit/`` or ``export/``. The run folder gets ``config.yaml`` and ``results.json``, the terminal the
@@ -51,6 +51,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: for anything that the user can fix, before anything is computed if it can be known by then.
     """
+    config = to_plain(config)
     check(config)
     config = {**config, "precision": resolve_precision(config["precision"], pick_device(config["device"]).type)}
     run, out, named = Path(config["run_dir"]), Path(config["out"]).expanduser(), config["cue_file"]

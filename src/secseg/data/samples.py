@@ -16,6 +16,7 @@ from secseg.data.cues.store import resample
 from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
+from secseg.utils.signals import ignore_stop_signals
 
 
 class FeatureSource(Protocol):
@@ -138,12 +139,14 @@ def loader(data: Dataset[Any], workers: int, **options: Any) -> DataLoader[dict[
     """Return a DataLoader of samples, with so many loader processes and further options of torch's DataLoader."""
     # joblib sets a start method of its own for its jobs, which cannot start loader processes.
     methods = multiprocessing.get_all_start_methods()
-    usable = multiprocessing.get_start_method() in methods
+    method = multiprocessing.get_start_method()
+    method = method if method in methods else methods[0]
     return DataLoader(
         data,
         num_workers=workers,
         persistent_workers=workers > 0,
-        multiprocessing_context=None if usable or not workers else methods[0],
+        multiprocessing_context=method if workers else None,
+        worker_init_fn=None if method == "fork" else ignore_stop_signals,
         collate_fn=gather,
         **options,
     )

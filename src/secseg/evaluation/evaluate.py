@@ -19,7 +19,7 @@ from secseg.runs.loggers import build_loggers
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.runs.wandb_logger import finish_wandb
 from secseg.utils.checks import check_options, check_whole, refuse
-from secseg.utils.config import build
+from secseg.utils.config import build, to_plain
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
 from secseg.utils.progress import ImageMeter, Stopwatch
@@ -40,7 +40,7 @@ class Scored(NamedTuple):
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the evaluation that ``config`` (``conf/evaluate.yaml``, composed and plain) describes, and print its scores.
+    """Run the evaluation that ``config`` (``conf/evaluate.yaml``, composed) describes, and print its scores.
 
     Writes ``results.json``, whose content is returned, CSV tables and figures (see ``write_evaluation``),
     ``worst.png`` and ``metrics.csv`` into the run folder.
@@ -48,6 +48,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: for anything that the user can fix, before anything is scored.
     """
+    config = to_plain(config)
     _check(config)
     data = open_data(config)
     run = Path(config["run_dir"])

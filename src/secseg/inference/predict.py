@@ -20,6 +20,7 @@ from secseg.inference.voc_server import write_archive
 from secseg.models.files.load import find_network
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_flag, check_options, check_whole, refuse
+from secseg.utils.config import to_plain
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256, working_in
 from secseg.utils.parallel import in_parallel
@@ -44,7 +45,7 @@ class Summary:
 
 
 def predict(config: Mapping[str, Any]) -> UserError | None:
-    """Run the prediction that ``config`` (``conf/predict.yaml``, composed and plain) describes.
+    """Run the prediction that ``config`` (``conf/predict.yaml``, composed) describes.
 
     Images whose files all exist are skipped, so an interrupted run is continued. ``results.json`` is written into
     ``run_dir``, even if images failed.
@@ -55,6 +56,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     Raises:
         UserError: for wrong settings, before anything is written; for a full disk.
     """
+    config = to_plain(config)
     _check(config)
     run = Path(config["run_dir"])
     folder = MaskFolder(Path(config["out"] or run / "masks").expanduser(), config["overlays"], config["probabilities"])

@@ -16,8 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
-from secseg.training.signals import Stopped, StopSignals
 from secseg.utils.files import atomic_write
+from secseg.utils.signals import Stopped, StopSignals
 from secseg.utils.torch_file import find_damage, read_saved
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import shutil
 import time
 import warnings
@@ -39,7 +38,7 @@ from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.settings import check_settings
 from secseg.utils.config import build, to_plain
-from secseg.utils.device import resolve_precision
+from secseg.utils.device import peak_memory, resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import working_in
 
@@ -237,7 +236,7 @@ def summarise(
         "time": {
             "step_seconds": step_seconds / max(module.step_clock.count, 1),
             "crf_share": module.crf_clock.seconds / step_seconds if step_seconds else 0.0,
-            "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,  # of memory, on Linux
+            "peak_bytes": peak_memory(),
             "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         },
         "versions": versions(),

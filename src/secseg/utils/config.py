@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -45,15 +46,35 @@ def config_dir() -> Path:
 
 
 def compose(command: str, *words: str) -> DictConfig:
-    """Return ``conf/<command>.yaml``, composed with the words of a command line: ``compose("train", "loss=seed")``.
-
-    Give ``run_dir`` as one of the words if it will be read: its default exists in a command only.
-    """
+    """Return ``conf/<command>.yaml``, composed with the words of a command line: ``compose("train", "loss=seed")``."""
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose_config(command, list(words))
+
+
+def _run_folder(parent: str) -> str:
+    """Return the run folder: in a command the one that Hydra made, else ``<parent>/<time>``, named as Hydra does."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.output_dir)
+    return str(Path(parent, time.strftime("%Y-%m-%d_%H-%M-%S")).absolute())
+
+
+def _data_name(*, _root_: DictConfig) -> Any:
+    """Return the chosen option of the group ``data``; outside a command, which records it, that of the class."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized():
+        return OmegaConf.select(HydraConfig.get(), "runtime.choices.data")  # type: ignore[arg-type]
+    node = _root_.get("data")
+    return None if node is None else find(node["_target_"], object).title  # type: ignore[attr-defined]
+
+
+OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("data_name", _data_name, replace=True)
 
 
 def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from secseg.utils.errors import UserError
 
@@ -51,7 +50,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows syncs only files that are open for writing
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
@@ -70,7 +69,7 @@ def write_text(path: str | Path, text: str) -> None:
         UserError: as ``atomic_write``.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @contextmanager
@@ -83,6 +82,8 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
     Raises:
         UserError: if another process holds the lock, or the folder is not writable.
     """
+    from filelock import lock_descriptor  # slow to import, and not needed for help
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / name, "a+")  # noqa: SIM115 (closed below)
@@ -90,21 +91,28 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
         raise UserError(f"Cannot write into {folder}: {error.strerror}. Choose another folder.") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(
-                f"Another process ({file.read().strip() or 'unknown'}) writes into {folder}. Wait until it "
-                "ends, or choose another folder."
-            ) from error
+            free = lock_descriptor(file.fileno(), blocking=False)
         except OSError as error:
             log.warning("%s cannot be locked (%s). Make sure no other process writes there.", folder, error.strerror)
             yield False
             return
+        if not free:
+            raise UserError(
+                f"Another process ({_holder(file)}) writes into {folder}. Wait until it ends, or choose another folder."
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield True
+
+
+def _holder(file: IO[str]) -> str:
+    """Return the id of the process that holds the lock of ``file``. Windows refuses to read a locked file."""
+    try:
+        file.seek(0)
+        return file.read().strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from secseg.evaluation.report.runs import Run, find_runs
 from secseg.evaluation.report.study import Row, Study, open_study, study_rows
 from secseg.evaluation.report.tables import Table, escaped, markdown, results_csv, tables
 from secseg.utils.checks import check_whole, refuse
+from secseg.utils.config import to_plain
 from secseg.utils.files import COMMAND, working_in, write_text
 
 FIGURES = "figures"
@@ -50,7 +51,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def report(config: Mapping[str, Any], command: str) -> Path:
-    """Write the report that ``config`` (``conf/report.yaml``, composed and plain) describes, and return its folder.
+    """Write the report that ``config`` (``conf/report.yaml``, composed) describes, and return its folder.
 
     The folder has ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files. The report shows
     ``command``, its command line.
@@ -58,6 +59,7 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     Raises:
         UserError: for runs that do not exist or cannot be compared.
     """
+    config = to_plain(config)
     runs, left_out = find_runs(config["runs"])
     study = open_study(runs, config["baseline"])
     rows = study_rows(study)

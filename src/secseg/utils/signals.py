@@ -12,7 +12,19 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+#: Windows does not have the last two.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+
+
+def ignore_stop_signals(*_: object) -> None:
+    """Ignore them in a loader process: a terminal sends Ctrl-C to all processes, and the main one finishes its step.
+
+    A forked process inherits the handlers of ``StopSignals``, which ignore them there. A spawned one has none.
+    """
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 class Stopped(SystemExit):
