@@ -7,12 +7,13 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from secseg.utils import device
-from secseg.utils.device import multiplies_in_bfloat16, pick_device, resolve_precision
+from secseg.utils.device import multiplies_in_bfloat16, peak_memory, pick_device, resolve_precision
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -100,3 +101,13 @@ def test_a_missing_device_is_reported() -> None:
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else pick_device("auto").type)
     with pytest.raises(UserError, match=r"device=cuda:99: this machine has auto, cpu"):
         pick_device("cuda:99")
+
+
+def test_peak_memory_is_measured_on_linux_and_as_psutil_does_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 2**24 < (peak_memory() or 0) < 2**40
+    monkeypatch.setitem(sys.modules, "resource", None)
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=1, peak_wset=2))
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(Process=lambda: process))
+    assert peak_memory() == 2
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert peak_memory() is None

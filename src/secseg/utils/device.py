@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from secseg.utils.errors import UserError, nearest
@@ -69,17 +70,18 @@ def keep_freed_memory() -> bool:
     return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1), mallopt(_ARENA_MAX, 1)])
 
 
-def peak_memory() -> int:
-    """Return the largest memory that this process has had so far, in bytes."""
-    try:
+def peak_memory() -> int | None:
+    """Return the largest memory that this process has had so far, in bytes; None if the system does not report it."""
+    with suppress(ImportError):
         import resource
-    except ImportError:  # Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(ImportError):  # Windows
         import psutil
 
-        memory = psutil.Process().memory_info()
-        return int(getattr(memory, "peak_wset", memory.rss))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(psutil.Process().memory_info().peak_wset)
+    return None
 
 
 def pick_device(name: str) -> torch.device:
