@@ -154,7 +154,7 @@ def _is_setting(word: str) -> bool:
 
 def _allow_lazy_help() -> None:
     """Let argparse read the help text that Hydra 1.3 creates when it is printed. Python 3.14 accepts only strings."""
-    argparse.HelpFormatter._get_help_string = lambda _, action: action.help and str(action.help)  # type: ignore[method-assign]
+    argparse.HelpFormatter._get_help_string = lambda self, action: action.help and str(action.help)  # type: ignore[method-assign]
 
 
 def _refuse_unknown_flags() -> None:
