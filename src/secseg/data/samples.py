@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from secseg.data.cues.store import resample
 from secseg.data.images import read_image, read_mask
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
-from secseg.utils.signals import ignore_stop_signals
+from secseg.utils.signals import handled_signals, ignore_signals
 
 
 class FeatureSource(Protocol):
@@ -146,7 +147,7 @@ def loader(data: Dataset[Any], workers: int, **options: Any) -> DataLoader[dict[
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context=method if workers else None,
-        worker_init_fn=None if method == "fork" else ignore_stop_signals,
+        worker_init_fn=None if method == "fork" else partial(ignore_signals, handled_signals()),
         collate_fn=gather,
         **options,
     )

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,12 +19,18 @@ STOP_SIGNALS = tuple(
 )
 
 
-def ignore_stop_signals(*_: object) -> None:
-    """Ignore them in a loader process: a terminal sends Ctrl-C to all processes, and the main one finishes its step.
+def handled_signals() -> list[signal.Signals]:
+    """Return the stop signals for which this process has a handler of its own."""
+    without = (None, signal.SIG_DFL, signal.default_int_handler)
+    return [signum for signum in STOP_SIGNALS if signal.getsignal(signum) not in without]
 
-    A forked process inherits the handlers of ``StopSignals``, which ignore them there. A spawned one has none.
+
+def ignore_signals(signals: Sequence[int], *_: object) -> None:
+    """Ignore what the main process handles, in a loader process: a terminal sends Ctrl-C to all of them.
+
+    A forked process inherits the handlers of ``StopSignals``, which ignore signals there. A spawned one has none.
     """
-    for signum in STOP_SIGNALS:
+    for signum in signals:
         signal.signal(signum, signal.SIG_IGN)
 
 
