@@ -8,6 +8,10 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
+
+from secseg.cli.command import _allow_lazy_help
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMANDS = sorted(path.stem for path in (REPOSITORY / "src").glob("*.py"))
 SHAPES = ("data.draw_train=8", "data.draw_val=2", "data.root=shapes", "data.workers=1", "backbone.input_size=65")
@@ -33,6 +37,13 @@ def test_every_command_shows_its_help_without_posix(tmp_path: Path) -> None:
     shown = run(tmp_path, *([command, "--help"] for command in COMMANDS))
     for command in COMMANDS:
         assert f"python src/{command}.py" in shown
+
+
+def test_python_3_14_accepts_the_help_texts_of_hydra() -> None:
+    _allow_lazy_help()
+    parser = get_args_parser()
+    for action in parser._actions:
+        parser._get_formatter()._expand_help(action)  # argparse does this when an argument is added
 
 
 def test_a_network_is_trained_used_and_scored_without_posix_by_spawned_processes(tmp_path: Path) -> None:
