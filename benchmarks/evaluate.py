@@ -22,7 +22,8 @@ from hydra import compose, initialize_config_dir
 from benchmarks import crf as crf_benchmark
 from benchmarks.compare import alternate, report, timing_table
 from secseg.data.datamodule import ImageDataModule
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import read_image
+from secseg.data.masks import read_mask
 from secseg.data.transforms import evaluation_input
 from secseg.evaluation.evaluate import open_data, score_network
 from secseg.evaluation.scores import Evaluation

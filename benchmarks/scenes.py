@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from secseg.data.classes import VOC_CLASSES
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import read_image
+from secseg.data.masks import read_mask
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.transforms import evaluation_input
 from secseg.data.voc import open_split

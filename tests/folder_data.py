@@ -10,7 +10,7 @@ from PIL import Image
 
 from secseg.data.classes import voc_palette
 from secseg.data.cues import Cues, CueStore
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 
 
 def draw_images(folder: Path, files: Iterable[str], size: tuple[int, int] = (20, 30)) -> None:

@@ -17,7 +17,7 @@ from secseg.cli import evaluate, make_cues, predict, report, train
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cues import Cues, CueStore
 from secseg.data.cues.export import export_official
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.data.shapes import draw_shapes
 from tests.cli.test_cli import TRAIN, run
 from tests.command import run_in_process

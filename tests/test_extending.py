@@ -16,7 +16,7 @@ from PIL import Image
 
 from secseg.cli import evaluate, export, predict, train
 from secseg.data.classes import voc_palette
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.data.shapes import draw_shapes
 from tests.command import Outcome, run_in_process
 from tests.conftest import REPOSITORY

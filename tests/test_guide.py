@@ -11,7 +11,7 @@ from PIL import Image
 
 from secseg.cli import evaluate, make_cues, predict, train
 from secseg.data.classes import voc_palette
-from secseg.data.images import read_mask, save_mask
+from secseg.data.masks import read_mask, save_mask
 from tests.command import run_in_process
 from tests.documents import GUIDE, PAGES, commands
 

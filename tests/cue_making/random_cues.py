@@ -12,7 +12,7 @@ from PIL import Image
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.data.classes import voc_palette
 from secseg.data.cues import Cues, CueStore
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.data.splits import ImageSet
 
 NAMES = ("background", "cat", "dog", "a <very> odd name", "bird")

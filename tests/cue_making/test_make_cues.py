@@ -23,7 +23,8 @@ from secseg.cue_making.training import ClassificationModule
 from secseg.data.classes import voc_palette
 from secseg.data.cues import CueStore, find_cues, import_official, open_cues
 from secseg.data.folder_module import FolderDataModule
-from secseg.data.images import read_image, save_mask
+from secseg.data.images import read_image
+from secseg.data.masks import save_mask
 from tests.command import Outcome, run_in_process
 from tests.cue_making.toy import CLASSES, draw
 

@@ -10,7 +10,7 @@ import pytest
 
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.datamodule import ImageDataModule, ShapesDataModule, VOCDataModule
-from secseg.data.images import read_mask, save_mask
+from secseg.data.masks import read_mask, save_mask
 from secseg.data.splits import ImageSet
 from secseg.utils.config import find
 from secseg.utils.errors import UserError

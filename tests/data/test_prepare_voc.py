@@ -22,7 +22,7 @@ from secseg.cli.prepare_voc import main
 from secseg.data import prepare_voc
 from secseg.data.classes import voc_palette
 from secseg.data.cues import Cues, CueStore
-from secseg.data.images import read_mask
+from secseg.data.masks import read_mask
 from secseg.data.prepare_voc import Archive, Sources, fetch, official_sources, prepare
 from secseg.data.voc import open_split
 from secseg.utils.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secseg.data.images import read_mask
+from secseg.data.masks import read_mask
 from secseg.data.voc import open_split
 
 

@@ -13,7 +13,8 @@ import torch
 
 from secseg.cli.evaluate import main
 from secseg.data.classes import voc_palette
-from secseg.data.images import image_size, read_image, read_mask, save_mask
+from secseg.data.images import image_size, read_image
+from secseg.data.masks import read_mask, save_mask
 from secseg.evaluation.metrics import SegmentationScore
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.models.files.load import load_network

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from secseg.data.classes import voc_palette
-from secseg.data.images import palette_image
+from secseg.data.masks import palette_image
 
 CLASSES = ("background", "cat", "dog")
 IMAGES = ("a", "b")

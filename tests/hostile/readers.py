@@ -20,8 +20,9 @@ from safetensors.torch import save as save_tensors
 from secseg.data.cues import Cues, CueStore, import_official
 from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import read_id_list
-from secseg.data.images import image_name, image_size, read_image, read_mask
+from secseg.data.images import image_name, image_size, read_image
 from secseg.data.labels import read_labels
+from secseg.data.masks import read_mask
 from secseg.data.prepare_voc import files_in
 from secseg.data.voc import read_ids
 from secseg.utils.errors import UserError

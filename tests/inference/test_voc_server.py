@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import voc_palette
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.inference.voc_server import write_archive
 from secseg.utils.errors import UserError
 from tests.inference.conftest import draw, voc_layout

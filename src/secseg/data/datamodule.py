@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from torch.utils.data import DataLoader
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.labels import Labels, labels_in_masks, read_labels
+from secseg.data.mask_checks import check_shown_classes
+from secseg.data.masks import MASK_VALUES
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.splits import ImageSet, split_warnings
 from secseg.data.voc import check_cues, open_split
-from secseg.utils.checks import check_whole, refuse
+from secseg.utils.checks import check_choice, check_whole, refuse
 from secseg.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class ImageDataModule(pl.LightningDataModule):
         feature_cache: folder for the features of a frozen trunk; None for the user's cache folder, ``off`` for no
             cache.
         limit: use only the first ``limit`` images of each split; None for all.
+        mask_values: how the pixels of masks become class numbers, one of ``MASK_VALUES``.
         seed: seed of the order of the training images.
 
     Attributes:
@@ -72,14 +76,21 @@ class ImageDataModule(pl.LightningDataModule):
         feature_cache: str | None = None,
         limit: int | None = None,
         seed: int = 0,
+        mask_values: str = "auto",
     ) -> None:
         super().__init__()
-        refuse(check_whole("data.limit", limit, 1, null=True))
+        refuse(
+            [
+                *check_whole("data.limit", limit, 1, null=True),
+                *check_choice("data.mask_values", mask_values, MASK_VALUES),
+            ]
+        )
         self.root = Path(root).expanduser()
         self.train_split, self.val_split = train_split, val_split
         self.labels, self.cue_file, self.training_masks = labels, cues, masks
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
         self.scored, self.feature_cache, self.limit, self.seed = scored, feature_cache, limit, seed
+        self.mask_values = mask_values
 
     def prepare(self) -> None:
         """Prepare the data before a split is opened: draw images, read labels. Does nothing by default."""
@@ -130,23 +141,27 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.masks is set, but the loss does not use masks: only loss=supervised does. Leave data.masks out."
             )
         folder = None if self.training_masks in (None, "dataset") else Path(str(self.training_masks)).expanduser()
-        self.prepare()
+        self._prepare()
         self.train_images = self._limited(self.open_train_split(masks, folder))
         self.val_images = self._limited(self.open_val_split())
+        for images in (self.train_images, self.val_images) if masks else (self.val_images,):
+            self.check_shown_classes(images)
         self.cues = self.open_cue_store() if cues else None
         for warning in split_warnings(self.train_images, self.val_images, self.trained_classes(), self.scored):
             log.warning("%s", warning)
 
     def open_train(self) -> None:
         """Find and check only the training images, without masks, and set ``train_images``; errors as ``open``."""
-        self.prepare()
+        self._prepare()
         self.train_images = self._limited(self.open_train_split(False, None))
+        self.check_shown_classes(self.train_images)
 
     def open_scored(self) -> None:
         """Find and check only the validation images that have a mask, and set ``val_images``; errors as ``open``."""
-        self.prepare()
+        self._prepare()
         images = self._limited(self.open_val_split())
         self.val_images = images.with_masks()
+        self.check_shown_classes(self.val_images)
         if len(self.val_images.names) < len(images.names):
             log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
 
@@ -167,8 +182,20 @@ class ImageDataModule(pl.LightningDataModule):
         check_cues(self.train_images, store, len(self.class_names))
         return store
 
+    def check_shown_classes(self, images: ImageSet) -> None:
+        """Refuse masks that show no class, in which 255, void, seems to be a class."""
+        check_shown_classes(images)
+
+    def _prepare(self) -> None:
+        self.prepare()
+        if self.mask_values == "binary" and len(self.class_names) != 2:
+            raise UserError(
+                f"data.mask_values=binary is for one class, and there are {len(self.class_names) - 1}. Save masks of "
+                "class numbers."
+            )
+
     def _limited(self, images: ImageSet) -> ImageSet:
-        return images.take(range(len(images.names))[: self.limit])
+        return replace(images.take(range(len(images.names))[: self.limit]), mask_values=self.mask_values)
 
     def build_samples(
         self,

@@ -14,7 +14,8 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.images import image_name
 from secseg.data.labels import Labels, check_same_labels
-from secseg.data.splits import ImageSet, check_masks
+from secseg.data.mask_checks import check_masks
+from secseg.data.splits import ImageSet
 from secseg.data.voc import read_ids
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
@@ -72,13 +73,21 @@ class FolderDataModule(ImageDataModule):
             log.warning("%s", warning)
         images = self._image_set(self.train_split, folder)
         if masks:
-            check_masks(images)
+            check_masks(images, labels=self.data.labels if folder is None else None)
         return images
 
     def open_val_split(self) -> ImageSet:
         images = self._image_set(self.val_split)
-        check_masks(images, required=False)  # now, and not at the first validation, after many steps
+        check_masks(images, required=False, labels=self.data.labels)  # now, and not at the first validation
         return images
+
+    def open_train(self) -> None:
+        super().open_train()
+        check_masks(self.train_images, required=False, labels=self.data.labels)  # the audit of the cues needs them
+
+    def check_shown_classes(self, images: ImageSet) -> None:
+        if self.training_masks not in (None, "dataset"):  # else ``check_masks`` compared masks and labels
+            super().check_shown_classes(images)
 
     def open_cue_store(self) -> CueStore:
         store = super().open_cue_store()
@@ -110,6 +119,7 @@ class FolderDataModule(ImageDataModule):
             masks=tuple(self.data.masks[name] if folder is None else folder / f"{name}.png" for name in names),
             class_names=self.class_names,
             palette=self.palette,
+            mask_values=self.mask_values,
         )
 
 

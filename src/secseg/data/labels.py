@@ -9,7 +9,6 @@ import numpy as np
 
 from secseg.data.classes import VOID
 from secseg.data.cues import open_cues
-from secseg.data.images import read_mask
 from secseg.data.label_table import LabelTable, read_table
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
@@ -88,7 +87,7 @@ def labels_in_masks(images: ImageSet) -> Labels:
         raise UserError(f"{images.title} has no masks to take labels from. Name a cue file or a table: data.labels=.")
 
     def classes(path: Path) -> tuple[int, ...]:
-        return tuple(np.setdiff1d(read_mask(path, len(images.class_names)), (0, VOID)).tolist())
+        return tuple(np.setdiff1d(images.read_mask(path), (0, VOID)).tolist())
 
     found, problems = results_and_problems(classes, images.masks)
     if problems:

@@ -20,8 +20,8 @@ from scipy.io import loadmat
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import open_cues
-from secseg.data.images import read_mask, save_mask
-from secseg.data.splits import check_masks
+from secseg.data.mask_checks import check_masks
+from secseg.data.masks import read_mask, save_mask
 from secseg.data.voc import IMAGES, LISTS, MASKS, check_cues, find_data, open_split, shipped_ids
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, write_text

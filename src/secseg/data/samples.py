@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import resample
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import read_image
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
 from secseg.utils.signals import handled_signals, ignore_signals
@@ -81,7 +81,7 @@ class TrainingImages(Dataset[dict[str, Any]]):
             sample["labels"][list(cues.labels)] = 1
         if self.masks:
             assert self.images.masks is not None
-            sample["mask"] = self._resampled(read_mask(self.images.masks[number], classes), mirrored)
+            sample["mask"] = self._resampled(self.images.read_mask(self.images.masks[number]), mirrored)
         return sample
 
     def _resampled(self, numbers: np.ndarray, mirrored: bool) -> Tensor:
@@ -112,7 +112,7 @@ class EvaluationImages(Dataset[dict[str, Any]]):
         photo = read_image(path)
         mask = None
         if self.images.masks is not None and self.images.masks[number].is_file():
-            mask = read_mask(self.images.masks[number], len(self.images.class_names), photo.shape[:2])
+            mask = self.images.read_mask(self.images.masks[number], photo.shape[:2])
         cues = self.cues[name].map if self.cues is not None and name in self.cues else None
         sample: dict[str, Any] = {"name": name, "photo": photo, "mask": mask, "cues": cues}
         if self.features is not None:

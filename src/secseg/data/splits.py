@@ -9,9 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from secseg.data.images import image_size, read_mask
+from secseg.data.masks import Mask, decode_mask
 from secseg.utils.errors import UserError, listing
-from secseg.utils.parallel import results_and_problems
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class ImageSet:
             None if the data set has no masks.
         class_names: names of the classes; number 0 is the background.
         palette: (256, 3) uint8, RGB colour of each class number.
+        mask_values: how the masks are read, one of ``MASK_VALUES``.
     """
 
     title: str
@@ -34,6 +34,7 @@ class ImageSet:
     masks: tuple[Path, ...] | None
     class_names: tuple[str, ...]
     palette: np.ndarray
+    mask_values: str = "auto"
 
     def take(self, numbers: Sequence[int]) -> Self:
         """Return the images at these positions."""
@@ -45,6 +46,14 @@ class ImageSet:
         """Return name, image and mask of each image of a split with masks."""
         assert self.masks is not None
         return list(zip(self.names, self.images, self.masks, strict=True))
+
+    def read_mask(self, path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Read a mask of this data set; arguments and errors as for ``masks.read_mask``."""
+        return self.decode_mask(path, size).numbers
+
+    def decode_mask(self, path: Path, size: tuple[int, int] | None = None) -> Mask:
+        """Read a mask of this data set, and return how it was read, too."""
+        return decode_mask(path, len(self.class_names), size, self.mask_values, self.palette)
 
     def with_masks(self) -> Self:
         """Return the images whose mask exists; without any, raise a UserError."""
@@ -77,14 +86,3 @@ def split_warnings(
             f"new images:\n{listing(both)}"
         )
     return warnings
-
-
-def check_masks(images: ImageSet, required: bool = True, advice: str = "") -> None:
-    """Read the masks of a split, and raise one UserError for those that do not fit or, if required, are missing."""
-
-    def check(image: tuple[str, Path, Path]) -> None:
-        read_mask(image[2], len(images.class_names), image_size(image[1]))
-
-    wrong = results_and_problems(check, [one for one in images.triples() if required or one[2].is_file()])[1]
-    if wrong:
-        raise UserError(f"{len(wrong)} masks of {images.title} cannot be used{advice}:\n{listing(wrong)}")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from secseg.data.classes import VOID
-from secseg.data.images import palette_image
+from secseg.data.masks import palette_image
 from secseg.drawing.overlays import VOID_COLOUR
 
 _TEMPLATES = Environment(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from secseg.data.datamodule import ImageDataModule
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import read_image
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
 from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
@@ -129,7 +129,7 @@ def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
         watch = Stopwatch()
         with watch("reading"):
             photo = read_image(photo_path)
-            mask = read_mask(mask_path, len(names), photo.shape[:2])
+            mask = data.val_images.read_mask(mask_path, photo.shape[:2])
         prediction = predictor(photo)
         return prediction.masks, mask, watch.seconds | prediction.seconds
 
@@ -148,7 +148,7 @@ def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     with ImageMeter("score", len(data.val_images.names)) as meter:
         evaluation = score_folder(folder, data.val_images, data.scored, workers=config["workers"], meter=meter)
     protocol = {"masks": folder, "crf": "unknown: masks from a folder"}
-    return Scored({"without_crf": evaluation}, protocol, meter.time(), read_masks(folder, len(data.class_names)))
+    return Scored({"without_crf": evaluation}, protocol, meter.time(), read_masks(folder, data.val_images))
 
 
 def _check(config: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import csr_array
 
-from secseg.data.images import palette_image
+from secseg.data.masks import palette_image
 from secseg.evaluation.metrics import SegmentationScore
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write

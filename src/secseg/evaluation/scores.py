@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from secseg.data.classes import VOID
-from secseg.data.images import read_mask
+from secseg.data.mask_checks import warn_renumbered
 from secseg.data.splits import ImageSet
 from secseg.evaluation.metrics import WIDTHS, BoundaryScore, SegmentationScore
 from secseg.utils.errors import UserError, listing
@@ -21,8 +21,6 @@ ImageFiles = tuple[str, Path, Path]
 """Name, image and mask."""
 Masks = tuple[Mapping[str, np.ndarray], np.ndarray, dict[str, float]]
 """Predicted masks by variant, the true mask, and the seconds of the stages."""
-CONVERT = "(rgb[..., None, :] == voc_palette()).all(-1).argmax(-1).astype('uint8')"
-"""Class numbers (H, W) of an array ``rgb`` (H, W, 3) in VOC's colours."""
 
 
 class Evaluation:
@@ -159,37 +157,45 @@ def score_folder(
         raise UserError(f"{image_set.title} has no masks to score against. Choose a split that has masks.")
     if not folder.is_dir():
         raise UserError(f"There is no folder of predicted masks at {folder}.")
-    classes = len(image_set.class_names)
     images = image_set.triples()
-    _check(folder, images, classes)
+    _check(folder, image_set)
 
     meter = meter or ImageMeter("score", len(images))
-    score_images(read_masks(folder, classes), images, {"without_crf": evaluation}, meter, workers)
+    score_images(read_masks(folder, image_set), images, {"without_crf": evaluation}, meter, workers)
     return evaluation
 
 
-def read_masks(folder: Path, classes: int) -> Callable[[ImageFiles], Masks]:
+def read_masks(folder: Path, image_set: ImageSet) -> Callable[[ImageFiles], Masks]:
     """Return a function that reads the mask of an image in ``folder``, and the true one, for ``score_images``."""
+    read_mask = image_set.read_mask
 
     def read(image: ImageFiles) -> Masks:
         name, _, mask = image
         watch = Stopwatch()
         with watch("reading"):
-            return {"without_crf": read_mask(folder / f"{name}.png", classes)}, read_mask(mask, classes), watch.seconds
+            return {"without_crf": read_mask(folder / f"{name}.png")}, read_mask(mask), watch.seconds
 
     return read
 
 
-def _check(folder: Path, images: Sequence[ImageFiles], classes: int) -> None:
+def _check(folder: Path, image_set: ImageSet) -> None:
     """Read each prediction, and report everything that is wrong, by kind."""
     missing, sizes, void, unreadable = [], [], [], []
+    renumbered: list[Path] = []
+
+    def read(path: Path) -> np.ndarray:
+        numbers, by_colour = image_set.decode_mask(path)
+        renumbered.extend([path] if by_colour else [])
+        return numbers
+
+    images = image_set.triples()
     for name, _, mask_path in images:
-        path, mask = folder / f"{name}.png", read_mask(mask_path, classes)
+        path, mask = folder / f"{name}.png", read(mask_path)
         if not path.is_file():
             missing.append(path.name)
             continue
         try:
-            prediction = read_mask(path, classes)
+            prediction = read(path)
         except UserError as error:
             unreadable.append(str(error))
             continue
@@ -208,10 +214,6 @@ def _check(folder: Path, images: Sequence[ImageFiles], classes: int) -> None:
         (unreadable, f"not readable as class numbers (a message about {VOID} is about masks, not about predictions)"),
     )
     wrong = [f"{len(lines)} {what}:\n{listing(lines)}" for lines, what in kinds if lines]
-    if any("holds colours" in line for line in unreadable):
-        wrong.append(
-            "To convert an array rgb (H, W, 3) of colours of VOC's palette to class numbers, use `from "
-            f"secseg.data.classes import voc_palette` and `{CONVERT}`."
-        )
+    warn_renumbered(renumbered)
     if wrong:
         raise UserError(f"Predictions in {folder} cannot be scored; {len(images)} are needed:\n" + "\n".join(wrong))

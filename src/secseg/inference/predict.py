@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.images import read_image, save_mask
+from secseg.data.images import read_image
 from secseg.data.labels import Labels, read_labels
+from secseg.data.masks import save_mask
 from secseg.inference.mask_folder import MaskFolder, save_overlay, save_probabilities
 from secseg.inference.predictor import Predictor, open_predictor
 from secseg.inference.sources import InputImage, find_photographs

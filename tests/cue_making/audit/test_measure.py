@@ -15,7 +15,7 @@ from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table
 from secseg.data.classes import VOC_CLASSES
 from secseg.data.cues import Cues, CueStore, open_cues
-from secseg.data.images import read_mask
+from secseg.data.masks import read_mask
 from secseg.data.voc import open_split
 from secseg.utils.errors import UserError
 from tests.cue_making.random_cues import NAMES, audit_cues, random_masks, random_store

@@ -11,7 +11,7 @@ from PIL import Image
 from secseg.data.classes import voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.cues import files as cue_files
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.utils.errors import UserError
 from secseg.utils.files import user_cache
 from tests.data.cues.official_pickle import content, write

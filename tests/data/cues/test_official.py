@@ -14,7 +14,7 @@ import pytest
 
 from secseg.data.cues import import_official, open_cues
 from secseg.data.cues.official import official_ids, read_id_list, read_official
-from secseg.data.images import read_mask
+from secseg.data.masks import read_mask
 from secseg.data.voc import open_split, shipped_ids
 from secseg.utils.errors import UserError
 from tests.data.cues.official_pickle import content, write

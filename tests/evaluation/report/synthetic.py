@@ -12,7 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from secseg.data.classes import VOID
-from secseg.data.images import read_mask
+from secseg.data.masks import read_mask
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.evaluation.metrics import SegmentationScore
 from secseg.evaluation.predictions import ImagePredictions

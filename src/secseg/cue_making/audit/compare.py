@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ def compare_cues(
     class_names: Sequence[str],
     masks: Mapping[str, Path] | None = None,
     scored: Sequence[str] | None = None,
+    read: Callable[[Path], np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Return figures of where two cue files agree, as plain values. Shares are in [0, 1]; None stands for no value.
 
     Args:
         first, second: the cue files; the maps of the second are brought to the first's grid by ``resample``.
         names: image ids; None for all of both files.
-        class_names, masks, scored: as for ``count_cues`` and ``summarize``.
+        class_names, masks, scored, read: as for ``count_cues`` and ``summarize``.
 
     - ``images``: that both have (``shared``), that ``only_first`` and ``only_second`` has;
     - ``agreement``: of the cells where both have a cue, the share with the same class; ``both``: their share of all
@@ -57,7 +58,7 @@ def compare_cues(
     ours = np.stack([first[name].map for name in shared])
     theirs = np.stack([resample(second[name].map, first.grid) for name in shared])
     moved = CueStore(shared, theirs, second.labels[second.rows(shared)], second.provenance)
-    counts = [count_cues(store, class_names, masks, shared) for store in (first, moved)]
+    counts = [count_cues(store, class_names, masks, shared, read) for store in (first, moved)]
     only_first, only_second = (sum(name in store for name in wanted) - len(shared) for store in (first, second))
     return {
         "images": {"shared": len(shared), "only_first": only_first, "only_second": only_second},

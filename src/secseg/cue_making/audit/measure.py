@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from secseg.data.classes import VOID
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import class_lines
-from secseg.data.images import read_mask
+from secseg.data.masks import read_mask
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
 from secseg.utils.resizing import resize_mask
@@ -63,6 +64,7 @@ def count_cues(
     class_names: Sequence[str],
     masks: Mapping[str, Path] | None = None,
     names: Sequence[str] | None = None,
+    read: Callable[[Path], np.ndarray] | None = None,
 ) -> CueCounts:
     """Count the cues of ``names`` (all images of the store by default).
 
@@ -71,6 +73,7 @@ def count_cues(
         class_names: names of the classes, background first.
         masks: mask files by image id, of all images or of some. ``resize_mask`` brings them to the cues' grid.
         names: image ids, at least one.
+        read: reads a mask; None for ``read_mask`` of these classes.
 
     Raises:
         UserError: with all names that do not have cues, all images with classes that do not exist, or all masks that
@@ -89,7 +92,8 @@ def count_cues(
     masks = masks or {}
     masked = np.array([name in masks for name in names])
     quality = np.zeros((3, len(names), classes), dtype=np.int64)
-    quality[:, masked] = _count_right(store, {name: masks[name] for name in names if name in masks}, classes)
+    read = read or partial(read_mask, num_classes=classes)
+    quality[:, masked] = _count_right(store, {name: masks[name] for name in names if name in masks}, classes, read)
     by_class = cued[:, :classes], labelled[:, :classes]
     return CueCounts(
         names, tuple(class_names), store.grid, store.provenance.get("overlaps"), *by_class, masked, *quality
@@ -182,7 +186,9 @@ def _means(classes: Mapping[str, Mapping[str, Any]], counts: CueCounts, scored: 
     return means
 
 
-def _count_right(store: CueStore, masks: Mapping[str, Path], classes: int) -> np.ndarray:
+def _count_right(
+    store: CueStore, masks: Mapping[str, Path], classes: int, read: Callable[[Path], np.ndarray]
+) -> np.ndarray:
     """Return ``known``, ``right`` and ``true`` of the images in ``masks``: (3, len(masks), ``classes``) int64.
 
     Raises:
@@ -191,7 +197,7 @@ def _count_right(store: CueStore, masks: Mapping[str, Path], classes: int) -> np
 
     def count(name: str) -> np.ndarray:
         cues = store[name].map
-        truth = resize_mask(read_mask(masks[name], classes), cues.shape)
+        truth = resize_mask(read(masks[name]), cues.shape)
         parts = (cues[truth != VOID], cues[cues == truth], truth.reshape(-1))
         return np.stack([np.bincount(part, minlength=256)[:classes] for part in parts])
 

@@ -18,7 +18,7 @@ from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.measure import CueCounts, count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL_QUALITY, QUALITY_SOURCE, audit_table, comparison_table, is_voc
 from secseg.data.cues import CueStore
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import read_image
 from secseg.data.splits import ImageSet
 from secseg.drawing.html import figure_source, image_source, mask_source, render
 from secseg.drawing.overlays import cues_over_grey, hex_colour
@@ -63,11 +63,13 @@ def audit_file(
         UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
     """
     masks = {name: path for name, path in zip(images.names, images.masks or (), strict=False) if path.is_file()}
-    counts = count_cues(store, images.class_names, masks, images.names)
+    counts = count_cues(store, images.class_names, masks, images.names, images.read_mask)
     figures = {**summarize(counts, scored), "against": None}
     tables = [audit_table(figures)]
     if against is not None:
-        figures["against"] = compare_cues(store, against, images.names, images.class_names, masks, scored)
+        figures["against"] = compare_cues(
+            store, against, images.names, images.class_names, masks, scored, images.read_mask
+        )
         tables.append(comparison_table(figures["against"]))
     write_text(Path(folder) / FIGURES, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     sections = choose(counts)
@@ -147,7 +149,7 @@ def read_tiles(
         cues = cues_over_grey(small, store[name].map, images.palette)
         tiles = [("image", image_source(small)), ("cues", image_source(cues))]
         if name in masks:
-            truth = resize_mask(read_mask(masks[name], len(images.class_names)), small.shape[:2])
+            truth = resize_mask(images.read_mask(masks[name]), small.shape[:2])
             tiles.append(("ground truth", mask_source(truth, images.palette)))
         return tiles
 

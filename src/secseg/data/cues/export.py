@@ -13,7 +13,7 @@ import numpy as np
 from secseg.data.classes import VOID
 from secseg.data.cues.official import GRID, ID_LIST, official_ids, read_id_list
 from secseg.data.cues.store import CueStore, resample
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write
 

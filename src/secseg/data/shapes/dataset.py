@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cues import Cues, CueStore
 from secseg.data.cues.store import resample
-from secseg.data.images import save_mask
+from secseg.data.masks import save_mask
 from secseg.data.shapes.objects import OBJECTS
 from secseg.data.shapes.painting import noise
 from secseg.data.shapes.scene import Scene, draw_scene

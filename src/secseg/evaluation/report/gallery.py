@@ -14,7 +14,8 @@ import numpy as np
 from secseg.data.classes import voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.datamodule import ImageDataModule
-from secseg.data.images import read_image, read_mask
+from secseg.data.images import read_image
+from secseg.data.splits import ImageSet
 from secseg.drawing.html import image_source, mask_source
 from secseg.drawing.overlays import cues_over_grey, hex_colour
 from secseg.evaluation.metrics import mean_iou
@@ -122,6 +123,7 @@ class _Files:
     palette: np.ndarray
     cues: CueStore | None = None
     missing: str | None = None
+    images: ImageSet | None = None
 
     @classmethod
     def open(cls, study: Study) -> _Files:
@@ -140,7 +142,8 @@ class _Files:
             cues = None if path is None else open_cues(path)
         except UserError:
             cues = None  # cues of validation images are rare, and not needed
-        return cls({name: paths for name, *paths in data.val_images.triples()}, data.palette, cues)
+        images = data.val_images
+        return cls({name: paths for name, *paths in images.triples()}, data.palette, cues, images=images)
 
 
 def _image(
@@ -154,7 +157,7 @@ def _image(
         **{key: {} for key in ("masks", "iou", "differs")},
     }
     try:
-        entry |= _inputs(name, files, len(runs[0].counts.class_names))
+        entry |= _inputs(name, files)
     except UserError as error:
         log.warning("%s is shown without image and truth: %s", name, error)
     for variant in variants:
@@ -165,13 +168,13 @@ def _image(
     return entry
 
 
-def _inputs(name: str, files: _Files, classes: int) -> dict[str, str]:
+def _inputs(name: str, files: _Files) -> dict[str, str]:
     """Return the addresses of the image, its truth and its cues."""
-    if name not in files.paths:
+    if files.images is None or name not in files.paths:
         return {}
     image, truth = files.paths[name]
     photo = reduce_image(read_image(image), SIDE)
-    found = {"photo": image_source(photo), "truth": _reduced(read_mask(truth, classes), files.palette)}
+    found = {"photo": image_source(photo), "truth": _reduced(files.images.read_mask(truth), files.palette)}
     if files.cues is not None and name in files.cues.names:
         found["cues"] = image_source(cues_over_grey(photo, files.cues[name].map, files.palette))
     return found
