@@ -8,9 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from secseg.data.images import KINDS, find_images, image_size, name_clashes
+from secseg.data.folder_labels import folder_labels
+from secseg.data.images import KINDS, FoundImages, check_image, find_images, name_clashes
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
+from secseg.data.walk import not_read_warning
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
 
@@ -37,6 +39,7 @@ class FolderData:
         source: where the labels come from, for messages.
         left_out: images without labels that are left out.
         stray_masks: files in the folder of masks that belong to no image.
+        not_read: files among the images that look like images of a kind that is not read.
     """
 
     root: Path
@@ -48,6 +51,7 @@ class FolderData:
     source: str
     left_out: tuple[str, ...] = ()
     stray_masks: tuple[str, ...] = ()
+    not_read: tuple[Path, ...] = ()
 
 
 def open_folder(
@@ -63,8 +67,8 @@ def open_folder(
     Args:
         root: the folder. The other paths are relative to it, if they exist there.
         images: folder of the images, with sub-folders; None for ``images`` in the root, or else the root.
-        labels: a table (see ``read_table``), or ``folders``: each sub-folder of the images is a class, ``background``
-            is none. None for ``labels.csv`` or ``labels.json`` in the root, or else ``folders``.
+        labels: a table (see ``read_table``), or ``folders`` (see ``folder_labels``). None for ``labels.csv`` or
+            ``labels.json`` in the root, or else ``folders``.
         mask_folder: folder of masks ``<name>.png``, some of which may be missing; None for ``masks`` in the root.
         classes: names of the foreground classes, number 1 first; None for the order of the columns, or else by name.
         unlabelled: ``error`` or ``skip``: how to treat images without labels.
@@ -76,7 +80,7 @@ def open_folder(
         raise UserError(f"There is no folder {root}. Set data.root to the folder of your images and labels.")
     folder = _place(root, images, "data.images") if images else root / IMAGES if (root / IMAGES).is_dir() else root
     masks = _place(root, mask_folder, "data.mask_folder") if mask_folder else root / MASKS
-    found = _images_in(folder, masks)
+    found, not_read = _images_in(folder, masks)
     files = dict(sorted(found))
     table = _table(root, folder, labels, files, classes or ())
     names = tuple(classes) if classes is not None else _classes(table)
@@ -92,6 +96,7 @@ def open_folder(
         source="sub-folders" if table.path == folder else table.path.name,
         left_out=tuple(name for name in files if name not in numbers),
         stray_masks=_stray_masks(masks, files),
+        not_read=tuple(not_read),
     )
     if problems := _problems(data, found, table, strange, classes is not None, unlabelled):
         raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
@@ -107,18 +112,21 @@ def _place(root: Path, given: str, key: str) -> Path:
     raise UserError(f"{key}={given}: there is nothing at {' or '.join(map(str, places))}.")
 
 
-def _images_in(folder: Path, masks: Path) -> list[tuple[str, Path]]:
-    """Return name and file of each image. The folder of masks may lie below the folder of images."""
+def _images_in(folder: Path, masks: Path) -> FoundImages:
+    """Return the images in a folder. The folder of masks may lie below the folder of images."""
     if not folder.is_dir():
         raise UserError(f"data.images={folder} is a file. Name the folder of the images.")
     found = find_images(folder, lambda place: place.resolve() == masks.resolve())
-    if not found:
-        raise UserError(f"The folder {folder} holds no image ({KINDS}). Name the folder of the images: data.images=.")
+    if not found.pairs:
+        others = f" {not_read_warning(found.not_read)}" if found.not_read else ""
+        raise UserError(
+            f"The folder {folder} holds no image ({KINDS}).{others} Name the folder of the images: data.images=."
+        )
     return found
 
 
 def _stray_masks(masks: Path, names: Collection[str]) -> tuple[str, ...]:
-    found = {path for _, path in find_images(masks)} if masks.is_dir() else set()
+    found = {path for _, path in find_images(masks).pairs} if masks.is_dir() else set()
     strays = found - {masks / f"{name}.png" for name in names}
     return tuple(sorted(path.relative_to(masks).as_posix() for path in strays))
 
@@ -133,26 +141,18 @@ def _table(
             raise UserError(f"{root} holds {' and '.join(found)}. Choose one: data.labels={found[0]}")
         labels = found[0] if found else SUBFOLDERS
     if labels == SUBFOLDERS:
-        return _subfolders(root, folder, files)
+        table = folder_labels(folder, files)
+        if not table.words:
+            raise UserError(
+                f"There are no labels in {root}: no {' or '.join(TABLES)}, and the images in {folder} lie in no "
+                "sub-folders, one for each class. Name a table with data.labels=<labels.csv or labels.json>."
+            )
+        return table
     path = _place(root, labels, "data.labels")
     if path.suffix.lower() in CUE_SUFFIXES:
         raise UserError(f"data.labels={labels} is a cue file, and data=folder takes a table: CSV or JSON.")
     prefix = "" if folder == root or root not in folder.parents else f"{folder.relative_to(root).as_posix()}/"
     return read_table(path, frozenset(files), classes, prefix)
-
-
-def _subfolders(root: Path, folder: Path, files: Collection[str]) -> LabelTable:
-    table = LabelTable(folder)
-    for name in files:
-        subfolder, slash, _ = name.partition("/")
-        if slash:
-            table.add(name, f"folder {subfolder}", [subfolder])
-    if not table.words:
-        raise UserError(
-            f"There are no labels in {root}: no {' or '.join(TABLES)}, and the images in {folder} lie in no "
-            "sub-folders, one for each class. Name a table with data.labels=<labels.csv or labels.json>."
-        )
-    return table
 
 
 def _classes(table: LabelTable) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ def _problems(
         *_section(lines, "labels belong to images that do not exist"),
         *_unlabelled(data.left_out if unlabelled == "error" else (), files, table),
         *_section(unused, "classes of data.classes have no image"),
-        *_section(results_and_problems(image_size, data.images.values())[1], "images cannot be read"),
+        *_section(results_and_problems(check_image, data.images.values())[1], "images cannot be read"),
     ]
 
 

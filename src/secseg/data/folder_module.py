@@ -17,6 +17,7 @@ from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
 from secseg.data.splits import ImageSet
 from secseg.data.voc import read_ids
+from secseg.data.walk import not_read_warning
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
 from secseg.utils.errors import UserError, listing, nearest
@@ -213,6 +214,8 @@ def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) 
     untrained = [title for number, title in enumerate(data.class_names) if number and number not in trained]
     if untrained:
         warnings.append(f"{len(untrained)} classes have no training image:\n{listing(untrained)}")
+    if data.not_read:
+        warnings.append(not_read_warning(data.not_read))
     if data.stray_masks:
         warnings.append(
             f"{len(data.stray_masks)} files in the folder of masks belong to no image (a mask has the name of its "

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from secseg.data.decoding import is_wide, open_image, raw_mode, to_rgb, upright, upright_size
+from secseg.data.walk import SUFFIXES, files_below, is_image_file, is_other_image
 from secseg.utils.errors import UserError, listing
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Suffixes of the images in a folder, in upper or lower case."""
 KINDS = ", ".join(SUFFIXES)
 HALF = re.compile("[\ud800-\udfff]")
 """Python's form of a byte of a file name that is not UTF-8."""
@@ -47,30 +46,27 @@ def check_image(path: str | Path) -> None:
         read_image(path)
 
 
-def is_image_file(name: str) -> bool:
-    """Return whether a file of this name counts as an image. Hidden files do not."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+class FoundImages(NamedTuple):
+    """Name and file of each image in a folder, and the files that look like images and are not read."""
+
+    pairs: list[tuple[str, Path]]
+    not_read: list[Path]
 
 
-def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[tuple[str, Path]]:
-    """Return name and file of each image in a folder and its subfolders, without hidden ones and those to ``skip``.
+def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> FoundImages:
+    """Return the images in a folder and its subfolders, without those to ``skip`` (see ``files_below``).
 
-    The name is the path below the folder, with ``/``, without suffix.
+    The name of an image is the path below the folder, with ``/``, without suffix.
 
     Raises:
         UserError: if a folder cannot be read; with all names that are not UTF-8.
     """
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
-
-    found: list[Path] = []
-    for place, subfolders, files in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not skip(Path(place, name))]
-        found += [Path(place, name) for name in files if is_image_file(name)]
+    files = list(files_below(folder, skip))
+    found = [path for path in files if is_image_file(path.name)]
     if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if HALF.search(str(path))]:
         raise UserError(f"{len(odd)} images have names that are not UTF-8. Rename them:\n{listing(odd)}")
-    return [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in found]
+    pairs = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in found]
+    return FoundImages(pairs, [path for path in files if is_other_image(path.name)])
 
 
 def image_name(cell: str) -> str:

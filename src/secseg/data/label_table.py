@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secseg.data.images import image_name, is_image_file
+from secseg.data.images import image_name
+from secseg.data.walk import is_image_file
 from secseg.utils.errors import UserError
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from secseg.data.images import KINDS, find_images, is_image_file, name_clashes
+from secseg.data.images import KINDS, find_images, name_clashes
 from secseg.data.voc import IMAGES, find_data, open_split
+from secseg.data.walk import is_image_file, is_other_image, is_system_folder, not_read_warning
 from secseg.utils.errors import UserError, listing, nearest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,12 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     elif path.is_dir():
         folder = path
         _refuse_same(folder, out)
-        pairs = find_images(path, lambda place: _is_same(place, out))
+        pairs, not_read = find_images(path, lambda place: _is_same(place, out))
+        others = f" {not_read_warning(not_read)}" if not_read else ""
         if not pairs:
-            raise UserError(f"The folder {path} holds no image ({KINDS}).")
+            raise UserError(f"The folder {path} holds no image ({KINDS}).{others}")
+        if others:
+            log.warning("%s", not_read_warning(not_read))
     elif path.suffix.lower() == ".txt" and path.is_file():
         raise UserError(f"images={images} is an id list: give the folder of its images, too, as root=.")
     elif path.is_file():
@@ -60,7 +67,7 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     elif glob.has_magic(images):
         folder = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         _refuse_same(folder, out)
-        pairs = [(found.stem, found) for found in _matches(path, out)]
+        pairs = [(found.stem, found) for found in _matches(path, folder, out)]
     else:
         raise UserError(f"There is nothing at images={images}.{_hint(path)}")
     _refuse_same(folder, out)
@@ -70,14 +77,20 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     return found
 
 
-def _matches(pattern: Path, out: Path | None) -> list[Path]:
+def _matches(pattern: Path, folder: Path, out: Path | None) -> list[Path]:
+    """Return the images below ``folder`` that a glob matches, without thumbnails of the system."""
     paths = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     if not paths:
         raise UserError(f"Nothing matches images={pattern}.")
     files = [path for path in paths if path.is_file() and not any(_is_same(parent, out) for parent in path.parents)]
+    files = [path for path in files if not any(map(is_system_folder, path.relative_to(folder).parts[:-1]))]
     images = [path for path in files if is_image_file(path.name)]
+    not_read = [path for path in files if is_other_image(path.name)]
     if not images:
-        raise UserError(f"None of the {len(files)} files that images={pattern} matches is an image ({KINDS}).")
+        others = f" {not_read_warning(not_read)}" if not_read else ""
+        raise UserError(f"None of the {len(files)} files that images={pattern} matches is an image ({KINDS}).{others}")
+    if not_read:
+        log.warning("%s", not_read_warning(not_read))
     return images
 
 
