@@ -56,6 +56,7 @@ class Own(ImageDataModule):
 
 def test_a_data_set_is_its_classes_and_two_methods(root: Path) -> None:
     write_cues(root / "cues.safetensors", {"one": (1,), "two": ()})
+    save_mask(np.eye(5, 3, dtype=np.uint8), root / "SegmentationClassAug" / "two.png", voc_palette())
     node = {"_target_": f"{__name__}.Own", "root": str(root), "train_split": "train", "val_split": "val"}
     module = find(node.pop("_target_"), ImageDataModule, packages=("tests",))(**node)
     module.open(cues=True, masks=False)

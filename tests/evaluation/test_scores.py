@@ -155,7 +155,7 @@ def test_everything_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageSe
     (folder / f"{IDS[0]}.png").unlink()
     save(folder / f"{IDS[1]}.png", zeros[:-1])
     save(folder / f"{IDS[2]}.png", zeros + 255)
-    save(folder / f"{IDS[3]}.png", zeros, "RGB")
+    Image.new("RGB", (14, 11), (1, 2, 3)).save(folder / f"{IDS[3]}.png")
     save(folder / f"{IDS[4]}.png", zeros + 21)
     (folder / f"{IDS[5]}.png").write_bytes((folder / f"{IDS[6]}.png").read_bytes()[:60])
     with pytest.raises(UserError) as error:
@@ -174,25 +174,18 @@ def test_everything_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageSe
     assert IDS[6] not in message
 
 
-def test_the_advice_for_colours_makes_class_numbers_of_them(tmp_path: Path, image_set: ImageSet) -> None:
-    numbers = np.arange(21, dtype=np.uint8).reshape(3, 7)
-    for name in IDS:
-        save(tmp_path / "predicted" / f"{name}.png", np.resize(numbers, (11, 14)), "RGB")
-    with pytest.raises(UserError, match="VOC's palette") as error:
-        score_folder(tmp_path / "predicted", image_set)
-    statement, expression = re.findall(r"`([^`]+)`", str(error.value))
-    scope = {"rgb": voc_palette()[numbers]}
-    exec(statement, scope)
-    converted = eval(expression, scope)
-    assert converted.dtype == np.uint8
-    np.testing.assert_array_equal(converted, numbers)
-
-
-def test_no_advice_for_colours_is_given_without_colours(tmp_path: Path, image_set: ImageSet) -> None:
-    (tmp_path / "predicted" / f"{IDS[0]}.png").unlink()
-    with pytest.raises(UserError) as error:
-        score_folder(tmp_path / "predicted", image_set)
-    assert "palette" not in str(error.value)
+def test_predictions_and_truth_in_the_colours_of_the_classes_are_scored_as_their_numbers(
+    tmp_path: Path, image_set: ImageSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = score_folder(tmp_path / "predicted", image_set).compute()
+    assert not caplog.messages
+    for seed, name in enumerate(IDS):
+        prediction, target = random_pair(seed, classes=21, void=seed > 0)
+        save(tmp_path / "predicted" / f"{name}.png", prediction, "RGB")
+        shown = Image.fromarray(voc_palette()[target])
+        shown.quantize(64, dither=Image.Dither.NONE).save(tmp_path / "masks" / f"{name}.png")
+    np.testing.assert_equal(score_folder(tmp_path / "predicted", image_set).compute(), expected)
+    assert re.search(r"7 masks, such as .* are read by colour\. data\.mask_values=numbers", "".join(caplog.messages))
 
 
 def test_a_split_without_masks_and_a_missing_folder_are_reported(tmp_path: Path, image_set: ImageSet) -> None:
