@@ -68,9 +68,7 @@ def test_a_mask_in_the_colours_of_the_classes_gives_their_numbers(tmp_path: Path
     Image.fromarray(voc_palette()[NUMBERS]).convert(mode).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", 21), NUMBERS)
     Image.new(mode, (3, 2), (1, 2, 3)).save(tmp_path / "a.png")
-    with pytest.raises(
-        UserError, match=r"a\.png holds colours \(RGB pixels\).*\(1, 2, 3\)\. Save it as a palette"
-    ):
+    with pytest.raises(UserError, match=r"a\.png holds colours \(RGB pixels\).*\(1, 2, 3\)\. Save it as a palette"):
         read_mask(tmp_path / "a.png", 21)
 
 

@@ -29,7 +29,6 @@ SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"GIF8": "GIF",
-    b"RIFF": "WEBP",
 }
 NOT_READ = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"crx ": "CR3"}
 """Formats in ISO's container that Pillow may not read, by the brand in their header."""
@@ -133,7 +132,7 @@ def _from_whole(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     bits = 12 if raw == "I;12" else 16
     if low < 0 or high >= 2**bits or 0 < high < 2**bits // DARK:
-        raise _other_range(path, f"{'16-bit' if high < 2**16 else '32-bit'} grey values from {low} to {high}")
+        raise _other_range(path, f"{'32-bit' if '32' in raw else '16-bit'} grey values from {low} to {high}")
     if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:  # 0 is white
         values = 2**bits - 1 - values
     return _grey((values >> bits - 8).astype(np.uint8))
