@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from secseg.utils.errors import UserError
 
@@ -67,14 +68,14 @@ def open_image(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (H, W) of the image after ``upright``. The pixels of ``image`` must not be decoded yet."""
     width, height = image.size
-    if image.format == "TIFF":  # the size that Pillow reports here depends on its version
+    if isinstance(image, TiffImageFile):  # the size that Pillow reports here depends on its version
         width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
     return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 def upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     """Rotate and mirror ``pixels`` (H, W, ...) of ``image``, which is decoded, as its orientation tag says."""
-    if image.format == "TIFF":  # Pillow did so when it decoded the pixels
+    if isinstance(image, TiffImageFile):  # Pillow did so when it decoded the pixels
         return pixels
     orientation = _orientation(image)
     if orientation in (5, 6, 7, 8):
@@ -93,7 +94,8 @@ def is_wide(image: Image.Image) -> bool:
 
 def raw_mode(image: Image.Image) -> str:
     """Return Pillow's name of the pixels in the file; an empty string if they are decoded, or the name is unknown."""
-    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ""
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""
 
@@ -133,7 +135,9 @@ def _from_whole(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
     bits = 12 if raw == "I;12" else 16
     if low < 0 or high >= 2**bits or 0 < high < 2**bits // DARK:
         raise _other_range(path, f"{'32-bit' if '32' in raw else '16-bit'} grey values from {low} to {high}")
-    if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:  # 0 is white
+    if (
+        isinstance(image, TiffImageFile) and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0
+    ):  # 0 is white
         values = 2**bits - 1 - values
     return _grey((values >> bits - 8).astype(np.uint8))
 
@@ -163,15 +167,14 @@ def _opened(path: str | Path, pixels: bool) -> Image.Image:
     """Open a file. If a PNG cannot be read, try again without its metadata."""
     try:
         return _loaded(path, pixels)
-    except (Image.DecompressionBombError, OSError) as error:
-        if not isinstance(error, UnidentifiedImageError):
-            raise
-        first = error
+    except Image.DecompressionBombError:
+        raise
     except Exception as error:
-        first = error
-    content = _without_metadata(Path(path).read_bytes())
-    if content is None:
-        raise first
+        if isinstance(error, OSError) and not isinstance(error, UnidentifiedImageError):
+            raise
+        content = _without_metadata(Path(path).read_bytes())
+        if content is None:
+            raise
     return _loaded(io.BytesIO(content), pixels)
 
 

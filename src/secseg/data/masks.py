@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,5 +196,5 @@ def _refuse_other_values(path: str | Path, numbers: np.ndarray, num_classes: int
         )
 
 
-def _some(colours: list[object]) -> str:
+def _some(colours: Sequence[object]) -> str:
     return ", ".join(map(str, colours[:MOST_COLOURS])) + (" ..." if len(colours) > MOST_COLOURS else "")

@@ -57,7 +57,8 @@ def files_below(folder: Path, skip: Callable[[Path], bool]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
 
-    above = {str(folder): (os.path.realpath(folder),)}  # real paths of each folder that is to be read and those above
+    above: dict[str, tuple[str, ...]] = {str(folder): (os.path.realpath(folder),)}
+    # real paths of each folder that is to be read, and of those above it
     for place, subfolders, files in os.walk(folder, onerror=refuse, followlinks=True):
         chain = above.pop(place)
         kept = []
