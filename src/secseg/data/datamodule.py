@@ -249,6 +249,7 @@ class ImageDataModule(pl.LightningDataModule):
             "cues": None if self.cues is None else dict(self.cues.provenance),
             "training_masks": self.training_masks,
             "scored": list(self.scored or self.class_names),
+            **({} if self.mask_values == "auto" else {"mask_values": self.mask_values}),
         }
 
 

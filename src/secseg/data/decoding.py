@@ -135,10 +135,8 @@ def _from_whole(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
     bits = 12 if raw == "I;12" else 16
     if low < 0 or high >= 2**bits or 0 < high < 2**bits // DARK:
         raise _other_range(path, f"{'32-bit' if '32' in raw else '16-bit'} grey values from {low} to {high}")
-    if (
-        isinstance(image, TiffImageFile) and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0
-    ):  # 0 is white
-        values = 2**bits - 1 - values
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        values = 2**bits - 1 - values  # 0 is white
     return _grey((values >> bits - 8).astype(np.uint8))
 
 

@@ -57,8 +57,8 @@ def files_below(folder: Path, skip: Callable[[Path], bool]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
 
+    # The real paths of each folder that is to be read, and of the folders above it.
     above: dict[str, tuple[str, ...]] = {str(folder): (os.path.realpath(folder),)}
-    # real paths of each folder that is to be read, and of those above it
     for place, subfolders, files in os.walk(folder, onerror=refuse, followlinks=True):
         chain = above.pop(place)
         kept = []

@@ -204,12 +204,14 @@ def _check(folder: Path, image_set: ImageSet) -> None:
             sizes.append(f"{path.name}: {width} x {height} pixels, its mask {columns} x {rows}")
         if (prediction == VOID).any():
             void.append(path.name)
+    one_class = len(image_set.class_names) == 2 and image_set.mask_values != "binary"
     kinds = (
         (missing, "missing: each image of the split needs <id>.png"),
         (sizes, "not of the size of their mask: predict at full size, or resize with nearest neighbour"),
         (
             void,
-            f"with pixels of value {VOID}: only the truth may have void; use the most probable class (0: background)",
+            f"with pixels of value {VOID}: only the truth may have void; use the most probable class (0: background)"
+            + (f", or data.mask_values=binary if {VOID} is the class" if one_class else ""),
         ),
         (unreadable, f"not readable as class numbers (a message about {VOID} is about masks, not about predictions)"),
     )
