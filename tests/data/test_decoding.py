@@ -52,6 +52,20 @@ def test_header_and_pixels_of_a_turned_tiff_agree(tmp_path: Path, turned: int, c
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "a.png"))
 
 
+@pytest.mark.parametrize("turned", [3, 6, 8])
+@pytest.mark.parametrize("kind", ["L", "CMYK", "RGBA", "I;16", "I", "F"])
+def test_a_turned_tiff_of_any_mode_shows_the_same_as_a_png(tmp_path: Path, turned: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = turned
+    grey = colours()[..., 0]
+    wide = {"I;16": grey.astype(np.uint16) * 257, "I": grey.astype(np.int32) * 257, "F": grey.astype(np.float32)}
+    Image.fromarray(grey).save(tmp_path / "a.png", exif=exif)
+    image = Image.fromarray(wide[kind]) if kind in wide else Image.fromarray(grey).convert("RGB").convert(kind)
+    image.save(tmp_path / "a.tif", tiffinfo=tags(orientation=turned))
+    assert image_size(tmp_path / "a.tif") == image_size(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "a.png"))
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_whole_and_floating_numbers_of_the_full_range_become_bytes(tmp_path: Path, dtype: type) -> None:
     grey = colours()[..., 0]

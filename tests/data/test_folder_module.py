@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from secseg.data.folder import open_folder
 from secseg.data.folder_module import FolderDataModule, choose_split
@@ -192,3 +195,22 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, settings: dict[str, A
         FolderDataModule(str(tmp_path), **settings)
     with pytest.raises(UserError, match=r"needs data\.root="):
         FolderDataModule(None)
+
+
+def test_dark_images_of_16_bits_and_images_of_other_kinds_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = draw_folder(tmp_path)
+    Image.fromarray(np.array([[0, 9999]], np.uint16)).save(root / "images" / "sub" / "c.png")
+    (root / "images" / "d.heic").touch()
+    opened(root)
+    assert re.search(r"1 images of more than 8 bits, such as \S+sub/c\.png, use less than a quarter", caplog.text)
+    assert re.search(r"1 files look like images and are left out \(1 \.heic\): \S+d\.heic\. Convert", caplog.text)
+
+
+def test_the_folders_of_splits_are_the_splits(tmp_path: Path) -> None:
+    draw_images(tmp_path, ("train/cat/1.jpg", "train/background/2.jpg", "val/cat/3.jpg", "test/cat/4.jpg"))
+    module = opened(tmp_path)
+    assert module.class_names == ("background", "cat")
+    assert module.train_images.names == ("train/background/2", "train/cat/1")
+    assert module.val_images.names == ("val/cat/3",)

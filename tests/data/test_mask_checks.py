@@ -90,6 +90,12 @@ def test_classes_in_labels_or_masks_alone_are_counted(tmp_path: Path, caplog: py
     )
 
 
+def test_some_masks_of_0_and_255_are_counted_with_the_fix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scored(folder(tmp_path, {"a": 255, "b": 1}))
+    assert "1 of 2 masks of labelled images" in caplog.text
+    assert "If 255 is the class cup, set data.mask_values=binary." in caplog.text
+
+
 def test_masks_that_fit_the_labels_give_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         scored(folder(tmp_path, {"a": 1, "b": 2, "sub/c": 0}, ("cup", "dog")))

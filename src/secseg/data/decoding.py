@@ -179,6 +179,8 @@ def _opened(path: str | Path, pixels: bool) -> Image.Image:
 def _loaded(file: str | Path | io.BytesIO, pixels: bool) -> Image.Image:
     image = Image.open(file, formats=FORMATS)
     try:
+        if isinstance(image, TiffImageFile):
+            image.filename = ""  # else Pillow maps the file into memory, with a wrong width if the image is rotated
         if pixels:
             image.load()
     except BaseException:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 from secseg.data.folder_labels import folder_labels
@@ -40,6 +41,7 @@ class FolderData:
         left_out: images without labels that are left out.
         stray_masks: files in the folder of masks that belong to no image.
         not_read: files among the images that look like images of a kind that is not read.
+        dim: images of more than 8 bits that use less than a quarter of their range.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class FolderData:
     left_out: tuple[str, ...] = ()
     stray_masks: tuple[str, ...] = ()
     not_read: tuple[Path, ...] = ()
+    dim: tuple[Path, ...] = ()
 
 
 def open_folder(
@@ -98,9 +101,11 @@ def open_folder(
         stray_masks=_stray_masks(masks, files),
         not_read=tuple(not_read),
     )
-    if problems := _problems(data, found, table, strange, classes is not None, unlabelled):
+    dim, unreadable = results_and_problems(check_image, labelled.values())
+    problems = _problems(data, found, table, strange, classes is not None, unlabelled)
+    if problems := [*problems, *_section(unreadable, "images cannot be read")]:
         raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
-    return data
+    return replace(data, dim=tuple(compress(labelled.values(), dim)))
 
 
 def _place(root: Path, given: str, key: str) -> Path:
@@ -214,7 +219,6 @@ def _problems(
         *_section(lines, "labels belong to images that do not exist"),
         *_unlabelled(data.left_out if unlabelled == "error" else (), files, table),
         *_section(unused, "classes of data.classes have no image"),
-        *_section(results_and_problems(check_image, data.images.values())[1], "images cannot be read"),
     ]
 
 

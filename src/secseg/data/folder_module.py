@@ -216,6 +216,11 @@ def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) 
         warnings.append(f"{len(untrained)} classes have no training image:\n{listing(untrained)}")
     if data.not_read:
         warnings.append(not_read_warning(data.not_read))
+    if data.dim:
+        warnings.append(
+            f"{len(data.dim)} images of more than 8 bits, such as {data.dim[0]}, use less than a quarter of the range "
+            "of their type, and are dark. If their values have fewer bits, scale the images to 8 bits."
+        )
     if data.stray_masks:
         warnings.append(
             f"{len(data.stray_masks)} files in the folder of masks belong to no image (a mask has the name of its "

@@ -98,12 +98,14 @@ def _compare(images: ImageSet, shown: Mapping[str, set[int]], labels: Labels) ->
         )
     differing = [*_differing(names, shown, labels)]
     if other:
+        void = any(VOID in shown[name] for name in other)
         log.warning(
-            "%d of %d masks of labelled images in %s show none of the labelled classes:\n%s",
+            "%d of %d masks of labelled images in %s show none of the labelled classes:\n%s%s",
             len(other),
             len(labelled),
             images.title,
             listing(lines),
+            f"\n{_void_remedy(names)}" if void else "",
         )
     if differing:
         log.warning(
