@@ -195,7 +195,15 @@ class Blend:
         return (self.strength * logits).softmax(1)
 
 
-STAGE = {"backend": None, "gradient": "diagonal", "scale": 12, **PAPER, "_target_": "secseg.Blend", "strength": 0.5}
+STAGE = {
+    "backend": None,
+    "gradient": "diagonal",
+    "scale": 12,
+    "channels": "rgb",
+    **PAPER,
+    "_target_": "secseg.Blend",
+    "strength": 0.5,
+}
 
 
 def test_a_crf_of_a_user_gets_the_scaled_kernels_the_gradient_and_its_own_options(
@@ -226,7 +234,7 @@ def test_a_crf_of_a_user_that_cannot_be_built_is_refused(
 
 def test_an_unknown_setting_of_a_backend_is_refused() -> None:
     with pytest.raises(UserError, match="'lattice' has no setting strength"):
-        build_stage_crf({"backend": "lattice", "scale": 1, "strength": 2})
+        build_stage_crf({"backend": "lattice", "channels": "rgb", "scale": 1, "strength": 2})
 
 
 @pytest.mark.parametrize(
@@ -243,8 +251,18 @@ def test_an_unknown_setting_of_a_backend_is_refused() -> None:
 def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: str) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = to_plain(compose("train", ["run_dir=.", f"crf={name}"]))["crf"]
-    assert config["train"] == {"backend": train, "gradient": "stop", "scale": 12, **PAPER}
-    assert config["test"] == {"backend": test, "gradient": "stop", "scale": 1, **PAPER}
+    assert config["train"] == {"backend": train, "gradient": "stop", "channels": "bgr", "scale": 12, **PAPER}
+    assert config["test"] == {"backend": test, "gradient": "stop", "channels": "rgb", "scale": 1, **PAPER}
+
+
+def test_the_training_crf_gets_the_colours_in_the_order_of_the_official_layer() -> None:
+    logits, images = textured()
+    stage = {"backend": "lattice", "gradient": "stop", "scale": 12, **PAPER}
+    rgb, bgr = (build_stage_crf({**stage, "channels": order}) for order in ("rgb", "bgr"))
+    assert rgb is not None
+    assert bgr is not None
+    assert torch.equal(bgr(logits, images), rgb(logits, images.flip(1)))
+    assert not torch.equal(bgr(logits, images), rgb(logits, images)), "the lattice is not symmetric in its features"
 
 
 def numba_cache(**environment: str) -> str:

@@ -8,7 +8,8 @@ import torch
 from scipy.ndimage import zoom
 
 from secseg.data.transforms import crf_image, evaluation_input, mirror, training_input
-from secseg.utils.resizing import resize_aligned, resize_half_pixel
+from secseg.utils.resizing import resize_aligned, resize_like_opencv
+from tests.reference import caffe
 
 
 def photo(height: int = 60, width: int = 90) -> np.ndarray:
@@ -22,11 +23,34 @@ def test_aligned_resizing_is_scipys_zoom_of_order_one() -> None:
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
 
 
-def test_half_pixel_resizing_is_opencvs_rule() -> None:
-    row = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 2, 8)
-    got = resize_half_pixel(row, (2, 5))[0, 0, 0]
-    centres = (np.arange(5) + 0.5) * 8 / 5 - 0.5  # OpenCV's INTER_LINEAR
-    np.testing.assert_allclose(got.numpy(), np.clip(centres, 0, 7), atol=1e-5)
+# Red, green and blue of each pixel in turn, from OpenCV 5.0.0: cv2.resize(image, (4, 3))
+SMALLER = [
+    [44, 81, 119, 207, 20, 57, 177, 214, 27, 115, 152, 189],
+    [60, 97, 134, 222, 35, 72, 192, 229, 42, 130, 167, 204],
+    [74, 111, 149, 87, 50, 87, 207, 95, 57, 145, 182, 113],
+]
+# Red of each pixel, from OpenCV 5.0.0 with (9, 6)
+LARGER = [
+    [0, 74, 160, 190, 77, 163, 107, 80, 154],
+    [7, 80, 167, 196, 84, 170, 114, 87, 161],
+    [14, 88, 175, 204, 91, 178, 121, 94, 168],
+    [22, 96, 182, 211, 99, 185, 129, 102, 176],
+    [29, 103, 161, 169, 106, 193, 137, 109, 183],
+    [36, 110, 82, 26, 113, 199, 143, 116, 190],
+]
+
+
+def test_the_bytes_of_a_resized_training_image_are_opencvs() -> None:
+    image = (np.arange(5 * 7 * 3) * 37 % 256).astype(np.uint8).reshape(5, 7, 3)
+    assert resize_like_opencv(image, (3, 4)).reshape(3, -1).tolist() == SMALLER
+    assert resize_like_opencv(image, (6, 9))[..., 0].tolist() == LARGER
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (1, 9), (9, 1), (33, 33), (66, 66), (20, 13), (100, 33), (2, 2)])
+def test_opencvs_rule_equals_its_plain_version_pixel_by_pixel(shape: tuple[int, int]) -> None:
+    image = photo(*shape)
+    np.testing.assert_array_equal(resize_like_opencv(image, (33, 33)), caffe.resize(image, (33, 33)))
+    np.testing.assert_array_equal(training_input(image, 33), caffe.resize(image, (33, 33)).transpose(2, 0, 1))
 
 
 def test_the_crf_image_of_321_at_41_is_every_eighth_pixel() -> None:

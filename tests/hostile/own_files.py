@@ -131,7 +131,7 @@ def masks(folder: Path, content: bytes) -> None:
 
 def cache(folder: Path) -> tuple[FeatureCache, Path]:
     image = put(folder, "image.png", png(folder))
-    kept = FeatureCache(folder / "cache", "fingerprint", 9, "eval", mirror=True)
+    kept = FeatureCache(folder / "cache", "fingerprint", 9, "aligned", mirror=True)
     kept.prepare([image], lambda images: [images[:, :, ::4, ::4].float(), images[:, :1, ::8, ::8].float()])
     return kept, image
 

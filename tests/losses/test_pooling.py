@@ -21,6 +21,13 @@ def test_pooling_equals_its_plain_numpy_version(decay: float, dtype: torch.dtype
     np.testing.assert_allclose(pooled.numpy(), expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("decay", [0.996, 0.999])
+def test_the_weights_of_the_ranks_are_exact_in_float32(decay: float) -> None:
+    scores = torch.eye(1681)  # each row gets the weight of the first rank
+    weight = (1 - decay) / (1 - decay**1681)
+    np.testing.assert_allclose(global_weighted_rank_pooling(scores, decay).numpy(), weight, rtol=1e-7)
+
+
 def test_decay_zero_is_max_and_one_is_average_pooling() -> None:
     scores = torch.rand(4, 7)
     assert torch.equal(global_weighted_rank_pooling(scores, 0), scores.max(-1).values)

@@ -40,7 +40,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def cache(folder: Path, key: str = "k", mirror: bool = True) -> FeatureCache:
-    return FeatureCache(folder, key, 33, "train", mirror)
+    return FeatureCache(folder, key, 33, "opencv", mirror)
 
 
 def test_it_returns_the_features_of_an_image_and_of_its_mirror_image(tmp_path: Path, images: list[Path]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from torch import Tensor
 
 from secseg.crf.base import CRF, CRFParams
 from secseg.utils.checks import check_choice, refuse
@@ -57,7 +60,8 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     Args:
         stage: the node of ``conf/crf``, plain. If it has a ``_target_``, which names a class of the user, ``backend``
             must be null. The class gets the kernels as ``params``, the ``gradient``, and all settings that the options
-            in ``conf/crf`` do not have.
+            in ``conf/crf`` do not have. ``channels`` is the order in which the CRF gets the colours, ``rgb`` or
+            ``bgr``: the lattice is not symmetric in its features, and the official training layer gets ``bgr``.
 
     Raises:
         UserError: as ``build_crf``; for an unknown setting, or a ``_target_`` that cannot be built.
@@ -65,12 +69,27 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     options = dict(stage)
     target, backend = options.pop("_target_", None), options.pop("backend")
     gradient, scale = options.pop("gradient", "stop"), options.pop("scale")
+    channels = options.pop("channels")
     kernels = {name: options.pop(name) for name in CRFParams.__dataclass_fields__ if name in options}
     params = CRFParams(**kernels).scaled(scale)
     if target is not None:
         if backend is not None:
             raise UserError(f"The CRF {target} replaces the backend {backend}: give backend=null along with _target_.")
-        return build({"_target_": target, **options}, CRF, params=params, gradient=gradient)  # type: ignore[type-abstract]
-    if options:
+        crf = build({"_target_": target, **options}, CRF, params=params, gradient=gradient)  # type: ignore[type-abstract]
+    elif options:
         raise UserError(f"The CRF backend {backend!r} has no setting {', '.join(options)}. Remove it.")
-    return None if backend == "none" else build_crf(backend, params, gradient)
+    elif backend == "none":
+        return None
+    else:
+        crf = build_crf(backend, params, gradient)
+    return _ReversedChannels(crf) if channels == "bgr" else crf
+
+
+@dataclass(frozen=True)
+class _ReversedChannels:
+    """A CRF that gets the channels of the images in the order blue, green, red."""
+
+    crf: CRF
+
+    def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
+        return self.crf(logits, images.flip(1))

@@ -104,7 +104,7 @@ def open_cache(network: LocalizationNet, mirror: bool, feature_cache: str | None
     folder = cache_folder(feature_cache)
     if not network.freeze or folder is None:
         return None
-    return FeatureCache(folder, trunk_fingerprint(network), network.input_size, "train", mirror)
+    return FeatureCache(folder, trunk_fingerprint(network), network.input_size, "opencv", mirror)
 
 
 def _fit(

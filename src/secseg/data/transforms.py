@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.utils.resizing import resize_aligned, resize_half_pixel
+from secseg.utils.resizing import resize_aligned, resize_like_opencv
 
 
 def training_input(photo: np.ndarray, size: int) -> Tensor:
     """Resize ``photo`` (H, W, 3) uint8 to (3, size, size) uint8 on the half-pixel grid, without its aspect ratio.
 
-    Source: Caffe's data layer, as in the official training (no crop).
+    Source: Caffe's data layer, as in the official training (no crop), with the bytes of OpenCV's resize.
     """
-    return _to_bytes(resize_half_pixel(_channels_first(photo), (size, size)))[0]
+    return torch.from_numpy(np.ascontiguousarray(resize_like_opencv(photo, (size, size)).transpose(2, 0, 1)))
 
 
 def evaluation_input(photo: np.ndarray, size: int | tuple[int, int]) -> Tensor:

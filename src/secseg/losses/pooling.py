@@ -62,10 +62,11 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
         return scores.amax(-1)
     if decay == 1:
         return scores.mean(-1)
-    ranks = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
-    weights = torch.pow(decay, ranks)
+    # In float64, on the CPU: float32 would be wrong by 1e-5, and not every device has float64.
+    weights = torch.pow(decay, torch.arange(scores.shape[-1], dtype=torch.float64))
+    weights = (weights / weights.sum()).to(scores)
     # Not a matrix product, which autocast would compute in half precision.
-    return (scores.sort(-1, descending=True).values * (weights / weights.sum())).sum(-1)
+    return (scores.sort(-1, descending=True).values * weights).sum(-1)
 
 
 def log_mean_exp_pooling(scores: Tensor, sharpness: float = 1.0) -> Tensor:

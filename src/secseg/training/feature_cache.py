@@ -30,7 +30,7 @@ from secseg.utils.progress import ImageMeter
 
 log = logging.getLogger(__name__)
 
-RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"train": training_input, "eval": evaluation_input}
+RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"opencv": training_input, "aligned": evaluation_input}
 
 
 def cache_folder(setting: str | None) -> Path | None:
@@ -51,8 +51,8 @@ def attach_features(datamodule: ImageDataModule, network: SegmentationNet, input
     folder = cache_folder(datamodule.feature_cache)
     if network.freeze and folder is not None:
         key = trunk_fingerprint(network)
-        train = FeatureCache(folder, key, input_size, "train", datamodule.mirror)
-        val = FeatureCache(folder, key, input_size, "eval")
+        train = FeatureCache(folder, key, input_size, "opencv", datamodule.mirror)
+        val = FeatureCache(folder, key, input_size, "aligned")
         train.prepare(datamodule.train_images.images, network.features)
         val.prepare(datamodule.val_images.images, network.features)
         caches = (train, val)
@@ -69,12 +69,17 @@ class FeatureCache:
         folder: the folder of all caches.
         fingerprint: of the trunk's weights and settings.
         input_size: side of the network's square input, pixels.
-        resize: the resizing of the input, ``train`` or ``eval``.
+        resize: the resizing of the input, ``opencv`` in training or ``aligned`` in evaluation.
         mirror: whether the file has the features of the mirrored image, too.
     """
 
     def __init__(
-        self, folder: Path, fingerprint: str, input_size: int, resize: Literal["train", "eval"], mirror: bool = False
+        self,
+        folder: Path,
+        fingerprint: str,
+        input_size: int,
+        resize: Literal["opencv", "aligned"],
+        mirror: bool = False,
     ) -> None:
         self.input_size, self.resize, self.mirror = input_size, resize, mirror
         variant = f"{fingerprint[:16]}-{input_size}-{resize}{'-mirror' if mirror else ''}"

@@ -76,8 +76,8 @@ def build_optimizer(
     Args:
         network: the network to train.
         classifier: its last layer.
-        optim: ``optimizer`` (a ``torch.optim`` node with ``lr``), ``bias_lr``, ``bias_decay``, ``classifier_lr`` and
-            ``schedule`` (``kind``, ``every``, ``gamma``, ``power``, ``warmup``).
+        optim: ``optimizer`` (a ``torch.optim`` node with ``lr``), ``bias_lr``, ``bias_decay``, ``classifier_lr``,
+            ``caffe_momentum`` and ``schedule`` (``kind``, ``every``, ``gamma``, ``power``, ``warmup``).
         steps: number of steps of the run.
     """
     node = dict(optim["optimizer"])
@@ -93,8 +93,26 @@ def build_optimizer(
         optim["classifier_lr"],
     )
     optimizer = build(node, Optimizer, params=groups)
+    if optim["caffe_momentum"]:
+        optimizer.register_step_pre_hook(keep_momentum)
     schedule = optim["schedule"]
     return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, steps, **schedule))
+
+
+def keep_momentum(optimizer: Optimizer, *_: Any) -> None:
+    """Let the momentum keep its length when the learning rate changes, as in Caffe; runs before each step.
+
+    Caffe's history holds the rate times the gradient, PyTorch's buffer the gradient alone. So the buffers are
+    multiplied by the old rate over the new one. After a decay, about ten steps still move at the old rate.
+    """
+    for group in optimizer.param_groups:
+        old = group.setdefault("momentum_lr", group["lr"])
+        if old == group["lr"] or group["lr"] == 0:
+            continue
+        for parameter in group["params"]:
+            if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None:
+                buffer.mul_(old / group["lr"])
+        group["momentum_lr"] = group["lr"]
 
 
 def rate_factor(

@@ -20,6 +20,8 @@ CHOICES = {
     "evaluation.crf": ("final", "always", "never"),
     "crf.train.backend": BACKENDS,
     "crf.train.gradient": ("stop", "diagonal", "exact"),
+    "crf.train.channels": ("rgb", "bgr"),
+    "crf.test.channels": ("rgb", "bgr"),
     "crf.test.backend": BACKENDS,
     "optim.schedule.kind": ("step", "poly", "constant"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
