@@ -256,7 +256,7 @@ def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: s
 
 
 def test_the_training_crf_gets_the_colours_in_the_order_of_the_official_layer() -> None:
-    logits, images = textured()
+    logits, images = textured((2, 5, 41, 41))
     stage = {"backend": "lattice", "gradient": "stop", "scale": 12, **PAPER}
     rgb, bgr = (build_stage_crf({**stage, "channels": order}) for order in ("rgb", "bgr"))
     assert rgb is not None
