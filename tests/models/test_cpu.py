@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secseg.models import SegmentationNet, fast_copy
-from secseg.models.cpu import Dropout, PhasedDepthwise, SameConv, in_phases
+from secseg.models.cpu import Dropout, PhasedDepthwise, SameConv, TrainedConv, for_training, in_phases
 from secseg.models.head import LargeFOVHead
 from secseg.models.timm_trunk import TimmTrunk, Trunk
 from tests.tiny_network import tiny_network
@@ -187,3 +187,35 @@ def test_same_padding_copies_the_input_only_if_it_differs_between_the_sides(side
     expected = conv(nn.functional.pad(image, (1, 1, 1, 1) if symmetric else (0, 1, 0, 1)))
     conv.__class__ = SameConv
     torch.testing.assert_close(conv(image), expected)
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 12), (2, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_in_two_layouts_are_those_of_one(stride: int, dilation: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(5, 256, 3, stride, dilation, dilation, bias=bias).to(memory_format=torch.channels_last)
+    trained = copy.deepcopy(plain)
+    for_training(trained)
+    assert type(trained) is TrainedConv
+    results = []
+    for conv in (plain, trained):
+        x = torch.randn(2, 5, 19, 23, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        y = conv(x.contiguous(memory_format=torch.channels_last))
+        y.sin().sum().backward()
+        results.append([y.detach(), x.grad, *(p.grad for p in conv.parameters())])
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-4)
+    assert trained.weight.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_frozen_or_mixed_precision_convolution_runs_as_torchs_own() -> None:
+    conv = nn.Conv2d(3, 256, 3)
+    for_training(conv)
+    x = torch.randn(1, 3, 9, 9)
+    assert "TwoLayouts" in type(conv(x).grad_fn).__name__
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = conv(x)
+    assert mixed.dtype == torch.bfloat16
+    assert "TwoLayouts" not in type(mixed.grad_fn).__name__
+    conv.requires_grad_(False)
+    assert conv(x.requires_grad_()).grad_fn.name() == "ConvolutionBackward0"

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from secseg.models.cpu import for_training
 from secseg.models.head import Head
 from secseg.models.trunk import Trunk, concat_levels, finest_level
 from secseg.utils.checks import check_whole, refuse
@@ -21,7 +22,7 @@ from secseg.utils.errors import UserError
 class TrunkNet(nn.Module):
     """A trunk, which may be frozen, and a head on its feature levels.
 
-    Convolutions run in the channels-last layout, which is faster on CPUs and on GPUs.
+    Convolutions run in the channels-last layout, which is faster on CPUs and on GPUs (but see ``TrainedConv``).
 
     Args:
         class_names: names of the classes.
@@ -42,6 +43,7 @@ class TrunkNet(nn.Module):
         self.class_names = tuple(class_names)
         self.input_size = input_size
         self.to(memory_format=torch.channels_last)
+        for_training(self)
         if freeze:
             trunk.requires_grad_(False).eval()
 
