@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from secseg.models import SegmentationNet, fast_copy
-from secseg.models.cpu import Dropout, PhasedDepthwise, SameConv, TrainedConv, for_training, in_phases
+from secseg.models.cpu import (
+    Dropout,
+    PhasedDepthwise,
+    PointwiseConv,
+    SameConv,
+    TrainedConv,
+    in_phases,
+    with_fast_convolutions,
+)
 from secseg.models.head import LargeFOVHead
 from secseg.models.timm_trunk import TimmTrunk, Trunk
 from tests.tiny_network import tiny_network
@@ -195,7 +203,7 @@ def test_gradients_in_two_layouts_are_those_of_one(stride: int, dilation: int, b
     torch.manual_seed(0)
     plain = nn.Conv2d(5, 256, 3, stride, dilation, dilation, bias=bias).to(memory_format=torch.channels_last)
     trained = copy.deepcopy(plain)
-    for_training(trained)
+    with_fast_convolutions(trained)
     assert type(trained) is TrainedConv
     results = []
     for conv in (plain, trained):
@@ -208,9 +216,26 @@ def test_gradients_in_two_layouts_are_those_of_one(stride: int, dilation: int, b
     assert trained.weight.grad.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(("stride", "padding", "groups"), [(1, 0, 1), (2, 0, 2), (1, 1, 1)])
+def test_a_pointwise_convolution_gives_the_same_dilated_or_not(stride: int, padding: int, groups: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 8, 1, stride, padding, groups=groups)
+    fast = copy.deepcopy(plain)
+    with_fast_convolutions(fast)
+    assert type(fast) is PointwiseConv
+    results = []
+    for conv in (plain, fast):
+        x = torch.ones(2, 6, 9, 7).cumsum(2).requires_grad_()
+        y = conv(x)
+        y.sin().sum().backward()
+        results.append([y.detach(), x.grad, *(p.grad for p in conv.parameters())])
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(two, one)
+
+
 def test_a_frozen_or_mixed_precision_convolution_runs_as_torchs_own() -> None:
     conv = nn.Conv2d(3, 256, 3)
-    for_training(conv)
+    with_fast_convolutions(conv)
     x = torch.randn(1, 3, 9, 9)
     assert "TwoLayouts" in type(conv(x).grad_fn).__name__
     with torch.autocast("cpu", torch.bfloat16):

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from secseg.models.cpu import for_training
+from secseg.models.cpu import with_fast_convolutions
 from secseg.models.head import Head
 from secseg.models.trunk import Trunk, concat_levels, finest_level
 from secseg.utils.checks import check_whole, refuse
@@ -43,7 +43,7 @@ class TrunkNet(nn.Module):
         self.class_names = tuple(class_names)
         self.input_size = input_size
         self.to(memory_format=torch.channels_last)
-        for_training(self)
+        with_fast_convolutions(self)
         if freeze:
             trunk.requires_grad_(False).eval()
 
