@@ -1,6 +1,7 @@
 """SEC's training step in plain PyTorch, as the public ports write it: the reference for the time of whole steps.
 
-Tensors are contiguous, the CRF is pydensecrf, called for one image after the other, and the loss is written out.
+Tensors are contiguous, the CRF is pydensecrf, called for one image after the other, and the loss is written out. With
+``CaffeSolver`` and BGR in the CRF, it is also a transcription of the official training (``benchmarks/parity.py``).
 """
 
 from __future__ import annotations
@@ -56,28 +57,64 @@ def head(channels: int, classes: int) -> list[nn.Module]:
     return [fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True), nn.Dropout(), fc8]
 
 
+class CaffeSolver:
+    """Caffe's SGD solver with the official multipliers: ``h <- 0.9 h + rate (gradient + decay w)``, ``w <- w - h``.
+
+    Args:
+        network: its last layer has ten times the rate.
+        every: steps between two decays of the rate.
+    """
+
+    def __init__(self, network: nn.Sequential, every: int) -> None:
+        self.parameters, last = list(network.parameters()), {id(parameter) for parameter in network[-1].parameters()}
+        self.history = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.multipliers = [
+            ((1.0 if parameter.ndim > 1 else 2.0) * (10 if id(parameter) in last else 1), float(parameter.ndim > 1))
+            for parameter in self.parameters
+        ]
+        self.every, self.iteration = every, 0
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients."""
+        rate = 1e-3 * 0.1 ** (self.iteration // self.every)
+        for parameter, history, (faster, decay) in zip(self.parameters, self.history, self.multipliers, strict=True):
+            assert parameter.grad is not None
+            history.mul_(0.9).add_(rate * faster * (parameter.grad + 5e-4 * decay * parameter))
+            parameter.sub_(history)
+        self.iteration += 1
+
+
 class PlainStep:
-    """A training step on one batch: forward, CRF, loss, backward, SGD.
+    """A training step on one batch: forward, CRF, loss, backward, the optimiser's step.
 
     Args:
         network: scores of normalised images.
         batch: ``image`` (B, 3, S, S) uint8, ``cues`` (B, C, h, w) and ``labels`` (B, C), on the CPU.
+        optimizer: PyTorch's SGD if None.
     """
 
-    def __init__(self, network: nn.Module, batch: dict[str, Any]) -> None:
+    def __init__(self, network: nn.Module, batch: dict[str, Any], optimizer: CaffeSolver | None = None) -> None:
         self.network, self.batch = network.train(), batch
-        self.optimizer = torch.optim.SGD(network.parameters(), 1e-3, 0.9, weight_decay=5e-4)
+        self.optimizer = optimizer or torch.optim.SGD(network.parameters(), 1e-3, 0.9, weight_decay=5e-4)
+        self.loss = torch.tensor(0.0)
 
     def __call__(self) -> None:
         image, cues, labels = (self.batch[name].float() for name in ("image", "cues", "labels"))
-        scores = self.network(image - torch.tensor([123.0, 117.0, 104.0]).view(1, 3, 1, 1))
+        scores = self.network(image.flip(1) - torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
         probs = torch.softmax(scores, 1) + 1e-4
         probs = probs / probs.sum(1, keepdim=True)
-        small = np.ascontiguousarray(image[:, :, ::8, ::8].permute(0, 2, 3, 1).numpy().astype(np.uint8))
+        small = np.ascontiguousarray(image.flip(1)[:, :, ::8, ::8].permute(0, 2, 3, 1).numpy().astype(np.uint8))
         refined = np.stack([crf(*pair) for pair in zip(scores.detach().numpy(), small, strict=True)])
         q = torch.from_numpy(refined).clamp(min=1e-4)
         q = q / q.sum(1, keepdim=True)
         loss = seed(probs, cues) + expand(probs, labels) + (q * (q.log() - probs.log())).sum(1).mean()
+        self.loss = loss.detach()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
