@@ -153,7 +153,7 @@ def test_each_crf_is_built_with_the_kernels_of_the_paper(node: Any, option: str,
     assert (crf is None) == (settings["backend"] == "none")
     if crf is not None:
         scale = 12 if stage == "train" else 1
-        p = crf.params
+        p = (crf.crf if settings["channels"] == "bgr" else crf).params
         assert (p.bilateral_weight, p.bilateral_rgb, p.gaussian_weight, p.iterations) == (10, 13, 3, 10)
         assert (p.bilateral_xy, p.gaussian_xy) == (80 / scale, 3 / scale)
 

@@ -175,7 +175,8 @@ def test_a_run_that_ended_before_its_results_were_written_writes_them_when_it_co
 
 
 def test_a_frozen_trunk_gives_the_same_weights_with_and_without_cached_features(run: Run, tmp_path: Path) -> None:
-    frozen = ["backbone.freeze=true", "evaluation.crf=never"]
+    # SGD: AdamW turns the rounding of cached features into whole steps where a gradient is close to 0.
+    frozen = ["backbone.freeze=true", "evaluation.crf=never", "optim=sgd"]
     cached = run(*frozen, f"data.feature_cache={tmp_path / 'features'}", folder="a")
     plain = run(*frozen, "data.feature_cache=off", folder="b")
     assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 9
