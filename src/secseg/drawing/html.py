@@ -16,6 +16,7 @@ from PIL import Image
 
 from secseg.data.classes import VOID
 from secseg.data.masks import palette_image
+from secseg.drawing.fonts import save_in_any_script
 from secseg.drawing.overlays import VOID_COLOUR
 
 _TEMPLATES = Environment(
@@ -61,11 +62,17 @@ def figure_source(figure: Figure) -> str:
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as an SVG in which text stays text. Equal figures give equal bytes.
+    """Return a figure as an SVG in which text stays text, in a font of the viewer. Equal figures give equal bytes.
 
     Control characters, which are not allowed in XML, are replaced by question marks.
     """
     data = io.BytesIO()
-    with matplotlib.rc_context(_SVG):
+
+    def save() -> None:
+        data.seek(0)
+        data.truncate()
         figure.savefig(data, format="svg", metadata={"Date": None})
+
+    with matplotlib.rc_context(_SVG):
+        save_in_any_script(figure, save, warn=False)
     return re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"?", data.getvalue())

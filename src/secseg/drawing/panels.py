@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from secseg.data.classes import VOID
+from secseg.drawing.fonts import save_in_any_script
 from secseg.drawing.overlays import VOID_COLOUR, GalleryItem, colorize, cues_over_grey, hex_colour, over_grey
 from secseg.runs.run_reader import curve, read_metrics
 from secseg.utils.files import atomic_write
@@ -101,7 +102,7 @@ def curves(metrics_csv: Path, colors: Mapping[str, str]) -> Figure:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG. An interrupted write leaves no partial file."""
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+        save_in_any_script(figure, lambda: figure.savefig(temporary, format="png"))
 
 
 def _predicted(image: np.ndarray, mask: np.ndarray | None, palette: np.ndarray) -> np.ndarray | None:

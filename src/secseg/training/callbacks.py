@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from secseg.drawing.fonts import no_glyph_warnings
 from secseg.drawing.panels import curves, panel, save_figure
 from secseg.drawing.wandb import confusion_table, iou_table, wandb_image
 from secseg.evaluation import score_table
@@ -61,7 +62,8 @@ class Pictures(Callback):
             if isinstance(logger, WandbRunLogger):
                 _to_wandb(logger, pl_module, step)
             elif isinstance(logger, TensorBoardLogger) and figure is not None:
-                logger.experiment.add_figure("pictures/val", figure, step, close=False)
+                with no_glyph_warnings():  # save_figure has reported the missing characters
+                    logger.experiment.add_figure("pictures/val", figure, step, close=False)
 
 
 class Curves(Callback):
