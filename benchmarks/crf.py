@@ -201,14 +201,14 @@ def peak(backend: str, probs: np.ndarray, image: np.ndarray) -> int:
     crf(logits[..., :40, :40].contiguous(), image[..., :40, :40].contiguous())  # compiled and imported
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # resets the peak
     before = _status("VmRSS")
     crf(logits, image)
     return _status("VmHWM") - before
 
 
 def _status(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(line for line in Path("/proc/self/status").read_text("utf-8").splitlines() if line.startswith(key))
     return 1024 * int(line.split()[1])
 
 

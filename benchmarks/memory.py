@@ -55,7 +55,7 @@ def serve(pipe: Connection, keep: bool, place: str, size: int) -> None:
 
 
 def _resident() -> int:
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

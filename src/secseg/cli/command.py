@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-import io
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from secseg.cli.encoding import print_anything, use_utf8
 from secseg.cli.help import help_text
 from secseg.cli.messages import explain
+from secseg.cli.words import hydra_words
 from secseg.utils.errors import UserError
+from secseg.utils.quoting import shell_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,8 +39,8 @@ def run_command(name: str, task: Task, examples: str) -> None:
         task: takes the config, plain, and returns the run folder; None for a job of a sweep that failed.
         examples: lines for ``--help``.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of classes and files in a terminal that shows ASCII only
-        sys.stdout.reconfigure(errors="backslashreplace")
+    use_utf8()
+    print_anything()
     words = sys.argv[1:]
     if {"--help", "-h"} & set(words):
         print(help_text(name, examples))
@@ -47,8 +48,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
     asked = os.environ.get(FULL_ERROR) == "1"
     try:
         _allow_lazy_help()
-        # Hydra's parser wants all settings next to each other: loss=seed -m seed=0,1 would fail.
-        sys.argv[1:] = sorted(words, key=_is_setting)
+        sys.argv[1:] = hydra_words(words, name)
         _refuse_unknown_flags()
         import hydra
 
@@ -61,10 +61,19 @@ def run_command(name: str, task: Task, examples: str) -> None:
 
 
 def command_line(name: str) -> str:
-    """Return the command of this job: its name and its settings."""
-    from hydra.core.hydra_config import HydraConfig
+    """Return the command of this job, for the shell: its name and its settings."""
+    return shell_command("python", f"src/{name}.py", *given_settings())
 
-    return f"python src/{name}.py {shlex.join(HydraConfig.get().overrides.task)}".strip()
+
+def given_settings(kind: Literal["task", "hydra"] = "task") -> list[str]:
+    """Return the settings of this job as they were given, with what a sweep sets; or the settings of Hydra."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    # Not resolved: in a quoted path, ${...} stands behind a backslash, which resolving would remove.
+    given = OmegaConf.to_container(HydraConfig.get().overrides[kind], resolve=False)
+    assert isinstance(given, list)
+    return [str(word) for word in given]
 
 
 def chosen_options() -> dict[str, str]:
@@ -87,6 +96,7 @@ def _as_job(task: Task, asked: bool) -> Callable[[DictConfig], None]:
 
     @functools.wraps(task)  # Hydra takes the job's name from the module of the task
     def job(cfg: DictConfig) -> None:
+        print_anything()  # in the processes of a launcher, too
         with _variable(FULL_ERROR, "1" if asked else None):  # for the processes that the task starts
             folder = _run(task, cfg)
         if folder is not None and is_first_process():
@@ -146,10 +156,6 @@ def _variable(name: str, value: str | None) -> Iterator[None]:
         os.environ.pop(name, None)
         if before is not None:
             os.environ[name] = before
-
-
-def _is_setting(word: str) -> bool:
-    return word.startswith(("+", "~")) or ("=" in word and not word.startswith("-"))
 
 
 def _allow_lazy_help() -> None:

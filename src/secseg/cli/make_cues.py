@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from secseg.cli.command import run_command
+from secseg.cli.command import given_settings, run_command
+from secseg.utils.quoting import override, shell_command
 
 EXAMPLES = """
 python src/make_cues.py data=folder data.root=<folder>                       your own images and labels.csv
@@ -31,12 +31,12 @@ def task(config: Mapping[str, Any]) -> Path:
 
 def training_command(cues: Any) -> str:
     """Return the command that trains on the cues, with the settings of the data and packages given for them."""
-    from hydra.core.hydra_config import HydraConfig
-
-    given = HydraConfig.get().overrides
-    data = [word for word in given.task if word.startswith(("data=", "data.")) and not word.startswith("data.cues=")]
-    packages = [word for word in (*given.task, *given.hydra) if word.startswith(("plugins=", "hydra.searchpath="))]
-    return shlex.join(["python", "src/train.py", *data, f"data.cues={cues}", *packages])
+    given = given_settings()
+    data = [word for word in given if word.startswith(("data=", "data.")) and not word.startswith("data.cues=")]
+    packages = [
+        word for word in (*given, *given_settings("hydra")) if word.startswith(("plugins=", "hydra.searchpath="))
+    ]
+    return shell_command("python", "src/train.py", *data, override("data.cues", cues), *packages)
 
 
 def main() -> None:

@@ -153,7 +153,7 @@ class Summary(Callback):
         done = [path for path in folders if (path / RESULTS).is_file()]
         print(f"{sweep}: {len(done)} of {len(folders)} runs are finished.", flush=True)
         if failed := sorted(self._failures(config) - self.earlier):
-            reasons = [f"{path.parent.name}: {json.loads(path.read_text())['reason']}" for path, _ in failed]
+            reasons = [f"{path.parent.name}: {json.loads(path.read_text('utf-8'))['reason']}" for path, _ in failed]
             print(f"{len(failed)} failed. The same command runs them again:\n{listing(reasons)}", file=sys.stderr)
             raise SystemExit(1)
         print(f"run: {sweep.absolute()}", flush=True)

@@ -24,6 +24,7 @@ from secseg.data.splits import ImageSet, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.checks import check_choice, check_whole, refuse
 from secseg.utils.errors import UserError
+from secseg.utils.quoting import override, shell_command
 
 log = logging.getLogger(__name__)
 
@@ -173,10 +174,10 @@ class ImageDataModule(pl.LightningDataModule):
         """
         path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
         if path is None:
+            words = ("python", "src/make_cues.py", override("data", self.title), override("data.root", self.root))
             raise UserError(
-                f"No cue file was found in {self.root} or above it. Make cues with `python src/make_cues.py "
-                f"data={self.title} data.root={self.root}`, or name a file with data.cues=<cues.safetensors or "
-                "localization_cues.pickle>."
+                f"No cue file was found in {self.root} or above it. Make cues with `{shell_command(*words)}`, or name "
+                "a file with data.cues=<cues.safetensors or localization_cues.pickle>."
             )
         store = open_cues(path)
         check_cues(self.train_images, store, len(self.class_names))

@@ -16,6 +16,7 @@ from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
 from secseg.data.walk import not_read_warning
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
+from secseg.utils.quoting import shell_override
 
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
@@ -143,7 +144,9 @@ def _table(
     if labels is None:
         found = [name for name in TABLES if (root / name).is_file()]
         if len(found) > 1:
-            raise UserError(f"{root} holds {' and '.join(found)}. Choose one: data.labels={found[0]}")
+            raise UserError(
+                f"{root} holds {' and '.join(found)}. Choose one: {shell_override('data.labels', found[0])}"
+            )
         labels = found[0] if found else SUBFOLDERS
     if labels == SUBFOLDERS:
         table = folder_labels(folder, files)

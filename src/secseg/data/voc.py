@@ -12,6 +12,7 @@ from secseg.data.cues import CueStore
 from secseg.data.cues.store import class_lines
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.quoting import shell_override
 
 IMAGES = "JPEGImages"
 MASKS = ("SegmentationClassAug", "SegmentationClass")
@@ -93,7 +94,7 @@ def find_data(root: Path) -> Path:
         f"There is no data at {root}{'' if root.is_dir() else ', which is not a folder'}. None of these folders of "
         f"images exists:\n{listing([place / IMAGES for place in places])}\n"
         "Set data.root to the folder that holds VOC2012, or fetch VOC 2012 with "
-        f"`python src/prepare_voc.py root={root}`."
+        f"`python src/prepare_voc.py {shell_override('root', root)}`."
     )
 
 

@@ -12,6 +12,7 @@ from secseg.drawing.overlays import GalleryItem
 from secseg.losses.terms import TERMS
 from secseg.runs.wandb_logger import has_wandb_key
 from secseg.utils.errors import UserError, require_package
+from secseg.utils.quoting import shell_override
 from secseg.utils.resizing import resize_mask
 
 if TYPE_CHECKING:
@@ -168,5 +169,5 @@ def _saved_view(project: str, entity: str) -> tuple[str, str]:
             return name, ""
         raise UserError(
             f"W&B has no project {entity}/{project}: {error} Send a run to it first (logger=wandb "
-            f"logger.wandb.project={project}), or choose another one with project= and entity=."
+            f"{shell_override('logger.wandb.project', project)}), or choose another one with project= and entity=."
         ) from error

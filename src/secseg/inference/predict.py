@@ -26,6 +26,7 @@ from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256, working_in
 from secseg.utils.parallel import in_parallel
 from secseg.utils.progress import ImageMeter, Stopwatch
+from secseg.utils.quoting import shell_override
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ def _failure(summary: Summary, run: Path) -> UserError | None:
         f"{len(summary.failures)} of {summary.total} images have no mask; the other masks are in {folder}:\n"
         f"{listing([_reason(item, error) for item, error in summary.failures.items()])}\n"
         f"{run / 'results.json'} lists all of them. Fix or remove these images, and give the same command with "
-        f"out={folder} to continue."
+        f"{shell_override('out', folder)} to continue."
     )
     failure.__cause__ = next(iter(summary.failures.values()))
     return failure

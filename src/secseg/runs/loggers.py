@@ -67,32 +67,34 @@ class MetricsFile(CSVLogger):
 
 
 class _MetricsWriter(ExperimentWriter):
-    """Keeps the rows from before a resume, except those of steps that are repeated."""
+    """Writes UTF-8 in every locale, and keeps the rows from before a resume, except those of steps that are repeated.
+
+    Lightning's methods write in the encoding of the locale.
+    """
 
     def _check_log_dir_exists(self) -> None:  # Lightning's method deletes the file
+        self._path = Path(self.metrics_file_path)
         self._earlier: list[dict[str, str]] | None = None
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            self._earlier = [row for row in read_metrics(path) if row.get("step")]
+        if self._path.is_file():
+            self._earlier = [row for row in read_metrics(self._path) if row.get("step")]
             self.metrics_keys = sorted({key for row in self._earlier for key in row})
 
     def save(self) -> None:
-        if self._earlier is not None and self.metrics:
+        if not self.metrics:
+            return
+        new_keys = self._record_new_keys()
+        if self._earlier is not None:
             first = self.metrics[0]
-            self._earlier = [row for row in self._earlier if not _is_repeated(row, first)]
-            self._record_new_keys()
-            self._write(self._earlier)
+            self._rewrite([row for row in self._earlier if not _is_repeated(row, first)])
             self._earlier = None
-        super().save()
+        elif new_keys or not self._path.is_file():
+            self._rewrite(read_metrics(self._path) if self._path.is_file() else [])
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, fieldnames=self.metrics_keys).writerows(self.metrics)
+        self.metrics = []
 
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        self._write(read_metrics(Path(self.metrics_file_path)))
-
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        with (
-            atomic_write(self.metrics_file_path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        with atomic_write(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)

@@ -55,7 +55,7 @@ def versions() -> dict[str, Any]:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -76,7 +76,8 @@ def _git() -> dict[str, Any] | None:
 
 def _run_git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    output = subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
+    return os.fsdecode(output).strip()
 
 
 def write_versions(folder: Path) -> None:

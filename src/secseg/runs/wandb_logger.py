@@ -18,6 +18,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from secseg.utils.errors import UserError, require_package
 from secseg.utils.files import write_text
+from secseg.utils.quoting import shell_command
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class WandbRunLogger(WandbLogger):
             wandb.teardown()  # W&B's process keeps the id of the run that it could not open
             self._wandb_init |= {"mode": "offline", "resume": None}
             run = super().experiment
-            log.warning("Send it later with: wandb sync %s", Path(run.dir).parent)
+            log.warning("Send it later with: %s", _sync_command(Path(run.dir).parent))
             return run
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -96,8 +97,8 @@ def build_wandb(
     if mode is None and not has_wandb_key():
         mode = "offline"
         log.info(
-            "W&B: there is no key, so the run is offline. Send it later with: wandb sync %s",
-            folder / "wandb" / "offline-run-*",
+            "W&B: there is no key, so the run is offline. Send it later with: %s/offline-run-*",
+            _sync_command(folder / "wandb"),
         )
     elif mode == "online" and not has_wandb_key():
         raise UserError(
@@ -143,12 +144,12 @@ def finish_wandb() -> None:
     except TimeoutError:
         log.warning(
             "W&B did not receive all of this run within %g seconds of its end. The rest is on disk. Send it later "
-            "with: wandb sync %s",
+            "with: %s",
             FINISH_TIMEOUT,
-            folder,
+            _sync_command(folder),
         )
     except Exception as error:  # W&B raises various exceptions if its process has ended
-        log.warning("W&B could not end this run (%s). Send what is on disk with: wandb sync %s", error, folder)
+        log.warning("W&B could not end this run (%s). Send what is on disk with: %s", error, _sync_command(folder))
         with suppress(Exception):
             wandb.teardown()  # otherwise W&B would try again when Python ends
         wandb.run = None
@@ -171,10 +172,14 @@ def has_wandb_key() -> bool:
     return False
 
 
+def _sync_command(folder: Path) -> str:
+    return shell_command("wandb", "sync", folder)
+
+
 def _wandb_id(folder: Path) -> str:
     path = folder / "wandb_id.txt"
     if path.is_file():
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
     run_id = secrets.token_hex(4)
     write_text(path, run_id + "\n")
     return run_id

@@ -86,7 +86,7 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / name, "a+")  # noqa: SIM115 (closed below)
+        file = open(folder / name, "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"Cannot write into {folder}: {error.strerror}. Choose another folder.") from error
     with file:

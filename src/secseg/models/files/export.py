@@ -19,6 +19,7 @@ from secseg.runs.run_reader import read_training_results
 from secseg.utils.config import config_dir, loss_weights
 from secseg.utils.errors import UserError
 from secseg.utils.files import RESULTS, sha256, write_text
+from secseg.utils.quoting import shell_override
 
 CARD = "README.md"
 
@@ -76,7 +77,8 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
     if any(row.action == "initialised" for row in imported.report):
         raise UserError(
             f"{path} has no last layer (fc8) for the {len(VOC_CLASSES)} classes of VOC: these are initial weights, not "
-            f"a trained network. Train with: backbone=vgg16_largefov backbone.trunk.weights={path}"
+            f"a trained network. Train with: backbone=vgg16_largefov "
+            f"{shell_override('backbone.trunk.weights', path)}"
         )
     network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}", Head, build_network)
     origin = f"It was converted from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."

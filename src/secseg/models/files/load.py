@@ -15,6 +15,7 @@ from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, is_state_dict
 from secseg.utils.config import find
 from secseg.utils.errors import UserError
+from secseg.utils.quoting import shell_override
 from secseg.utils.torch_file import read_saved
 
 _PREFIX = "network."
@@ -29,7 +30,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: if the file is missing, damaged or something else. The message says what it is.
     """
     if path.suffix == SUFFIX and path.is_file():
-        raise UserError(f"{path} is a Caffe model. Turn it into a network with: python src/export.py caffe={path}")
+        command = f"python src/export.py {shell_override('caffe', path)}"
+        raise UserError(f"{path} is a Caffe model. Turn it into a network with: {command}")
     if path.is_file() and is_safetensors(path):
         raise UserError(f"{path} is a safetensors file. Training cannot continue from it: give a checkpoint of a run.")
     checkpoint: Any = read_saved(path)

@@ -1,0 +1,76 @@
+"""The words of a command line, in the form that Hydra reads: flags, then settings; paths are taken literally."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from secseg.utils.quoting import quote_value
+
+# Settings whose value is a path, a name or a title: no number, list or sweep.
+_OF_DATA = ("root", "images", "labels", "cues", "masks", "mask_folder", "feature_cache", "train_split", "val_split")
+TEXTS = frozenset(
+    {
+        *(f"data.{key}" for key in _OF_DATA),
+        *("root", "images", "labels", "cues", "masks", "ckpt", "ckpt_path", "own_cues", "cue_file", "against"),
+        *("out", "run_dir", "hydra.run.dir", "hydra.sweep.dir", "archives", "caffe", "runs", "name", "title"),
+        *("baseline", "split", "logger.wandb.name", "logger.wandb.group"),
+    }
+)
+LISTS = ("runs", "images")
+"""Settings of ``TEXTS`` that can be lists: ``runs=[a,b]``."""
+NUMBERS = {"report": ("images",)}
+"""Settings that only have the name of one of ``TEXTS``, by command."""
+_SETTING = re.compile(r"(\+{0,2})([\w.]+)=(.*)", re.DOTALL)
+_ESCAPE = re.compile(r"\\[()\[\]{}:=, \t]")  # Hydra's, in a value without quotes
+
+
+def hydra_words(words: Sequence[str], name: str) -> list[str]:
+    """Return the words of the command ``name`` for Hydra.
+
+    Its parser wants all settings next to each other: ``loss=seed -m seed=0,1`` would fail. It would also read a path
+    such as ``/data/a=b``, ``/data/Äpfel`` or ``2012`` as something else than a text, or not at all.
+    """
+    sweep = bool({"-m", "--multirun"} & set(words))
+    return [_literal(word, name, sweep) for word in sorted(words, key=_is_setting)]
+
+
+def _is_setting(word: str) -> bool:
+    return word.startswith(("+", "~")) or ("=" in word and not word.startswith("-"))
+
+
+def _literal(word: str, name: str, sweep: bool) -> str:
+    """Return a setting so that Hydra reads its value literally, if it is a text and is not written for Hydra already:
+    with quotes, with escapes, with ``${...}``, or in a sweep as several values."""
+    found = _SETTING.fullmatch(word)
+    if found is None:
+        return word
+    sign, key, value = found.groups()
+    if not (key in TEXTS or key.endswith(".trunk.weights")) or key in NUMBERS.get(name, ()):
+        return word
+    quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
+    if not value or value.lower() == "null" or quoted or "${" in value or quote_value(value) == value:
+        return word
+    read = _read(f"{key}={value}")
+    if read == value or (read is not None and (_ESCAPE.search(value) or (sweep and _varies(f"{key}={value}")))):
+        return word
+    if key in LISTS and value[0] == "[" and value[-1] == "]":
+        return word if isinstance(read, list) else f"{sign}{key}=[{','.join(map(quote_value, value[1:-1].split(',')))}]"
+    return f"{sign}{key}={quote_value(value)}"
+
+
+def _read(word: str) -> object:
+    """Return the value that Hydra reads; None if it cannot read the word."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        return None
+
+
+def _varies(word: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(word).is_sweep_override()
