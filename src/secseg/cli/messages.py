@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from secseg.utils.errors import UserError, nearest
@@ -45,6 +47,10 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
         return str(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's, for group=null
         return "A group was set to a value that is not a name. Choose an option (group=<option>); --help lists them."
+    if _is_shared_memory(error):
+        from secseg.data.shared_memory import PLACE, advice
+
+        return f"No shared memory is left for the batches of the loader processes ({PLACE}). {advice()}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"No space is left on the disk of {error.filename or 'the run folder'}. Free some space."
     if type(error).__name__ == "OutOfMemoryError":  # torch's: by its name, since torch may not be imported
@@ -55,6 +61,16 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
     if type(error).__name__ in ("TerminatedWorkerError", "FailedJobError", "UncompletedJobError"):  # of launchers
         return f"The process of a job could not be started, or was killed. The same command resumes the sweep.\n{error}"
     return None
+
+
+def _is_shared_memory(error: BaseException) -> bool:
+    """Return whether shared memory is full: for a batch, for a page of it (a bus error), or for a semaphore."""
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        return any(words in text for words in ("shared memory(shm)", "write to file </torch_", "signal: Bus error"))
+    if not (isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None):
+        return False
+    return any(Path(frame.filename).name == "synchronize.py" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _user_error(error: BaseException | None) -> UserError | None:

@@ -15,6 +15,7 @@ from secseg.data.images import read_image
 from secseg.data.labels import Labels
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import loader
+from secseg.data.shared_memory import check_shared_memory
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import mirror, training_input
 from secseg.training.feature_cache import FeatureCache
@@ -73,6 +74,7 @@ class LabelledDataModule(pl.LightningDataModule):
         assert self.trainer is not None
         steps, start = self.trainer.max_steps, self.trainer.global_step
         sampler = ShuffledSampler(len(self.train), self.batch_size, steps, self.seed, self.mirror, start)
+        check_shared_memory(self.train[0, False], self.batch_size, self.workers)
         return loader(self.train, self.workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:

@@ -20,6 +20,7 @@ from secseg.data.masks import MASK_VALUES
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
+from secseg.data.shared_memory import check_shared_memory
 from secseg.data.splits import ImageSet, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.checks import check_choice, check_whole, refuse
@@ -27,6 +28,8 @@ from secseg.utils.errors import UserError
 from secseg.utils.quoting import override, shell_command
 
 log = logging.getLogger(__name__)
+
+VAL_BATCH = 4  # images of a batch in a validation
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -226,12 +229,14 @@ class ImageDataModule(pl.LightningDataModule):
         place = (trainer.global_step, trainer.global_rank, trainer.world_size)
         size, steps = len(self.train_data), trainer.max_steps
         sampler = ShuffledSampler(size, self.batch_size, steps, self.seed, self.mirror, *place)
+        check_shared_memory(self.train_data[0, False], self.batch_size, self.workers)
         return self._loader(self.train_data, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
         numbers = range(self.trainer.global_rank, len(self.val_data), self.trainer.world_size)
-        return self._loader(self.val_data, batch_size=4, sampler=numbers)
+        check_shared_memory(self.val_data[0], VAL_BATCH, self.workers)
+        return self._loader(self.val_data, batch_size=VAL_BATCH, sampler=numbers)
 
     def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

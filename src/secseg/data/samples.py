@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import resample
@@ -123,14 +123,19 @@ class EvaluationImages(Dataset[dict[str, Any]]):
 
 
 def gather(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Collate samples to a batch: stack tensors (also inside lists), and list everything else."""
+    """Collate samples to a batch: stack tensors (also inside lists), and list everything else.
+
+    In a loader process, the stacked tensors are in shared memory. If they do not fit, the error is raised here and ends
+    the run. If torch moved them there later, in a thread of its own, the error would only be printed, and the main
+    process would wait for the batch forever.
+    """
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]
         if isinstance(values[0], Tensor):
-            batch[key] = torch.stack(values)
+            batch[key] = default_collate(values)
         elif isinstance(values[0], list):
-            batch[key] = [torch.stack(level) for level in zip(*values, strict=True)]
+            batch[key] = [default_collate(list(level)) for level in zip(*values, strict=True)]
         else:
             batch[key] = values
     return batch
