@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import csv
+import logging
+import os
 import sys
 from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import wandb
 
+from secseg.drawing.wandb import iou_table
+from secseg.runs import wandb_logger
 from secseg.runs.loggers import MetricsFile, build_loggers
-from secseg.runs.wandb_logger import finish_wandb
+from secseg.runs.wandb_logger import WandbRunLogger, finish_wandb
 from secseg.training.callbacks import Pictures
 from secseg.utils.errors import UserError
 from tests.runs.wandb_file import read_wandb_run
@@ -178,3 +183,78 @@ def test_finish_wandb_marks_a_run_that_an_exception_ends_as_failed(monkeypatch: 
     except ValueError:
         pass
     assert codes == [0, 1]
+
+
+def _table() -> dict[str, Any]:
+    return {"tables/iou": iou_table({"without_crf": {"cat": 0.5}})}
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(wandb_logger, "_own_folders", {})
+    monkeypatch.setenv("HOME", "/dev/null")
+
+
+def test_wandb_keeps_its_files_in_each_run_folder_and_needs_no_home(
+    tmp_path: Path, no_home: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        _, logger = build_loggers({"wandb": {"mode": "offline"}}, tmp_path / name, {}, name)
+        assert isinstance(logger, WandbRunLogger)
+        logger.send(_table)
+        finish_wandb()
+        assert list((tmp_path / name / "wandb" / "data").rglob("*")), name
+        (file,) = tmp_path.glob(f"{name}/wandb/offline-run-*/*.wandb")
+        assert "tables/iou" in read_wandb_run(file).summary
+    assert not _warnings(caplog)
+
+
+def test_folders_of_wandb_that_the_user_chose_are_kept(
+    tmp_path: Path, no_home: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", "/scratch")
+    build_loggers({"wandb": {"mode": "offline"}}, tmp_path, {}, "run")
+    assert os.environ["WANDB_DATA_DIR"] == "/scratch"
+    assert os.environ["WANDB_CACHE_DIR"] == str(tmp_path / "wandb" / "cache")
+
+
+def test_an_exception_of_wandb_is_a_warning_and_the_next_values_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise PermissionError("Unable to write staging files")
+
+    _, logger = build_loggers({"wandb": {"mode": "offline"}}, tmp_path, {}, "run")
+    assert isinstance(logger, WandbRunLogger)
+    for step in range(2):
+        logger.send(fail)
+        logger.log_metrics({"val/miou": 0.5}, step)
+    finish_wandb()
+    (warning,) = _warnings(caplog)
+    assert "W&B could not log some values (PermissionError: Unable to write" in warning
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert len(read_wandb_run(file).history) == 2
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_run_continues_if_wandb_cannot_start_unless_the_mode_is_online(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    _, logger = build_loggers({"wandb": {"mode": mode}}, tmp_path, {}, "run")
+    monkeypatch.setattr(wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("read-only file system")))
+    if mode == "online":
+        with pytest.raises(UserError, match="cannot start: OSError: read-only file system"):
+            logger.log_metrics({"val/miou": 0.5}, 0)
+        return
+    logger.log_metrics({"val/miou": 0.5}, 0)
+    logger.experiment.define_metric("a")  # type: ignore[attr-defined]
+    logger.log_metrics({"val/miou": 0.5}, 1)
+    (warning,) = _warnings(caplog)
+    assert "The run continues without W&B" in warning

@@ -93,7 +93,7 @@ def test_a_run_continues_when_the_process_of_wandb_is_killed_and_the_next_run_is
     with caplog.at_level(logging.WARNING):
         for step in range(1, 20):
             logger.log_metrics({"loss": float(step)}, step)
-            logger.send({"table": step})
+            logger.send(lambda step=step: {"table": step})
             time.sleep(0.05)
         finish_wandb()
     assert caplog.text.count("The run continues without W&B.") == 1

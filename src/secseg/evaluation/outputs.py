@@ -104,13 +104,19 @@ def log_evaluation(
     for logger in loggers:
         logger.log_metrics(values, step=0)
         if isinstance(logger, WandbRunLogger):
-            import wandb
-
-            pictures = {f"figures/{path.stem}": wandb.Image(Image.open(path)) for path in sorted(folder.glob("*.png"))}
-            table = iou_table({variant: figure["iou"] for variant, figure in figures.items()})
-            worst = [wandb_image(item, class_names) for item in gallery]
-            logger.send({**pictures, "tables/iou": table, **({"pictures/worst": worst} if worst else {})})
+            logger.send(lambda: _wandb_values(folder, figures, gallery, class_names))
         logger.finalize("success")
+
+
+def _wandb_values(
+    folder: Path, figures: Mapping[str, Mapping[str, Any]], gallery: Sequence[GalleryItem], class_names: Sequence[str]
+) -> dict[str, Any]:
+    import wandb
+
+    pictures = {f"figures/{path.stem}": wandb.Image(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+    table = iou_table({variant: figure["iou"] for variant, figure in figures.items()})
+    worst = [wandb_image(item, class_names) for item in gallery]
+    return {**pictures, "tables/iou": table, **({"pictures/worst": worst} if worst else {})}
 
 
 def confusion_csv(confusion: Any, class_names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.loggers.logger import DummyExperiment, rank_zero_experiment
 
 from secseg.utils.errors import UserError, require_package
 from secseg.utils.files import write_text
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # W&B's own host has two names; a key may be stored under either
 BEST_AND_LAST = ("val/miou", "val/miou_crf")
+_own_folders: dict[str, str] = {}
+
 INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
 """Seconds to wait for W&B when a run starts, and when it ends. In between, a run does not wait for W&B."""
 
@@ -31,19 +33,35 @@ INIT_TIMEOUT, FINISH_TIMEOUT = 120.0, 300.0
 class WandbRunLogger(WandbLogger):
     """Lightning's W&B logger, with the best and the last mean IoU in its summary: ``val/miou.max``, ``.last``.
 
-    Once W&B's process has ended (``lost``), this logger does nothing.
+    Once W&B could not start, or its process has ended (``lost``), this logger does nothing.
     """
 
     lost = False
+    _warned: frozenset[str] = frozenset()
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        opens = self._experiment is None
-        run = self._open() if opens else super().experiment
-        if opens:
+        if self.lost or self._experiment is not None:
+            return DummyExperiment() if self.lost else super().experiment
+        try:
+            run = self._open()
             for key in BEST_AND_LAST:
                 run.define_metric(key, step_metric="trainer/global_step", step_sync=True, summary="max,last")
+        except UserError:
+            raise
+        except Exception as error:  # W&B raises various exceptions, for example if it cannot write its files
+            if self._wandb_init["mode"] == "online":
+                raise UserError(
+                    f"W&B cannot start: {type(error).__name__}: {error}\nFix this, or leave logger=wandb out."
+                ) from error
+            self.lost = True
+            log.warning(
+                "W&B cannot start (%s: %s). The run continues without W&B; metrics.csv has the same figures.",
+                type(error).__name__,
+                error,
+            )
+            return DummyExperiment()
         return run
 
     def _open(self) -> Any:
@@ -71,19 +89,26 @@ class WandbRunLogger(WandbLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._unless_lost(lambda: super(WandbRunLogger, self).log_metrics(metrics, step))
 
-    def send(self, values: Mapping[str, Any]) -> None:
-        """Log tables and images."""
-        self._unless_lost(lambda: self.experiment.log(dict(values)))
+    def send(self, values: Callable[[], Mapping[str, Any]]) -> None:
+        """Log the tables and images that ``values`` makes with W&B's classes."""
+        self._unless_lost(lambda: self.experiment.log(dict(values())))
 
     def _unless_lost(self, log_values: Callable[[], None]) -> None:
-        """Log, or continue without W&B if its process has ended."""
+        """Log; no exception of W&B ends the run. Continue without W&B if its process has ended."""
         if self.lost:
             return
         try:
             log_values()
+        except UserError:
+            raise
         except ConnectionError as error:
             self.lost = True
             log.warning("W&B's process has ended (%s). The run continues without W&B.", error)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if text not in self._warned:
+                self._warned |= {text}
+                log.warning("W&B could not log some values (%s). The run continues.", text)
 
 
 def build_wandb(
@@ -106,6 +131,7 @@ def build_wandb(
             "or choose logger.wandb.mode=offline."
         )
     finish_wandb()  # an open run of other code would receive the logs of this run
+    _keep_folders_in(folder / "wandb")
     offline = mode in ("offline", "dryrun", "disabled")
     return WandbRunLogger(
         name=options.get("name") or run_name,
@@ -165,11 +191,21 @@ def has_wandb_key() -> bool:
     for name in names:
         try:
             stored = netrc.netrc(Path(name).expanduser()).hosts
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, RuntimeError, netrc.NetrcParseError):  # RuntimeError: there is no home folder
             continue
         if any(host in stored for host in hosts):
             return True
     return False
+
+
+def _keep_folders_in(folder: Path) -> None:
+    """Let W&B keep its files in the run folder, not in the home folder, which may not exist or may not be writable.
+
+    A user who has set W&B's variables decides. Those that were set here, for the run before, are replaced.
+    """
+    for name, part in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache")):
+        if os.environ.get(name) == _own_folders.get(name):
+            os.environ[name] = _own_folders[name] = str(folder / part)
 
 
 def _sync_command(folder: Path) -> str:

@@ -60,7 +60,7 @@ class Pictures(Callback):
             save_figure(figure, Path(trainer.default_root_dir, "pictures", f"step_{step:06d}.png"))
         for logger in trainer.loggers:
             if isinstance(logger, WandbRunLogger):
-                _to_wandb(logger, pl_module, step)
+                logger.send(lambda: _wandb_values(pl_module, step))
             elif isinstance(logger, TensorBoardLogger) and figure is not None:
                 with no_glyph_warnings():  # save_figure has reported the missing characters
                     logger.experiment.add_figure("pictures/val", figure, step, close=False)
@@ -118,7 +118,7 @@ class Predictions(Callback):
         self._predictions = None
 
 
-def _to_wandb(logger: WandbRunLogger, module: Any, step: int) -> None:
+def _wandb_values(module: Any, step: int) -> dict[str, Any]:
     scores = {"without_crf": module.val_scores, "with_crf": module.val_scores_crf}
     ious = {variant: score["iou"] for variant, score in scores.items() if score is not None}
     values: dict[str, Any] = {"trainer/global_step": step}
@@ -127,4 +127,4 @@ def _to_wandb(logger: WandbRunLogger, module: Any, step: int) -> None:
         values["tables/confusion"] = confusion_table(module.val_confusion, module.class_names)
     if module.gallery:
         values["pictures/val"] = [wandb_image(item, module.class_names) for item in module.gallery]
-    logger.send(values)
+    return values

@@ -162,10 +162,16 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def user_cache() -> Path:
-    """Return the folder for files that can be computed again: ``$SECSEG_CACHE``, else ``secseg`` in the XDG cache."""
+    """Return the folder for files that can be computed again: ``$SECSEG_CACHE``, else ``secseg`` in the XDG cache.
+
+    If the user has no home folder, as in some containers, this is a folder that cannot be written.
+    """
     if "SECSEG_CACHE" in os.environ:
         return Path(os.environ["SECSEG_CACHE"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "secseg"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "secseg"
+    except RuntimeError:  # of expanduser
+        return Path(os.devnull, "home", ".cache", "secseg")
 
 
 def sha256(path: str | Path) -> str:
