@@ -88,7 +88,9 @@ def chosen_options() -> dict[str, str]:
 
 def is_first_process() -> bool:
     """Return whether this is the first process of a run on several devices, or the only one."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    # In the order of Lightning: Slurm's number stays in processes that Lightning has started.
+    numbers = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((number for number in numbers if number is not None), "0") == "0"
 
 
 def _as_job(task: Task, asked: bool) -> Callable[[DictConfig], None]:

@@ -36,6 +36,7 @@ from secseg.training.callbacks import build_callbacks
 from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStates
 from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
+from secseg.training.processes import cluster_environment, leave_own_folder, shared_run_folder
 from secseg.training.settings import check_settings
 from secseg.utils.config import build, to_plain
 from secseg.utils.device import peak_memory, resolve_precision
@@ -58,13 +59,17 @@ def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     config = to_plain(cfg)
     check_settings(config)
+    cluster_environment(config["trainer"])  # may raise
     terms = build_training_terms(config)
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
     needs = needed(terms.values())
     datamodule.open(cues=bool(needs & {"cues", "labels"}), masks="mask" in needs)
-    run = open_run_folder(config["run_dir"], config["name"], config["resume"])  # before the features: it may raise
+    run = shared_run_folder(  # before the features: it may raise
+        config["trainer"], lambda: open_run_folder(config["run_dir"], config["name"], config["resume"])
+    )
+    leave_own_folder(config["run_dir"], run)
     with working_in(run.path) if first_process() else nullcontext():
         return _train_in(run, config, datamodule, terms, started)
 
@@ -112,15 +117,18 @@ def build_trainer(
     warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
     # Short runs have few log lines.
     warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller than the logging")
+    # cluster_environment decides, and a command of one process needs no srun.
+    warnings.filterwarnings("ignore", message=r"The `srun` command is available on your system but is not used")
     # Lightning 2.6 uses a function that torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+    environment = cluster_environment(options)
     try:
         return pl.Trainer(
             **options,
             default_root_dir=folder,
             callbacks=callbacks,
             logger=loggers,
-            plugins=[CheckpointFiles()],
+            plugins=[CheckpointFiles(), *([] if environment is None else [environment])],
             max_epochs=-1,
             check_val_every_n_epoch=None,
             use_distributed_sampler=False,
