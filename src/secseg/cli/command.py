@@ -71,7 +71,7 @@ def given_settings(kind: Literal["task", "hydra"] = "task") -> list[str]:
     from omegaconf import OmegaConf
 
     # Not resolved: in a quoted path, ${...} stands behind a backslash, which resolving would remove.
-    given = OmegaConf.to_container(HydraConfig.get().overrides[kind], resolve=False)
+    given = OmegaConf.to_container(getattr(HydraConfig.get().overrides, kind), resolve=False)
     assert isinstance(given, list)
     return [str(word) for word in given]
 
