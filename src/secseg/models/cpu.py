@@ -79,7 +79,7 @@ class TrainedConv(nn.Conv2d):
     """A convolution that, on a CPU, computes the gradient of its weight in the contiguous layout.
 
     Networks are channels-last. Of a wide 3x3 convolution, this layout makes the forward pass and the gradient of the
-    input up to 1.7 times faster, but the gradient of the weight up to 2.2 times slower (``benchmarks/layout.py``).
+    input up to 1.7 times faster, but the gradient of the weight up to 2.2 times slower (measured layer by layer; ``benchmarks/whole_step.py`` times whole steps).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,10 +126,11 @@ def with_fast_convolutions(net: nn.Module) -> None:
     """Turn dense convolutions of ``net`` into ``PointwiseConv`` if they are 1x1, else, from 256 outputs on, into
     ``TrainedConv``."""
     for module in net.modules():
-        usual = type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
-        if usual and module.kernel_size == (1, 1):
+        if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+            continue
+        if module.kernel_size == (1, 1):
             module.__class__ = PointwiseConv
-        elif usual and module.groups == 1 and module.out_channels >= 256:
+        elif module.groups == 1 and module.out_channels >= 256:
             module.__class__ = TrainedConv
 
 
