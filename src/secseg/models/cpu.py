@@ -79,7 +79,8 @@ class TrainedConv(nn.Conv2d):
     """A convolution that, on a CPU, computes the gradient of its weight in the contiguous layout.
 
     Networks are channels-last. Of a wide 3x3 convolution, this layout makes the forward pass and the gradient of the
-    input up to 1.7 times faster, but the gradient of the weight up to 2.2 times slower (measured layer by layer; ``benchmarks/whole_step.py`` times whole steps).
+    input up to 1.7 times faster, but the gradient of the weight up to 2.2 times slower. ``benchmarks/whole_step.py``
+    times whole steps.
     """
 
     def forward(self, x: Tensor) -> Tensor:
