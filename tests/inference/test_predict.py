@@ -100,7 +100,7 @@ def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
             raise PermissionError(13, "Permission denied", str(path))
         return real_open(path, **options)
 
-    monkeypatch.setattr("secseg.data.images.Image.open", guarded)
+    monkeypatch.setattr("secseg.data.decoding.Image.open", guarded)
     outcome = predict("images=odd", "out=m")
     monkeypatch.undo()
     assert outcome.code == 1
