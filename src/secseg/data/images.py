@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ import numpy as np
 from secseg.data.decoding import is_wide, open_image, raw_mode, to_rgb, upright, upright_size
 from secseg.data.walk import SUFFIXES, files_below, is_image_file, is_other_image
 from secseg.utils.errors import UserError, listing
+from secseg.utils.text import nfc
 
 KINDS = ", ".join(SUFFIXES)
 HALF = re.compile("[\ud800-\udfff]")
@@ -55,7 +57,7 @@ class FoundImages(NamedTuple):
 def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> FoundImages:
     """Return the images in a folder and its subfolders, without those to ``skip`` (see ``files_below``).
 
-    The name of an image is the path below the folder, with ``/``, without suffix.
+    The name of an image is the path below the folder, with ``/``, without suffix, in Unicode's form NFC.
 
     Raises:
         UserError: if a folder cannot be read; with all names that are not UTF-8.
@@ -64,14 +66,23 @@ def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) ->
     found = [path for path in files if is_image_file(path.name)]
     if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if HALF.search(str(path))]:
         raise UserError(f"{len(odd)} images have names that are not UTF-8. Rename them:\n{listing(odd)}")
-    pairs = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in found]
+    pairs = [(nfc(path.relative_to(folder).with_suffix("").as_posix()), path) for path in found]
     return FoundImages(pairs, [path for path in files if is_other_image(path.name)])
 
 
 def image_name(cell: str) -> str:
     """Return the name of the image that a table calls ``cell``: with or without suffix, with ``/`` or ``\\``."""
-    path = PurePosixPath(cell.strip().replace("\\", "/"))
+    path = PurePosixPath(nfc(cell).strip().replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path)
+
+
+def mask_file(folder: Path, name: str) -> Path:
+    """Return the path of an image's mask. A file whose name is in Unicode's form NFD, as macOS writes it, counts."""
+    path = folder / f"{name}.png"
+    if name.isascii() or path.exists():
+        return path
+    decomposed = folder / unicodedata.normalize("NFD", f"{name}.png")
+    return decomposed if decomposed.exists() else path
 
 
 def name_clashes(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from secseg.data.classes import VOID
+from secseg.data.images import mask_file
 from secseg.data.mask_checks import warn_renumbered
 from secseg.data.splits import ImageSet
 from secseg.evaluation.metrics import WIDTHS, BoundaryScore, SegmentationScore
@@ -173,7 +174,7 @@ def read_masks(folder: Path, image_set: ImageSet) -> Callable[[ImageFiles], Mask
         name, _, mask = image
         watch = Stopwatch()
         with watch("reading"):
-            return {"without_crf": read_mask(folder / f"{name}.png")}, read_mask(mask), watch.seconds
+            return {"without_crf": read_mask(mask_file(folder, name))}, read_mask(mask), watch.seconds
 
     return read
 
@@ -190,7 +191,7 @@ def _check(folder: Path, image_set: ImageSet) -> None:
 
     images = image_set.triples()
     for name, _, mask_path in images:
-        path, mask = folder / f"{name}.png", read(mask_path)
+        path, mask = mask_file(folder, name), read(mask_path)
         if not path.is_file():
             missing.append(path.name)
             continue

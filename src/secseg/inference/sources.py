@@ -13,6 +13,7 @@ from secseg.data.images import KINDS, find_images, name_clashes
 from secseg.data.voc import IMAGES, find_data, open_split
 from secseg.data.walk import is_image_file, is_other_image, is_system_folder, not_read_warning
 from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,11 @@ def find_photographs(images: str, root: str | None = None, out: Path | None = No
     elif path.suffix.lower() == ".txt" and path.is_file():
         raise UserError(f"images={images} is an id list: give the folder of its images, too, as root=.")
     elif path.is_file():
-        folder, pairs = path.parent, [(path.stem, path)]
+        folder, pairs = path.parent, [(nfc(path.stem), path)]
     elif glob.has_magic(images):
         folder = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         _refuse_same(folder, out)
-        pairs = [(found.stem, found) for found in _matches(path, folder, out)]
+        pairs = [(nfc(found.stem), found) for found in _matches(path, folder, out)]
     else:
         raise UserError(f"There is nothing at images={images}.{_hint(path)}")
     _refuse_same(folder, out)

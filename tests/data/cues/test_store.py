@@ -29,6 +29,16 @@ def saved(path: Path) -> Path:
     return path / "cues.safetensors"
 
 
+def test_names_have_one_unicode_form(tmp_path: Path) -> None:
+    cues = Cues((), np.full((5, 7), 255, dtype=np.uint8))
+    store = CueStore.from_dict({"cafe\u0301": cues}, {})
+    assert store.names == ("caf\u00e9",)
+    CueStore(["cafe\u0301"], store.maps, store.labels, {}).save(tmp_path / "cues.safetensors")  # an older file
+    assert "caf\u00e9" in CueStore.load(tmp_path / "cues.safetensors")
+    with pytest.raises(UserError, match="differ only in their Unicode form"):
+        CueStore.from_dict({"cafe\u0301": cues, "caf\u00e9": cues}, {})
+
+
 def test_a_saved_store_is_loaded_unchanged(tmp_path: Path) -> None:
     store = CueStore.load(saved(tmp_path))
     assert store.names == tuple(store) == tuple(some_cues())

@@ -16,6 +16,7 @@ from secseg.data.classes import VOID
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.files import atomic_write
+from secseg.utils.text import nfc
 
 FORMAT = "secseg.cues"
 
@@ -58,7 +59,7 @@ class CueStore:
 
         Raises:
             UserError: if a map is not (h, w) uint8 on the grid of the others, or contains a class that is not among the
-                image's labels; if a label is outside 1..254.
+                image's labels; if a label is outside 1..254; if two names differ only in their Unicode form.
         """
         grid = next(iter(cues.values())).map.shape
         odd = [
@@ -68,6 +69,11 @@ class CueStore:
         ]
         if odd:
             raise UserError(f"These cue maps are not uint8 on one (h, w) grid, here {grid}:\n{listing(odd)}")
+        if alike := [name for name in cues if nfc(name) != name and nfc(name) in cues]:
+            raise UserError(
+                f"The names of these images differ only in their Unicode form; rename them:\n{listing(alike)}"
+            )
+        cues = {nfc(name): entry for name, entry in cues.items()}
         own = {name: sorted(entry.labels) for name, entry in cues.items()}
         wrong = [f"{name}: {row}" for name, row in own.items() if row and not 0 < row[0] <= row[-1] < VOID]
         if wrong:
@@ -104,6 +110,7 @@ class CueStore:
             names, provenance = tuple(header["names"]), dict(header["provenance"])
             if not all(isinstance(name, str) for name in names):
                 raise TypeError("the name of an image is not text")
+            names = tuple(map(nfc, names))
             "".join(names).encode()  # file names do not contain halves of characters
             maps, labels = _map_tensor(path, "maps"), np.array(_map_tensor(path, "labels"))
             fitting = maps.ndim == 3 and labels.ndim == 2 and len(set(names)) == len(names) == len(maps) == len(labels)
