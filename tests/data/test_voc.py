@@ -166,7 +166,7 @@ def test_suffixes_in_any_case_are_images(tmp_path: Path) -> None:
         ("a\nb\na\n", r"names these images more than once.*:\n  a$"),
         ("a\nb\nA\n", r"differ only in upper and lower case.*\n  a\n  A$"),
         ("\n\n", "is empty"),
-        (b"\xff\xfe", "Cannot read the id list"),
+        (b"\xff\xfe\x00", "Cannot read the id list"),
     ],
 )
 def test_an_invalid_list_is_reported(tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import class_lines
+from secseg.data.id_list import read_ids
+from secseg.data.images import image_name
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.quoting import shell_override
+from secseg.utils.text import nfc
 
 IMAGES = "JPEGImages"
 MASKS = ("SegmentationClassAug", "SegmentationClass")
@@ -46,8 +48,8 @@ def open_split(
     root = Path(root).expanduser()
     is_voc = tuple(class_names) == VOC_CLASSES
     folder = find_data(root)
-    where, names = _read_list(root, folder, split, is_voc)
     images = _by_stem(folder / IMAGES, IMAGE_SUFFIXES)
+    where, names = _read_list(root, folder, split, is_voc, images)
     if masks is not None and not masks.is_dir():
         raise UserError(f"There is no folder of masks at {masks}.")
     mask_folders = [folder / name for name in MASKS if (folder / name).is_dir()] if masks is None else [masks]
@@ -128,15 +130,17 @@ def shipped_ids(split: str) -> tuple[str, ...]:
     return tuple((files("secseg.data") / "lists" / f"{split}.txt").read_text("ascii").split())
 
 
-def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str, tuple[str, ...]]:
-    """Return the place of a split's list, for messages, and its ids."""
+def _read_list(
+    root: Path, folder: Path, split: str, is_voc: bool, images: Collection[str]
+) -> tuple[str, tuple[str, ...]]:
+    """Return the place of a split's list, for messages, and its ids; ``images`` are the ids of all images."""
     if split.endswith(".txt"):
-        return split, read_ids(Path(split).expanduser(), _id)
+        return split, read_ids(Path(split).expanduser(), _id, images)
     places = list(dict.fromkeys([*(folder / place for place in LISTS), folder, root]))
     for place in places:
         path = place / f"{split}.txt"
         if path.is_file():
-            return str(path), read_ids(path, _id)
+            return str(path), read_ids(path, _id, images)
     if is_voc and split in SHIPPED_SPLITS:
         return "the official list in the package", shipped_ids(split)
     here = {path.stem for place in places if place.is_dir() for path in place.glob("*.txt")}
@@ -147,39 +151,13 @@ def _read_list(root: Path, folder: Path, split: str, is_voc: bool) -> tuple[str,
     )
 
 
-def read_ids(path: Path, naming: Callable[[str], str]) -> tuple[str, ...]:
-    """Read an id list; ``naming`` turns a line into an id.
-
-    Raises:
-        UserError: if the file cannot be read, is empty, or names an image twice (up to upper and lower case).
-    """
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the id list {path}: {error}.") from error
-    names = [naming(line) for line in lines if line]
-    if not names:
-        raise UserError(f"The id list {path} is empty.")
-    folded = Counter(name.casefold() for name in names)
-    if alike := sorted((name for name in dict.fromkeys(names) if folded[name.casefold()] > 1), key=str.casefold):
-        raise UserError(
-            f"The id list {path} names these images more than once, or their names differ only in upper and lower "
-            f"case, which many file systems do not distinguish:\n{listing(alike)}"
-        )
-    return tuple(names)
-
-
-def _id(line: str) -> str:
-    """Return the id in a line, which is an id, a file, or a pair like ``/JPEGImages/x.jpg
-    /SegmentationClassAug/x.png``."""
-    parts = [PurePosixPath(part) for part in line.split()]
-    if all(part.suffix.lower() in IMAGE_SUFFIXES for part in parts):  # an image, or an image and its mask
-        return parts[0].stem
-    return line
+def _id(text: str) -> str:
+    """Return the id of an image from an id, a file or the path of a file."""
+    return image_name(text).rpartition("/")[2]
 
 
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """Return the files of a folder by name without suffix. Of several, the one whose suffix comes first counts."""
     paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
     paths.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
-    return {path.stem: path for path in paths}
+    return {nfc(path.stem): path for path in paths}
