@@ -45,7 +45,7 @@ Make = Callable[..., Outcome]
 def toy_folder(root: Path) -> Path:
     """Toy images with a table; two of them, in the training split, have a mask."""
     images, labels = draw(root / "images", COUNT)
-    lines = [f"{name},{' '.join(CLASSES[number] for number in labels[name])}" for name in images.names]
+    lines = [f"{name},{';'.join(CLASSES[number] for number in labels[name])}" for name in images.names]
     (root / "labels.csv").write_text("\n".join(["image,labels", *lines]))
     for name in ("image01", "image07"):
         save_mask(np.ones((66, 66), np.uint8), root / "masks" / f"{name}.png", voc_palette())

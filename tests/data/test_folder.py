@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from secseg.data.folder import open_folder
+from secseg.data.label_cells import TableOptions
 from secseg.utils.errors import UserError
 from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
 
@@ -76,7 +78,7 @@ def test_numbers_are_classes_only_where_their_names_are_given(tmp_path: Path) ->
 def test_places_can_be_named(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "root", None)
     (root / "images").rename(root / "photos")
-    (tmp_path / "mine.csv").write_text("photos/a.jpg,cat\nphotos/b.jpg,cat dog\nsub/c,\n")
+    (tmp_path / "mine.csv").write_text("photos/a.jpg,cat\nphotos/b.jpg,cat|dog\nsub/c,\n")
     draw_mask(root / "truth" / "a.png", 1)
     data = open_folder(root, images="photos", labels=str(tmp_path / "mine.csv"), mask_folder="truth")
     assert data.labels == LABELS
@@ -130,7 +132,7 @@ def test_an_image_that_cannot_be_read_is_reported_before_training(tmp_path: Path
         ("a,cat\nb,Cat\nsub/c,\n", "listed twice, or differ only in upper and lower case: 'Cat', 'cat'"),
         ("a,Background\nb,cat\nsub/c,\n", "listed twice, or differ only in upper and lower case: 'Background'"),
         ("a,\nb,\nsub/c,\n", "There is no class: no image has a label"),
-        ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"line breaks, tabs or outer spaces: 'x\\ny'"),
+        ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"invisible characters: 'x\\ny'"),
     ],
 )
 def test_invalid_classes_are_reported(tmp_path: Path, table: str, said: str) -> None:
@@ -172,3 +174,66 @@ def test_a_folder_without_labels_or_images_says_what_was_looked_for(tmp_path: Pa
     write_cues(tmp_path / "cues.safetensors", {"a": (1,)})
     with pytest.raises(UserError, match="is a cue file, and data=folder takes a table"):
         open_folder(tmp_path, labels="cues.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("a,cat,0.93\nb,dog,0.5\nsub/c,,\n", r"2 labels are numbers \(0\.5, 0\.93; line 2\).*remove scores and boxes"),
+        ("image,label\na,1.0\nb,2.0\nsub/c,\n", r"The labels are numbers \(1\.0, 2\.0\), not names"),
+        ("image,label\na,yes\nb,no\nsub/c,no\n", r"The labels are no, yes \(line 3\), not names of classes"),
+        ("image,labels\na,cat\nb,nan\nsub/c,\n", r"1 of 3 images have no labels\..*\n  b \(line 3: 'nan'\)"),
+        (
+            "image,cat,dog\na,0.93,0\nb,0.2,1\nsub/c,0,0\n",
+            r"(?s)line 2, cat: '0\.93' is neither.*Accepted forms: .*own_images\.md",
+        ),
+        ("image,labels\na,cat\u200b\nb,cat\nsub/c,\n", "invisible characters: 'cat"),
+    ],
+)
+def test_words_that_are_no_classes_are_refused(tmp_path: Path, table: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        open_folder(draw_folder(tmp_path, table))
+
+
+def test_unknown_labels_can_be_left_out_and_the_settings_of_the_table_are_used(tmp_path: Path) -> None:
+    data = open_folder(draw_folder(tmp_path, "image,labels\na,cat\nb,nan\nsub/c,\n"), unlabelled="skip")
+    assert (data.left_out, data.class_names) == (("b",), ("background", "cat"))
+    root = draw_folder(tmp_path, "image,labels\na,cat\nb,cat dog\nsub/c,\n")
+    assert open_folder(root, options=TableOptions("space")).labels == LABELS
+
+
+def test_names_of_images_classes_and_masks_have_one_unicode_form(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    draw_images(tmp_path / "images", (f"{decomposed}.jpg", f"{decomposed}/b.jpg"))
+    draw_mask(tmp_path / "masks" / f"{decomposed}.png", 1)
+    (tmp_path / "labels.csv").write_text(f"{composed},{decomposed}\n{decomposed}/b,{composed}\n", "utf-8")
+    data = open_folder(tmp_path, classes=[decomposed])
+    assert data.labels == {composed: (1,), f"{composed}/b": (1,)}
+    assert data.class_names == ("background", composed)
+    assert data.masks[composed].is_file()
+    assert data.stray_masks == ()
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "images" / f"{decomposed}.jpg").unlink()
+    assert open_folder(tmp_path).class_names == ("background", composed)
+
+
+def test_two_images_whose_names_differ_only_in_their_unicode_form_are_refused(tmp_path: Path) -> None:
+    draw_images(tmp_path / "images", ("caf\u00e9.jpg", "cafe\u0301.jpg"))
+    (tmp_path / "labels.csv").write_text("caf\u00e9,cat\n", "utf-8")
+    with pytest.raises(UserError, match="belong to several images each"):
+        open_folder(tmp_path)
+
+
+def test_vectors_need_the_names_of_their_classes(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, None)
+    np.save(root / "labels.npy", {"a": np.array([1, 0]), "b": np.array([1, 1]), "sub/c": np.zeros(2)})
+    with pytest.raises(UserError, match=r"labels are numbers \(1, 2\), not names"):
+        open_folder(root, labels="labels.npy")
+    assert open_folder(root, labels="labels.npy", classes=["cat", "dog"]).labels == LABELS
+    with pytest.raises(UserError, match="have 2 entries, but there are 3 classes"):
+        open_folder(root, labels="labels.npy", classes=["cat", "dog", "cow"])
+
+
+def test_sub_folders_have_any_names(tmp_path: Path) -> None:
+    draw_images(tmp_path, ("7/a.jpg", "yes/b.jpg", "tabby cat/c.jpg"))
+    assert open_folder(tmp_path).class_names == ("background", "7", "tabby cat", "yes")

@@ -188,6 +188,8 @@ def test_the_summary_counts_and_warns(tmp_path: Path, caplog: pytest.LogCaptureF
         ({"val_share": 1}, r"data\.val_share=1: give a number in \(0, 1\)"),
         ({"classes": [True, "cat"]}, r"data\.classes=\[True, 'cat'\]: give a list of names"),
         ({"classes": "cat"}, r"data\.classes=cat: give a list"),
+        ({"difficult": 0}, r"data\.difficult=0: give one of null, present, absent"),
+        ({"label_separator": ""}, r"data\.label_separator=: give a text, or null \(space for white space\)"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path: Path, settings: dict[str, Any], said: str) -> None:

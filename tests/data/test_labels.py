@@ -74,3 +74,80 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_labels(tmp_path / "binary.csv", ["a"], CLASSES)
     with pytest.raises(UserError, match="Cannot read the labels"):
         read_labels(tmp_path, ["a"], CLASSES)
+
+
+def save(path: Path, content: object) -> Path:
+    np.save(path, content)  # a dict is pickled
+    return path
+
+
+@pytest.mark.parametrize(
+    "key", ["2007_000032", 2007000032, np.int32(2007000032), np.str_("2007_000032"), b"2007_000032"]
+)
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8, bool, list])
+def test_vectors_of_psa_and_irn_are_read_with_their_kinds_of_keys(tmp_path: Path, key: object, kind: type) -> None:
+    vector = np.array([1, 0, 1])
+    path = save(tmp_path / "cls_labels.npy", {key: vector.tolist() if kind is list else vector.astype(kind)})
+    assert read_labels(path, ["2007_000032"], CLASSES) == {"2007_000032": (1, 3)}
+
+
+def test_vectors_of_other_images_and_numbers_with_leading_zeros_are_matched(tmp_path: Path) -> None:
+    path = save(tmp_path / "labels.npy", {32: np.array([0, 1, 0]), 7: np.array([1, 0, 0]), "a.jpg": np.zeros(3)})
+    assert read_labels(path, ["000000000032", "a"], CLASSES) == {"000000000032": (2,), "a": ()}
+    with pytest.raises(
+        UserError,
+        match=r"1 of 1 images have no labels in .*labels\.npy:\n  b\nThe file lists other images: 32, 7, a\. Add",
+    ):
+        read_labels(path, ["b"], CLASSES)
+
+
+def test_a_vector_may_start_with_the_background_if_this_is_always_1(tmp_path: Path) -> None:
+    path = save(tmp_path / "labels.npy", {"a": np.array([1, 0, 0, 1]), "b": np.array([1, 0, 0, 0])})
+    assert read_labels(path, ["a", "b"], CLASSES) == {"a": (3,), "b": ()}
+    save(path, {"a": np.array([1, 0, 0, 1]), "b": np.array([0, 0, 0, 1])})
+    with pytest.raises(UserError, match=r"have 4 entries, but there are 3 classes .*cat, dog, horse"):
+        read_labels(path, ["a", "b"], CLASSES)
+
+
+class Code:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("ran",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (np.eye(3), r"an array of shape \(3, 3\), without the images of its rows\. Give a dict"),
+        ({}, "not a dict from image to vector, or an empty one"),
+        (np.array([{}, {}]), "not a dict from image to vector"),
+        ({"a": np.array([0.9, 0, 0])}, r"a: 0\.9; a vector of labels holds 0 and 1"),
+        ({"a": np.array([np.nan, 0, 1])}, "a: nan; a vector"),
+        ({"a": np.eye(3), "b": "cat"}, r"a: not a vector\n  b: not a vector"),
+        ({"a": np.zeros(3), "b": np.zeros(2)}, "vectors have 2, 3 entries"),
+        ({"a": np.zeros(20)}, "have 20 entries, but there are 3 classes"),
+        ({"a": np.array(["cat"])}, "a vector of labels holds 0 and 1"),
+        ({"a": np.zeros(3, complex)}, "contains an array of type 'c16'"),
+        ({"a": Code()}, r"asks for builtins\.print, .*nothing was run"),
+    ],
+)
+def test_other_arrays_are_refused_with_the_reason(
+    tmp_path: Path, content: object, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "labels.npy", content)
+    with pytest.raises(UserError, match=said):
+        read_labels(path, ["a"], CLASSES)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_damaged_file_of_vectors_is_reported(tmp_path: Path) -> None:
+    path = save(tmp_path / "labels.npy", {"a": np.zeros(3)})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"labels\.npy is truncated or damaged"):
+        read_labels(path, ["a"], CLASSES)
+
+
+def test_unknown_labels_are_reported_with_their_line_and_whole_numbers_may_have_decimals(tmp_path: Path) -> None:
+    path = table(tmp_path, "image,labels\na,2.0\nb,nan\n")
+    with pytest.raises(UserError, match=r"1 of 2 images have no labels in .*\n  b \(line 3: 'nan'\)"):
+        read_labels(path, ["a", "b"], CLASSES)
+    assert read_labels(path, ["a"], CLASSES) == {"a": (2,)}

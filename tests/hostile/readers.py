@@ -20,11 +20,11 @@ from safetensors.torch import save as save_tensors
 from secseg.data.cues import Cues, CueStore, import_official
 from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import read_id_list
+from secseg.data.id_list import read_ids
 from secseg.data.images import image_name, image_size, read_image
 from secseg.data.labels import read_labels
 from secseg.data.masks import read_mask
 from secseg.data.prepare_voc import files_in
-from secseg.data.voc import read_ids
 from secseg.utils.errors import UserError
 from tests.data.cues import official_pickle
 from tests.hostile.own_files import (
@@ -140,6 +140,12 @@ def labels(name: str) -> Callable[[Path, bytes], None]:
     return read
 
 
+def vectors(_: Path) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array({"a": np.array([1, 0], np.float32), "b": np.array([0, 1], np.float32)}))
+    return file.getvalue()
+
+
 def id_list(folder: Path, content: bytes) -> None:
     ids = read_id_list(put(folder, "input_list.txt", content))
     assert all(isinstance(number, int) and name for number, name in ids.items())
@@ -147,7 +153,7 @@ def id_list(folder: Path, content: bytes) -> None:
 
 
 def split(folder: Path, content: bytes) -> None:
-    names = read_ids(put(folder, "train.txt", content), image_name)
+    names = read_ids(put(folder, "train.txt", content), image_name, ("a", "b", "c/d"))
     assert len({name.casefold() for name in names}) == len(names) > 0
 
 
@@ -179,8 +185,9 @@ READERS = (
     Reader("labels.csv", lambda _: b"image,labels\na.jpg,cat;dog\nb.jpg,\n", labels("labels.csv")),
     Reader("class columns", lambda _: b"image,cat,dog,split\na,1,0,train\nb,0,1,val\n", labels("labels.csv")),
     Reader("labels.json", lambda _: b'{"a": ["cat", 2], "b.jpg": []}', labels("labels.json")),
+    Reader("labels.npy", vectors, labels("labels.npy")),
     Reader("official id list", lambda _: official_pickle.IDS.encode(), id_list),
-    Reader("split", lambda _: b"a.jpg\nb.jpg\nc/d\n", split),
+    Reader("split", lambda _: b"a.jpg 0\nb.jpg 1\nc/d\n", split),
     Reader("mask", png, mask),
     Reader("JPEG", jpeg, image),
     Reader("TIFF", tiff, image),

@@ -9,10 +9,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from secseg.data.cues import open_cues
+from secseg.data.labels import read_labels
 from secseg.models.files.load import load_network
 from secseg.models.weights import read_weights
 from secseg.runs.run_folder import open_run_folder
@@ -54,6 +56,16 @@ def test_the_cue_pickle_runs_nothing(opcode: str, tmp_path: Path) -> None:
     path = put(tmp_path, "cues.pickle", attacks(tmp_path / "ran")[opcode])
     with pytest.raises(UserError, match=r"cues\.pickle"):
         open_cues(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("opcode", OPCODES)
+def test_vectors_of_labels_run_nothing(opcode: str, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+    path = put(tmp_path, "labels.npy", file.getvalue() + attacks(tmp_path / "ran")[opcode])
+    with pytest.raises(UserError, match=r"labels\.npy"):
+        read_labels(path, ["a"], ("background", "cat"))
     assert not (tmp_path / "ran").exists()
 
 

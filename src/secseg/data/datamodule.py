@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
+from secseg.data.label_cells import TableOptions
 from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.mask_checks import check_shown_classes
 from secseg.data.masks import MASK_VALUES
@@ -23,9 +24,10 @@ from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.shared_memory import check_shared_memory
 from secseg.data.splits import ImageSet, split_warnings
 from secseg.data.voc import check_cues, open_split
-from secseg.utils.checks import check_choice, check_whole, refuse
+from secseg.utils.checks import check_choice, check_text, check_whole, refuse
 from secseg.utils.errors import UserError
 from secseg.utils.quoting import override, shell_command
+from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class ImageDataModule(pl.LightningDataModule):
         root: folder of the data.
         train_split, val_split: names of the splits.
         labels: source of ``image_labels``.
+        label_separator, difficult: as for ``TableOptions``, for a table of labels.
         cues: cue file, ours or the official pickle; None searches ``root`` and the folders above it.
         masks: folder of training masks, for ``loss=supervised`` only; ``dataset`` for the masks of the data set.
         batch_size: images per training step and process.
@@ -71,6 +74,8 @@ class ImageDataModule(pl.LightningDataModule):
         train_split: str = "train",
         val_split: str = "val",
         labels: str | None = None,
+        label_separator: str | None = None,
+        difficult: str | None = None,
         cues: str | None = None,
         masks: str | None = None,
         batch_size: int = 15,
@@ -86,14 +91,18 @@ class ImageDataModule(pl.LightningDataModule):
         refuse(
             [
                 *check_whole("data.limit", limit, 1, null=True),
+                *check_choice("data.difficult", difficult, (None, "present", "absent")),
+                *check_text("data.label_separator", label_separator, null=True, note="space for white space"),
                 *check_choice("data.mask_values", mask_values, MASK_VALUES),
             ]
         )
         self.root = Path(root).expanduser()
         self.train_split, self.val_split = train_split, val_split
+        self.table_options = TableOptions(label_separator, difficult)
         self.labels, self.cue_file, self.training_masks = labels, cues, masks
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
-        self.scored, self.feature_cache, self.limit, self.seed = scored, feature_cache, limit, seed
+        self.scored = None if scored is None else [nfc(str(name)) for name in scored]
+        self.feature_cache, self.limit, self.seed = feature_cache, limit, seed
         self.mask_values = mask_values
 
     def prepare(self) -> None:
@@ -280,7 +289,7 @@ class VOCDataModule(ImageDataModule):
     def image_labels(self) -> Labels:
         if self.labels == "masks":
             return labels_in_masks(self.train_images)
-        return read_labels(self._label_file(), self.train_images.names, self.class_names)
+        return read_labels(self._label_file(), self.train_images.names, self.class_names, self.table_options)
 
     def label_source(self) -> str:
         return "masks" if self.labels == "masks" else self._label_file().name
@@ -291,7 +300,7 @@ class VOCDataModule(ImageDataModule):
         if path is None:
             raise UserError(
                 f"There are no image-level labels: no cue file in {self.root} or above it. Name a cue file, or a table "
-                "of lines name,label label, with data.labels=; or use the training masks: data.labels=masks."
+                "of lines name,label;label, with data.labels=; or use the training masks: data.labels=masks."
             )
         return path
 

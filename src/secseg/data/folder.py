@@ -4,19 +4,22 @@ checked before anything is computed."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
 from secseg.data.folder_labels import folder_labels
-from secseg.data.images import KINDS, FoundImages, check_image, find_images, name_clashes
+from secseg.data.images import KINDS, FoundImages, check_image, find_images, mask_file, name_clashes
+from secseg.data.label_cells import ANSWERS, NUMBER, WHOLE, TableOptions
+from secseg.data.label_rows import FORMS
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
 from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
 from secseg.data.walk import not_read_warning
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
 from secseg.utils.quoting import shell_override
+from secseg.utils.text import nfc
 
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
@@ -41,6 +44,7 @@ class FolderData:
         source: where the labels come from, for messages.
         left_out: images without labels that are left out.
         stray_masks: files in the folder of masks that belong to no image.
+        notes: a line for each thing in the table that the user may not have intended.
         not_read: files among the images that look like images of a kind that is not read.
         dim: images of more than 8 bits that use less than a quarter of their range.
     """
@@ -54,6 +58,7 @@ class FolderData:
     source: str
     left_out: tuple[str, ...] = ()
     stray_masks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     not_read: tuple[Path, ...] = ()
     dim: tuple[Path, ...] = ()
 
@@ -65,6 +70,7 @@ def open_folder(
     mask_folder: str | None = None,
     classes: Sequence[str] | None = None,
     unlabelled: str = "error",
+    options: TableOptions | None = None,
 ) -> FolderData:
     """Find images, labels and masks in a folder, and check that they fit together.
 
@@ -76,6 +82,7 @@ def open_folder(
         mask_folder: folder of masks ``<name>.png``, some of which may be missing; None for ``masks`` in the root.
         classes: names of the foreground classes, number 1 first; None for the order of the columns, or else by name.
         unlabelled: ``error`` or ``skip``: how to treat images without labels.
+        options: how to read a table that can be read in two ways.
 
     Raises:
         UserError: with everything that does not fit.
@@ -86,8 +93,9 @@ def open_folder(
     masks = _place(root, mask_folder, "data.mask_folder") if mask_folder else root / MASKS
     found, not_read = _images_in(folder, masks)
     files = dict(sorted(found))
-    table = _table(root, folder, labels, files, classes or ())
-    names = tuple(classes) if classes is not None else _classes(table)
+    classes = None if classes is None else tuple(map(nfc, classes))
+    table = _table(root, folder, labels, files, classes or (), options)
+    names = classes if classes is not None else _classes(table)
     numbers, strange = numbered(table, (BACKGROUND, *names))
     labelled = {name: path for name, path in files.items() if name in numbers}
     data = FolderData(
@@ -95,11 +103,12 @@ def open_folder(
         images=labelled,
         labels={name: numbers[name] for name in labelled},
         class_names=(BACKGROUND, *names),
-        masks={name: masks / f"{name}.png" for name in labelled},
+        masks={name: mask_file(masks, name) for name in labelled},
         splits={name: table.splits[name] for name in labelled} if table.splits else {},
         source="sub-folders" if table.path == folder else table.path.name,
         left_out=tuple(name for name in files if name not in numbers),
         stray_masks=_stray_masks(masks, files),
+        notes=tuple(table.notes),
         not_read=tuple(not_read),
     )
     dim, unreadable = results_and_problems(check_image, labelled.values())
@@ -133,12 +142,17 @@ def _images_in(folder: Path, masks: Path) -> FoundImages:
 
 def _stray_masks(masks: Path, names: Collection[str]) -> tuple[str, ...]:
     found = {path for _, path in find_images(masks).pairs} if masks.is_dir() else set()
-    strays = found - {masks / f"{name}.png" for name in names}
+    strays = found - {mask_file(masks, name) for name in names}
     return tuple(sorted(path.relative_to(masks).as_posix() for path in strays))
 
 
 def _table(
-    root: Path, folder: Path, labels: str | None, files: Collection[str], classes: Collection[str]
+    root: Path,
+    folder: Path,
+    labels: str | None,
+    files: Collection[str],
+    classes: Collection[str],
+    options: TableOptions | None,
 ) -> LabelTable:
     """Return the labels as written in the table, or given by the sub-folders, by the names of the images."""
     if labels is None:
@@ -158,9 +172,9 @@ def _table(
         return table
     path = _place(root, labels, "data.labels")
     if path.suffix.lower() in CUE_SUFFIXES:
-        raise UserError(f"data.labels={labels} is a cue file, and data=folder takes a table: CSV or JSON.")
+        raise UserError(f"data.labels={labels} is a cue file, and data=folder takes a table: CSV, JSON or .npy.")
     prefix = "" if folder == root or root not in folder.parents else f"{folder.relative_to(root).as_posix()}/"
-    return read_table(path, frozenset(files), classes, prefix)
+    return read_table(path, frozenset(files), classes, prefix, options)
 
 
 def _classes(table: LabelTable) -> tuple[str, ...]:
@@ -189,14 +203,36 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
     odd = [repr(name) for name in names if not name or not name.isprintable() or name != name.strip()]
     if odd:
         problems.append(
-            f"Names of classes that are empty, or hold line breaks, tabs or outer spaces: {', '.join(odd)}."
+            "Names of classes that are empty, or hold line breaks, tabs, outer spaces or invisible characters: "
+            f"{', '.join(odd)}."
         )
-    if not given and table.columns is None and names and all(name.isdecimal() for name in names):
-        problems.append(
+    return problems if given or table.columns is not None else [*problems, *_not_names(names, table)]
+
+
+def _not_names(names: Sequence[str], table: LabelTable) -> Iterator[str]:
+    """Yield a message if the labels in a table are not names of classes."""
+
+    def place(name: str) -> str:
+        return next(table.places[image] for image, words in table.words.items() if name in words)
+
+    numbers = [name for name in names if NUMBER.fullmatch(name)]
+    if numbers and len(numbers) == len(names) and all(map(WHOLE.fullmatch, names)):
+        yield (
             f"The labels are numbers ({', '.join(names[:10])}), not names. Give the names, number 1 first, with "
             "data.classes=[...]."
         )
-    return problems
+    elif table.path.is_dir():
+        return  # sub-folders have any names
+    elif numbers:
+        yield (
+            f"{len(numbers)} labels are numbers ({', '.join(numbers[:10])}; {place(numbers[0])}). A number is no name "
+            f"of a class: remove scores and boxes, or list all classes with data.classes=[...]. {FORMS}"
+        )
+    elif names and ANSWERS.issuperset(map(str.casefold, names)):
+        yield (
+            f"The labels are {', '.join(names)} ({place(names[0])}), not names of classes. Write the name of the class "
+            f"as the title of the column, or list the classes with data.classes=[...]. {FORMS}"
+        )
 
 
 def _problems(
@@ -210,13 +246,14 @@ def _problems(
     """Return everything that does not fit; ``given`` says whether the user named the classes."""
     files, names = dict(found), data.class_names[1:]
     clashes = [", ".join(map(str, paths)) for _, paths in sorted(name_clashes(found).items())]
-    unknown = [name for name in table.words if name not in files]
+    unknown = [name for name in table.places if name not in files]
     lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(unknown)]
     used = {number for numbers in data.labels.values() for number in numbers}
     unused = [name for number, name in enumerate(names, 1) if given and number not in used]
     return [
         *_section(clashes, CLASHES),
         *_section(table.problems, "lines of the table cannot be read"),
+        *([FORMS] if table.problems else []),
         *_class_problems(names, table, given),
         *_section(strange, "labels are not classes of data.classes"),
         *_section(lines, "labels belong to images that do not exist"),
@@ -238,8 +275,9 @@ def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) 
     if not bare:
         return []
     known = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
+    lines = [f"{name} ({table.unknown[name]})" if name in table.unknown else name for name in bare]
     titles = "" if known or table.titles is None else f" Line 1 was read as titles: {', '.join(table.titles)}."
     return [
         f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels means "
-        f"background alone), or leave them out with data.unlabelled=skip:\n{listing(bare)}"
+        f"background alone), or leave them out with data.unlabelled=skip:\n{listing(lines)}"
     ]

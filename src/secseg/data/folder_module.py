@@ -12,15 +12,16 @@ from typing import Any
 from secseg.data.cues import CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
-from secseg.data.images import image_name
+from secseg.data.id_list import read_ids
+from secseg.data.images import image_name, mask_file
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
 from secseg.data.splits import ImageSet
-from secseg.data.voc import read_ids
 from secseg.data.walk import not_read_warning
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
 from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class FolderDataModule(ImageDataModule):
         refuse(problems)
 
     def prepare(self) -> None:
-        self.data = open_folder(self.root, self.images, self.labels, self.mask_folder, self.classes, self.unlabelled)
+        places = (self.images, self.labels, self.mask_folder)
+        self.data = open_folder(self.root, *places, self.classes, self.unlabelled, self.table_options)
         self.class_names = self.data.class_names
 
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
@@ -117,7 +119,7 @@ class FolderDataModule(ImageDataModule):
             title=f"{self.root.absolute().name}/{split}",
             names=names,
             images=tuple(self.data.images[name] for name in names),
-            masks=tuple(self.data.masks[name] if folder is None else folder / f"{name}.png" for name in names),
+            masks=tuple(self.data.masks[name] if folder is None else mask_file(folder, name) for name in names),
             class_names=self.class_names,
             palette=self.palette,
             mask_values=self.mask_values,
@@ -161,7 +163,7 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
     if split.endswith(".txt"):
         path = Path(split).expanduser()
         place = data.root / path if (data.root / path).is_file() else path
-        names = read_ids(place, image_name)
+        names = read_ids(place, _naming(data), data.images)
         unknown = [f"{name}{nearest(name, data.images)}" for name in names[:1000] if name not in data.images]
         if unknown:
             raise UserError(f"The id list {place} names images that {data.root} does not have:\n{listing(unknown)}")
@@ -172,6 +174,21 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
             raise UserError(f"{data.root} has no masks, so no split 'masks'. Name their folder with data.mask_folder=.")
         return names
     return tuple(data.images) if split == "all" else None
+
+
+def _naming(data: FolderData) -> Callable[[str], str]:
+    """Return what maps the path of an image, from the folder of images, from the root or absolute, to its name."""
+    name, path = next(iter(data.images.items()), ("", data.root))
+    folder = path.parents[name.count("/")]
+    below = folder.relative_to(data.root).as_posix() if folder.is_relative_to(data.root) else folder.name
+    prefixes = [f"{place}/" for place in (below, f"/{below}", folder.absolute().as_posix())]
+
+    def naming(text: str) -> str:
+        found = image_name(text)
+        names = [found, *(found.removeprefix(nfc(prefix)) for prefix in prefixes)]
+        return next((name for name in names if name in data.images), found)
+
+    return naming
 
 
 def _share(names: Sequence[str], share: float) -> tuple[str, ...]:
@@ -207,7 +224,7 @@ def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) 
 
 def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) -> list[str]:
     """Return a warning for each thing that the user may not have intended."""
-    warnings = []
+    warnings = list(data.notes)
     if data.left_out:
         warnings.append(f"{len(data.left_out)} images without labels are left out:\n{listing(data.left_out)}")
     trained = {number for name in train for number in data.labels[name]}

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from secseg.data.images import image_name
+from secseg.data.label_cells import (
+    Answers,
+    CellError,
+    TableOptions,
+    ambiguous_spaces,
+    check_words,
+    is_list,
+    labels_in,
+)
+from secseg.data.label_rows import FORMS, Naming, image_first, read_rows, without_empty_end
+from secseg.data.label_vectors import is_array_file, read_vectors
 from secseg.data.walk import is_image_file
 from secseg.utils.errors import UserError
+from secseg.utils.text import decode, nfc
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")
 """Titles of a column that holds names of classes."""
 SPLIT_TITLE = "split"
 SPLITS = ("train", "val", "test")
-FLAGS = {"1": True, "1.0": True, "true": True, "": False, "0": False, "0.0": False, "false": False}
-_SEPARATORS = re.compile(r"[;|,]")
+_LIKE_LABELS = re.compile(rf"(?<![^\W\d_])({'|'.join(LABEL_TITLES)})(?![^\W\d_])", re.IGNORECASE)
+"""Titles like ``Finding Labels`` and ``label_2``."""
 
 
 @dataclass
@@ -32,78 +42,97 @@ class LabelTable:
         path: the file.
         words: the labels of each image as written; an empty tuple means background alone.
         places: the line or entry of each image, for messages.
+        unknown: the line and the word of each image whose labels are a word for a missing value (``nan``).
         columns: the classes in the order of their columns, if each class has a column; else None.
         splits: ``train``, ``val`` or ``test`` of each image, if the table has a column ``split``; else empty.
         titles: the first line, if it was read as titles.
         problems: a message for each problem, with the number of the line.
+        notes: a line for each thing that the user may not have intended.
     """
 
     path: Path
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     splits: dict[str, str] = field(default_factory=dict)
     titles: tuple[str, ...] | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    def add(self, name: str, place: str, words: Sequence[str]) -> None:
-        if name in self.words:
+    def add(self, name: str, place: str, words: Sequence[str] | None, word: str = "") -> None:
+        """Add an image; ``words`` is None if its labels are unknown, written as ``word``."""
+        if name in self.places:
             self.problems.append(f"{place}: {name} is listed a second time (first: {self.places[name]}).")
             return
-        self.words[name] = tuple(dict.fromkeys(words))
         self.places[name] = place
+        if words is None:
+            self.unknown[name] = f"{place}: {word!r}"
+        else:
+            self.words[name] = tuple(dict.fromkeys(words))
 
 
-Naming = Callable[[str], str]
-"""Maps the cell of a table that names an image to the name of the image."""
-
-
-def read_table(path: Path, names: Collection[str], class_names: Collection[str] = (), prefix: str = "") -> LabelTable:
+def read_table(
+    path: Path,
+    names: Collection[str],
+    class_names: Collection[str] = (),
+    prefix: str = "",
+    options: TableOptions | None = None,
+) -> LabelTable:
     """Read a table of labels.
 
-    CSV (UTF-8; separated by commas, or by semicolons or tabs if the first line has no comma) has a line for each image:
+    CSV (UTF-8, or UTF-16 with a byte order mark; separated by commas, semicolons, tabs or ``|``) has a line for each
+    image:
 
-    - ``image,labels``: the labels of the image in one cell, separated by ``;``, ``|`` or ``,``, or by spaces if no line
-      has any of these. A cell that equals a class of ``class_names`` is that class. More cells hold more labels. A
-      first line of titles is optional. If a column has the title labels (or class, tags, category, ...), only this
-      column holds labels.
-    - one column for each class, named by the titles, with 1 or 0 (or true, false, nothing).
+    - ``image,labels``: the labels of the image in one cell, separated by ``;``, ``|`` or ``,`` or as
+      ``options.separator`` says, or a list as Python or JSON write it. A cell that equals a class of ``class_names`` is
+      that class. Spaces separate only numbers and names of ``class_names``. More cells hold more labels. A first line
+      of titles is optional. If a column has the title labels (or class, tags, category, ...), only this column holds
+      labels.
+    - one column for each class, named by the titles, with 1 or 0 (or -1, true, false, yes, no, x, nothing).
 
-    In both, a column with the title ``split`` holds ``train``, ``val`` or ``test``. JSON is
-    ``{"image": ["label", ...], ...}``. An image is named by its path below the folder of images, with or without
-    suffix.
+    In both, a column with the title ``split`` holds ``train``, ``val`` or ``test``, and a first column that counts the
+    lines is left out. JSON is ``{"image": ["label", ...], ...}``. An image is named by its path below the folder of
+    images, with or without suffix. A file of NumPy is read by ``read_vectors``.
 
     Args:
         path: the file.
         names: names of the images, to distinguish a first line of titles from an image.
         class_names: the classes, if known.
         prefix: path of the folder of images (``images/``), which names in the table may start with.
+        options: how to read what can be read in two ways.
 
     Raises:
         UserError: if the file cannot be read as a table, with the line. Problems of single lines are in ``problems``.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file of labels at {path}.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"Cannot read the labels in {path}: line {line} is not UTF-8. Save the file as UTF-8."
-        ) from error
-    except OSError as error:
-        raise UserError(f"Cannot read the labels in {path}: {error.strerror}.") from error
 
     def naming(cell: str) -> str:
         name = image_name(cell)
         return name if name in names else name.removeprefix(prefix)
 
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file of labels at {path}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read the labels in {path}: {error.strerror}.") from error
+    if is_array_file(data):
+        table = LabelTable(path)
+        for name, classes in read_vectors(path, data, naming, names, class_names).items():
+            table.add(name, f"entry {name!r}", classes)
+        return table
+    if data.startswith(b"PK\x03\x04"):
+        raise UserError(f"Cannot read the labels in {path}: it is a ZIP file (.xlsx, .npz). Save a table as CSV.")
+    try:
+        text = decode(data)
+    except UserError as error:
+        raise UserError(f"Cannot read the labels in {path}: {error}") from error
     if path.suffix.lower() == ".json":
-        return _read_json(path, text, naming)
-    return _read_csv(path, text, naming, names, class_names)
+        return _read_json(path, text, naming, class_names)
+    return _read_csv(path, text, naming, names, class_names, options or TableOptions())
 
 
-def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
+def _read_json(path: Path, text: str, naming: Naming, class_names: Collection[str]) -> LabelTable:
     table = LabelTable(path)
     try:
         entries: Any = json.loads(text, object_pairs_hook=_Pairs)
@@ -112,11 +141,12 @@ def _read_json(path: Path, text: str, naming: Naming) -> LabelTable:
     if not isinstance(entries, _Pairs):
         raise UserError(f'{path} does not have the form {{"image": ["label", ...], ...}}: it holds no names of images.')
     for image, labels in entries:
-        is_list = isinstance(labels, list) and not isinstance(labels, _Pairs)
-        if not is_list or not all(isinstance(label, str) or type(label) is int for label in labels):
+        given = isinstance(labels, list) and not isinstance(labels, _Pairs)
+        if not given or not all(isinstance(label, str) or type(label) is int for label in labels):
             table.problems.append(f'{image}: give its labels as a list, ["label", ...], and [] for background alone.')
             labels = []
-        table.add(naming(image), f"entry {image!r}", [str(label).strip() for label in labels])
+        words = [nfc(str(label).strip()) for label in labels]
+        _add(table, naming(nfc(image)), f"entry {image!r}", words, class_names, is_list=True)
     return table
 
 
@@ -124,51 +154,80 @@ class _Pairs(list[tuple[str, Any]]):
     """The entries of a JSON object. A dict would hide a name that is listed twice."""
 
 
+def _add(
+    table: LabelTable, name: str, place: str, words: Sequence[str], class_names: Collection[str], is_list: bool
+) -> None:
+    """Add the labels of an image, as written, or the reason why they are none."""
+    try:
+        table.add(name, place, check_words(words, class_names, is_list), " ".join(words))
+    except CellError as error:
+        table.problems.append(f"{place}, {name}: {error}")
+        table.add(name, place, [])
+
+
 def _read_csv(
-    path: Path, text: str, naming: Naming, names: Collection[str], class_names: Collection[str]
+    path: Path, text: str, naming: Naming, names: Collection[str], class_names: Collection[str], options: TableOptions
 ) -> LabelTable:
-    rows = list(_rows(path, text))
-    if not rows:
-        raise UserError(f"The table of labels {path} is empty.")
     table = LabelTable(path)
-    first = rows[0][1]
-    if naming(first[0]) not in names and not is_image_file(first[0]):
-        table.titles = tuple(first)
-        rows = rows[1:]
+    rows, is_counted = image_first(read_rows(path, text, naming, names), naming, names)
+    if is_counted:
+        table.notes.append(f"{path}: the first column counts the lines. It is not read.")
+    width = len(rows[0][1])
+    if naming(rows[0][1][0]) not in names and not is_image_file(rows[0][1][0]):
+        table.titles, rows = without_empty_end(rows[0][1], rows[1:])
     named = [(line, naming(cells[0]), cells) for line, cells in rows]
-    titles = [title.casefold() for title in table.titles or ()]
-    split = _split_column(titles, [cells for _, cells in rows])
-    labels = [column for column in range(1, len(titles)) if titles[column] in LABEL_TITLES]
-    flags = _are_flags(cell for _, cells in rows for at, cell in enumerate(cells) if at not in (0, split))
-    if flags and table.titles is None and {len(cells) for _, cells in rows} - {1, 2} == {len(first)}:
+    split = _split_column([title.casefold() for title in table.titles or ()], [cells for _, cells in rows])
+    cells_of_classes = [cell for _, cells in rows for at, cell in enumerate(cells) if at not in (0, split)]
+    answers = Answers(cells_of_classes, options.difficult)
+    if answers.fit and table.titles is None and {len(cells) for _, cells in rows} - {1, 2} == {width}:
         raise UserError(
             f"{path} has a column for each class, but no titles. Add a first line: image, then the class names."
         )
-    if flags and table.titles is not None and not labels:
-        _by_column(table, named, table.titles, split)
+    columns = [column for column in range(1, len(table.titles or ())) if column != split]
+    labels = _label_columns(table, columns, class_names, cells_of_classes, answers)
+    if labels is None:
+        _by_column(table, named, columns, answers)
     else:
-        kept = labels or [column for column in range(1, len(titles)) if column != split]
-        _by_cell(table, named, kept, len(titles) or 1, class_names)
+        _by_cell(table, named, labels, len(table.titles or "1"), class_names, options.separator)
     if split is not None:
-        for line, name, cells in named:
-            word = cells[split] if split < len(cells) else ""
-            if word not in SPLITS:
-                table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is not one of {', '.join(SPLITS)}.")
-            table.splits[name] = word
+        _read_splits(table, named, split)
     return table
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line that is not empty."""
-    start = text.lstrip().partition("\n")[0]
-    delimiter = next((mark for mark in (",", ";", "\t") if mark in start), ",")
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        for cells in lines:
-            if any(cell.strip() for cell in cells):
-                yield lines.line_num, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise UserError(f"Cannot read the labels in {path}: line {lines.line_num}: {error}.") from error
+def _label_columns(
+    table: LabelTable, columns: Sequence[int], class_names: Collection[str], cells: Sequence[str], answers: Answers
+) -> Sequence[int] | None:
+    """Return the columns that hold labels; None if each of ``columns`` is a class.
+
+    Raises:
+        UserError: if neither the titles nor the cells say so.
+    """
+    titles = table.titles or ()
+    labels = [column for column in columns if titles[column].casefold() in LABEL_TITLES]
+    if labels or not titles:
+        return labels
+    if any(cells) and set(class_names).issuperset(cell for cell in cells if cell):
+        return columns
+    if answers.fit:
+        return None
+    like = [column for column in columns if _LIKE_LABELS.search(titles[column])]
+    if like or len(columns) < 2:
+        return like or columns
+    if answers.numbers:
+        return None  # scores, which are refused by line
+    examples = ", ".join(dict.fromkeys(repr(cell[:80]) for cell in cells if cell))[:200]
+    raise UserError(
+        f"The labels in {table.path} cannot be read: no column has the title labels, and the columns "
+        f"{', '.join(titles[column] for column in columns[:10])} do not hold words for yes or no: {examples}.\n{FORMS}"
+    )
+
+
+def _read_splits(table: LabelTable, rows: Sequence[tuple[int, str, list[str]]], column: int) -> None:
+    for line, name, cells in rows:
+        word = cells[column] if column < len(cells) else ""
+        if word not in SPLITS:
+            table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is not one of {', '.join(SPLITS)}.")
+        table.splits[name] = word
 
 
 def _split_column(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:
@@ -179,31 +238,26 @@ def _split_column(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int |
     return None if is_class else column
 
 
-def _are_flags(cells: Iterator[str]) -> bool:
-    """Return whether most filled cells are 0 or 1. A few other cells are errors, which are reported by their lines."""
-    filled = [cell.casefold() in FLAGS for cell in cells if cell]
-    return 2 * sum(filled) > len(filled)
-
-
 def _by_column(
-    table: LabelTable, rows: Sequence[tuple[int, str, list[str]]], titles: Sequence[str], split: int | None
+    table: LabelTable, rows: Sequence[tuple[int, str, list[str]]], columns: Sequence[int], answers: Answers
 ) -> None:
-    columns = [at for at in range(1, len(titles)) if at != split]
+    titles = table.titles or ()
     names = [titles[at] for at in columns]
     table.columns = tuple(names)
     repeated = sorted(name for name, count in Counter(names).items() if name and count > 1)
     table.problems += [f"line 1: the column {name!r} is listed twice." for name in repeated]
     table.problems += [f"line 1: column {at + 1} has no title." for at in columns if not titles[at]]
+    if answers.problem is not None:
+        raise UserError(f"The labels in {table.path} cannot be read: {answers.problem}.")
     for line, image, cells in rows:
         if len(cells) != len(titles):
             table.problems.append(f"line {line} has {len(cells)} cells, but there are {len(titles)} titles.")
         found = []
         for at, name in zip(columns, names, strict=True):
-            cell = cells[at] if at < len(cells) else ""
-            if cell.casefold() not in FLAGS:
-                table.problems.append(f"line {line}, {name}: {cell!r} is neither 1 nor 0.")
-            elif FLAGS[cell.casefold()]:
-                found.append(name)
+            try:
+                found += [name] if answers[cells[at] if at < len(cells) else ""] else []
+            except CellError as error:
+                table.problems.append(f"line {line}, {name}: {error}")
         table.add(image, f"line {line}", found)
 
 
@@ -213,15 +267,32 @@ def _by_cell(
     kept: Sequence[int],
     titled: int,
     class_names: Collection[str],
+    separator: str | None,
 ) -> None:
-    found = []
+    plain = []
     for line, image, cells in rows:
         chosen = [cell for at, cell in enumerate(cells) if at in kept or at >= titled]
-        found.append((line, image, [cell for cell in chosen if cell]))
-    separated = any(len(cells) > 1 or any(map(_SEPARATORS.search, cells)) for _, _, cells in found)
-    for line, image, cells in found:
-        words: list[str] = []
-        for cell in cells:
-            parts = [cell] if cell in class_names else _SEPARATORS.split(cell) if separated else cell.split()
-            words += [part.strip() for part in parts if part.strip()]
-        table.add(image, f"line {line}", words)
+        try:
+            words = labels_in(chosen, class_names, separator)
+        except CellError as error:
+            table.problems.append(f"line {line}, {image}: {error}")
+            words = []
+        _add(table, image, f"line {line}", words, class_names, is_list(chosen))
+        plain += [] if is_list(chosen) else [words]
+    if not class_names and separator is None:
+        _check_spaces(table, plain)
+
+
+def _check_spaces(table: LabelTable, labels: Sequence[Sequence[str]]) -> None:
+    """Report labels with spaces that may be several labels."""
+    must, may = ambiguous_spaces(labels)
+    if must:
+        table.problems.append(
+            f"{len(must)} labels with spaces ({', '.join(map(repr, must[:3]))}) consist of other labels. If spaces "
+            "separate labels, set data.label_separator=space. If not, list all classes: data.classes=[...]."
+        )
+    elif may and not any(len(words) > 1 for words in labels):
+        table.notes.append(
+            f"{table.path}: {len(may)} labels have spaces ({', '.join(map(repr, may[:3]))}). Each is one class. If "
+            "spaces separate labels, set data.label_separator=space."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import numpy as np
 
 from secseg.data.classes import VOID
 from secseg.data.cues import open_cues
+from secseg.data.label_cells import WHOLE, TableOptions
 from secseg.data.label_table import LabelTable, read_table
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
+
+log = logging.getLogger(__name__)
 
 CUE_SUFFIXES = (".safetensors", ".pickle", ".pkl", ".gz")
 BACKGROUND = "background"
@@ -21,7 +25,9 @@ Labels = dict[str, tuple[int, ...]]
 """The foreground class numbers of each image, sorted; an empty tuple means background alone."""
 
 
-def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) -> Labels:
+def read_labels(
+    path: Path, names: Sequence[str], class_names: Sequence[str], options: TableOptions | None = None
+) -> Labels:
     """Return the foreground classes of each image, sorted.
 
     Args:
@@ -29,10 +35,12 @@ def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) ->
             labels are names or numbers of classes.
         names: names of the images. Other images in the file are ignored.
         class_names: names of the classes, background first.
+        options: how to read a table that can be read in two ways.
 
     Raises:
         UserError: if the file cannot be read; with all images without labels; with all labels that are not a class.
     """
+    unknown: dict[str, str] = {}
     if path.suffix.lower() in CUE_SUFFIXES:
         store = open_cues(path)
         labels = {name: store[name].labels for name in names if name in store}
@@ -42,19 +50,23 @@ def read_labels(path: Path, names: Sequence[str], class_names: Sequence[str]) ->
         if wrong:
             raise UserError(f"The labels in {path} have classes outside 0..{len(class_names) - 1}:\n{listing(wrong)}")
     else:
-        table = read_table(path, frozenset(names), class_names)
+        table = read_table(path, frozenset(names), class_names, options=options)
         labels, problems = numbered(table, class_names)
+        unknown = {name: f"{name} ({place})" for name, place in table.unknown.items()}
+        for note in table.notes:
+            log.warning("%s", note)
         problems += table.problems
         if problems:
             raise UserError(
                 f"The labels in {path} cannot be used:\n{listing(problems)}\n"
                 f"Give classes by name, or as numbers 0..{len(class_names) - 1}: {', '.join(class_names)}."
             )
-    missing = [name for name in names if name not in labels]
+    missing = [unknown.get(name, name) for name in names if name not in labels]
     if missing:
+        others = "" if set(names) & set(labels) else f"The file lists other images: {', '.join(list(labels)[:3])}. "
         raise UserError(
             f"{len(missing)} of {len(names)} images have no labels in {path}:\n{listing(missing)}\n"
-            "Add them, or name another file."
+            f"{others if labels else ''}Add them, or name another file."
         )
     return {name: labels[name] for name in names}
 
@@ -117,4 +129,4 @@ def _near(word: str, class_names: Sequence[str]) -> str:
 def _number(word: str, numbers: Mapping[str, int]) -> int | None:
     if word in numbers:
         return numbers[word]
-    return int(word) if word.isdecimal() and len(word) < 10 and int(word) < len(numbers) else None
+    return int(float(word)) if WHOLE.fullmatch(word) and len(word) < 10 and float(word) < len(numbers) else None

@@ -78,6 +78,12 @@ def check_whole(key: str, value: Any, least: int, *, null: bool = False, note: s
         yield f"{key}={value}: give a whole number of at least {least}{or_null}{f' ({note})' if note else ''}."
 
 
+def check_text(key: str, value: Any, *, null: bool = False, note: str = "") -> Iterator[str]:
+    """Yield a message if ``value`` is not a text of at least one character. Arguments as for ``check_number``."""
+    if not (isinstance(value, str) and value) and not (null and value is None):
+        yield f"{key}={value}: give a text{', or null' if null else ''}{f' ({note})' if note else ''}."
+
+
 def check_choice(key: str, value: Any, legal: Iterable[Any]) -> Iterator[str]:
     """Yield a message with the nearest legal values if ``value`` is not one of ``legal``; None is written ``null``."""
     legal = list(legal)

@@ -103,7 +103,7 @@ def test_code_in_a_pickle_is_refused_by_name_and_not_run(tmp_path: Path, name: s
         ("numpy", "dtype.__class__"),
         ("numpy.core", "multiarray"),
         ("numpy.core.multiarray", "fromfile"),
-        ("secseg.data.cues.official", "_Array"),
+        ("secseg.data.array_pickle", "Array"),
     ],
 )
 def test_only_whole_names_pass_not_prefixes_of_them(tmp_path: Path, name: tuple[str, str]) -> None:
@@ -205,6 +205,11 @@ def test_an_id_list_that_does_not_fit_is_reported(tmp_path: Path) -> None:
     (tmp_path / "input_list.txt").write_text("2007_000032.jpg 0\n2007_000039.jpg 0\nwhat\n")
     with pytest.raises(UserError, match=r"line 2: .*\n.*line 3: 'what'"):
         read_id_list(tmp_path / "input_list.txt")
+
+
+def test_an_id_list_may_have_a_byte_order_mark_spaces_and_backslashes(tmp_path: Path) -> None:
+    (tmp_path / "input_list.txt").write_bytes(b"\xef\xbb\xbfa.jpg 0\r\n\r\nmy photo.jpg 1\r\nsub\\c.jpg\t2\r\n")
+    assert read_id_list(tmp_path / "input_list.txt") == {0: "a", 1: "my photo", 2: "sub/c"}
 
 
 def test_the_shipped_order_names_each_official_image_once() -> None:

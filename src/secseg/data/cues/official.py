@@ -1,32 +1,29 @@
-"""The official cue file: a pickle, read without running anything that it asks for.
-
-A pickle can name any function of any module and call it. Here three names of NumPy are allowed, each as an exact
-(module, name) pair. They are replaced by small classes that accept integer arrays only, so no NumPy function is called
-with arguments from the file.
-"""
+"""The official cue file: a pickle of integer arrays, read without running anything that it asks for."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import pickle
 import re
 import warnings
 import zlib
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from secseg.data.array_pickle import load_arrays
 from secseg.data.classes import VOID
 from secseg.data.cues.store import Cues, CueStore, join_cues
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256
+from secseg.utils.text import read_text
 
 GRID = (41, 41)
 ID_LIST = "input_list.txt"
 """The file next to the pickle that states the number of each image."""
+_INTEGERS = re.compile(r"[iu][1248]")
 _NUMBER = re.compile(r"\d{1,9}")
 LIMIT = 2 * 1024**3
 """Most bytes that the file may unpack to; the official file unpacks to 104 MB."""
@@ -110,9 +107,9 @@ def read_id_list(path: str | Path) -> dict[int, str]:
         UserError: if the file cannot be read, or a line has another form or repeats a number or id.
     """
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the id list {path}: {error}.") from error
+        lines = read_text(Path(path)).splitlines()
+    except (OSError, UserError) as error:
+        raise UserError(f"Cannot read the id list {path}: {error}") from error
     ids: dict[int, str] = {}
     wrong = []
     for count, line in enumerate(lines, 1):
@@ -120,7 +117,7 @@ def read_id_list(path: str | Path) -> dict[int, str]:
             case []:
                 continue
             case [file, number] if _NUMBER.fullmatch(number) and int(number) not in ids and PurePosixPath(file).name:
-                ids[int(number)] = str(PurePosixPath(file).with_suffix(""))
+                ids[int(number)] = str(PurePosixPath(file.replace("\\", "/")).with_suffix(""))
             case _:
                 wrong.append(f"line {count}: {line[:80]!r}")
     if wrong or len(set(ids.values())) != len(ids):
@@ -147,73 +144,9 @@ def _read(path: Path) -> bytes:
     return data.getvalue()
 
 
-class _Dtype:
-    """Replaces ``numpy.dtype``; accepts integers only."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        if not (isinstance(code, str) and re.fullmatch(r"[iu][1248]", code)):
-            raise UserError(f"contains an array of type {code!r}; cues and labels are integers")
-        self.code = "=" + code
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = {"<": "<", ">": ">", "|": "=", "=": "="}
-        self.code = order[state[1]] + self.code[1:]
-
-
-class _Array:
-    """Replaces ``numpy.ndarray``: gets its array with its state."""
-
-    value: np.ndarray
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran, data = state
-        if not isinstance(dtype, _Dtype):
-            raise UserError("contains an array without a type")
-        raw = data.encode("latin1") if isinstance(data, str) else data
-        flat = np.frombuffer(raw, dtype=np.dtype(dtype.code))
-        self.value = flat.reshape(shape, order="F" if fortran else "C")
-
-
-class _Bytes(io.BytesIO):
-    """Raises an error at the end of a truncated file; the unpickler in Python would continue with half a name."""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line.endswith(b"\n"):
-            raise EOFError("it ends within a name")
-        return line
-
-
-class _Unpickler(pickle._Unpickler):
-    """Allows three names, and refuses all others before they are imported.
-
-    The base class is Python's implementation: the one in C allocates a memo as large as the file claims, which can be
-    gigabytes for ten bytes.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        match module, name:
-            case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
-                return lambda *_: _Array()
-            case "numpy", "ndarray":
-                return None  # only an argument of _reconstruct
-            case "numpy", "dtype":
-                return lambda *arguments: _Dtype(*arguments)
-        raise UserError(
-            f"asks for {module}.{name}, which is not one of the three NumPy names that cues need. "
-            "It may be an attempt to run code; nothing was run"
-        )
-
-    def refuse_bytearray(self: Any) -> None:
-        """Python allocates it before it reads its bytes, and a file can claim any length."""
-        raise UserError("contains a bytearray, which cues do not need")
-
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: refuse_bytearray}
-
-
 def _load(path: Path, data: bytes) -> dict[Any, Any]:
     try:
-        content = _Unpickler(_Bytes(data), encoding="latin1").load()
+        content = load_arrays(data, _INTEGERS, "cues")
     except UserError as error:
         raise UserError(f"The cue file {path} {error}. Download the official file again.") from error
     except Exception as error:  # a damaged pickle can fail in any way
