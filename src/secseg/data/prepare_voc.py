@@ -213,11 +213,10 @@ def sbd_mask(name: str, data: bytes) -> np.ndarray:
 class _Member(tarfile.TarInfo):
     """An entry of an archive, refused before it is read if it claims more bytes than any file of VOC and SBD."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        member = super().frombuf(buf, encoding, errors)
-        _check_size(member)
-        return member
+    # Private, but the first that each Python calls with a header: some releases do not call frombuf.
+    def _proc_member(self, tar: tarfile.TarFile) -> Self:
+        _check_size(self)
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 def _check_size(member: tarfile.TarInfo) -> None:
