@@ -114,7 +114,7 @@ def test_colours_of_16_bits_keep_the_upper_byte_and_12_bits_in_16_are_refused(tm
     check_image(path)
     np.testing.assert_array_equal(read_image(path), colours())
     png(path, 16, 2, (colours().astype(np.uint16) * 16).astype(">u2"))
-    with pytest.raises(UserError, match=r"a\.png has 16-bit colours, but no value above 4095 of 65535"):
+    with pytest.raises(UserError, match=r"a\.png has 16-bit pixels, but no value above 4095 of 65535"):
         check_image(path)
 
 
@@ -168,9 +168,9 @@ def test_an_image_beyond_the_limit_of_pillow_is_called_large_and_not_damaged(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0", r"is a HEIC image, which is not read here\. Convert it"),
-        (b"II*\0" + bytes(20), "is a TIFF file, but its header is damaged or describes pixels of a kind"),
-        (b"GIF8nothing", "is a GIF file, but its header is damaged"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", r"is an image of the format HEIC, which is not read here\. Convert it"),
+        (b"II*\0" + bytes(20), "is a file of the format TIFF, but its header is damaged or describes pixels of a kind"),
+        (b"GIF8nothing", "is a file of the format GIF, but its header is damaged"),
         (b"%PDF-1.4", "is not an image, or its header is damaged"),
     ],
 )

@@ -31,8 +31,8 @@ SIGNATURES = {
     b"MM\0*": "TIFF",
     b"GIF8": "GIF",
 }
-NOT_READ = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"crx ": "CR3"}
-"""Formats in ISO's container that Pillow may not read, by the brand in their header."""
+ISO_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"crx ": "CR3"}
+"""Formats in ISO's container, some of which are not read, by the brand in their header."""
 PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 
 
@@ -125,7 +125,7 @@ def to_rgb(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
             "8-bit RGB image."
         ) from error
     if ";16" in raw and rgb.size and rgb.max() < DARK:  # Pillow keeps the upper 8 bits of 16
-        raise _other_range(path, f"16-bit colours, but no value above {(int(rgb.max()) + 1) * 256 - 1} of 65535")
+        raise _other_range(path, f"16-bit pixels, but no value above {(int(rgb.max()) + 1) * 256 - 1} of 65535")
     return rgb
 
 
@@ -215,13 +215,14 @@ def _orientation(image: Image.Image) -> int:
 def _not_identified(path: str | Path) -> str:
     with Path(path).open("rb") as file:
         start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:12] in NOT_READ:
-        kind = NOT_READ[start[8:12]]
-        return f"{path} is a {kind} image, which is not read here. Convert it to JPEG or PNG."
     known = [kind for signature, kind in SIGNATURES.items() if start.startswith(signature)]
+    if start[4:8] == b"ftyp" and start[8:12] in ISO_BRANDS:
+        known = [ISO_BRANDS[start[8:12]]]
+    if known and known[0] not in FORMATS:
+        return f"{path} is an image of the format {known[0]}, which is not read here. Convert it to JPEG or PNG."
     if known:
         return (
-            f"{path} is a {known[0]} file, but its header is damaged or describes pixels of a kind that Pillow does "
-            "not read. Fetch it again, or save it as an 8-bit RGB image."
+            f"{path} is a file of the format {known[0]}, but its header is damaged or describes pixels of a kind that "
+            "Pillow does not read. Fetch it again, or save it as an 8-bit RGB image."
         )
     return f"{path} is not an image, or its header is damaged. Fetch it again; the formats are {', '.join(FORMATS)}."
