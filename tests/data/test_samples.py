@@ -25,7 +25,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> ShapesDataModule:
 
 @pytest.fixture
 def cache(opened: ShapesDataModule, tmp_path: Path) -> FeatureCache:
-    cache = FeatureCache(tmp_path, "means", SIZE, "train", mirror=True)
+    cache = FeatureCache(tmp_path, "means", SIZE, "opencv", mirror=True)
     cache.prepare(opened.train_images.images, lambda images: [images.float()[:, :, ::8, ::8]])
     return cache
 
