@@ -123,7 +123,7 @@ def test_cached_features_are_used_in_the_pass_at_scale_1(
     network: LocalizationNet, data: tuple[ImageSet, Labels], tmp_path: Path
 ) -> None:
     images, labels = data
-    cache = FeatureCache(tmp_path / "features", "toy", 65, "train", mirror=True)
+    cache = FeatureCache(tmp_path / "features", "toy", 65, "opencv", mirror=True)
     with torch.no_grad():
         cache.prepare(images.images, network.features)
     settings = MapSettings(mirror=True, grid=(9, 9))
