@@ -125,10 +125,10 @@ def test_a_frozen_trunk_shares_the_entries_of_the_segmentation_networks_cache(tm
     data = VOCDataModule(str(tmp_path), feature_cache=str(tmp_path / "cache"))
     data.train_images, data.val_images, data.cues = images, split_holdout(images, 0.2)[1], None
     attach_features(data, segmenter, 65)
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*-train-mirror/*")}
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*-opencv-mirror/*")}
     assert len(files) == 8
     train(tmp_path, FROZEN, 8, steps=2, batch_size=4)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*-train-mirror/*")} == files
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*-opencv-mirror/*")} == files
 
 
 def test_cached_features_train_the_head_only(tmp_path: Path) -> None:

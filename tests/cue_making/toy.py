@@ -18,6 +18,7 @@ OPTIM = {
     "bias_lr": 1.0,
     "bias_decay": 0.0,
     "classifier_lr": 1.0,
+    "caffe_momentum": False,
     "schedule": {"kind": "poly"},
 }
 NETWORK = {

@@ -160,5 +160,6 @@ def test_any_colour_mode_reads_as_rgb(tmp_path: Path) -> None:
     base = Image.fromarray(photo(9, 12))
     for mode in ("L", "P", "RGBA", "CMYK", "1", "LA", "I;16"):
         path = tmp_path / f"x.{'jpg' if mode == 'CMYK' else 'png'}"
-        (base.convert("L").convert("I;16") if mode == "I;16" else base.convert(mode)).save(path)
+        grey = np.asarray(base.convert("L")).astype(np.uint16)
+        (Image.fromarray(257 * grey) if mode == "I;16" else base.convert(mode)).save(path)
         assert read_image(path).shape == (9, 12, 3), mode

@@ -25,6 +25,17 @@ class Ignored(Dataset[dict[str, Any]]):
         return {"ignored": torch.tensor([signal.getsignal(signum) == signal.SIG_IGN for signum in STOP_SIGNALS])}
 
 
+@pytest.fixture(autouse=True)
+def _default_handlers() -> Iterator[None]:
+    """Let each test start like a new process: a training that ran in this one may have left its handlers."""
+    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
 @pytest.fixture
 def _training() -> Iterator[None]:
     signals = StopSignals()
