@@ -111,11 +111,15 @@ def open_folder(
         notes=tuple(table.notes),
         not_read=tuple(not_read),
     )
-    dim, unreadable = results_and_problems(check_image, labelled.values())
-    problems = _problems(data, found, table, strange, classes is not None, unlabelled)
+    return _checked(data, table, _problems(data, found, table, strange, classes is not None, unlabelled))
+
+
+def _checked(data: FolderData, table: LabelTable, problems: Sequence[str]) -> FolderData:
+    """Return ``data`` with its dark images, after a look at each image; raise a UserError with all problems."""
+    dim, unreadable = results_and_problems(check_image, data.images.values())
     if problems := [*problems, *_section(unreadable, "images cannot be read")]:
-        raise UserError(f"The data in {root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
-    return replace(data, dim=tuple(compress(labelled.values(), dim)))
+        raise UserError(f"The data in {data.root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
+    return replace(data, dim=tuple(compress(data.images.values(), dim)))
 
 
 def _place(root: Path, given: str, key: str) -> Path:

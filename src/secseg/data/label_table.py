@@ -110,26 +110,35 @@ def read_table(
         name = image_name(cell)
         return name if name in names else name.removeprefix(prefix)
 
+    data = _read_bytes(path)
+    if is_array_file(data):
+        table = LabelTable(path)
+        for name, classes in read_vectors(path, data, naming, names, class_names).items():
+            table.add(name, f"entry {name!r}", classes)
+        return table
+    text = _text(path, data)
+    if path.suffix.lower() == ".json":
+        return _read_json(path, text, naming, class_names)
+    return _read_csv(path, text, naming, names, class_names, options or TableOptions())
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"There is no file of labels at {path}.") from error
     except OSError as error:
         raise UserError(f"Cannot read the labels in {path}: {error.strerror}.") from error
-    if is_array_file(data):
-        table = LabelTable(path)
-        for name, classes in read_vectors(path, data, naming, names, class_names).items():
-            table.add(name, f"entry {name!r}", classes)
-        return table
     if data.startswith(b"PK\x03\x04"):
         raise UserError(f"Cannot read the labels in {path}: it is a ZIP file (.xlsx, .npz). Save a table as CSV.")
+    return data
+
+
+def _text(path: Path, data: bytes) -> str:
     try:
-        text = decode(data)
+        return decode(data)
     except UserError as error:
         raise UserError(f"Cannot read the labels in {path}: {error}") from error
-    if path.suffix.lower() == ".json":
-        return _read_json(path, text, naming, class_names)
-    return _read_csv(path, text, naming, names, class_names, options or TableOptions())
 
 
 def _read_json(path: Path, text: str, naming: Naming, class_names: Collection[str]) -> LabelTable:
