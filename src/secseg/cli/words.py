@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from secseg.utils.quoting import quote_value
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 # Settings whose value is a path, a name or a title: no number, list or sweep.
 _OF_DATA = ("root", "images", "labels", "cues", "masks", "mask_folder", "feature_cache", "train_split", "val_split")
@@ -51,26 +55,22 @@ def _literal(word: str, name: str, sweep: bool) -> str:
     quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
     if not value or value.lower() == "null" or quoted or "${" in value or quote_value(value) == value:
         return word
-    read = _read(f"{key}={value}")
-    if read == value or (read is not None and (_ESCAPE.search(value) or (sweep and _varies(f"{key}={value}")))):
+    parsed = _parsed(f"{key}={value}")
+    read = None if parsed is None else parsed.value()
+    varies = sweep and parsed is not None and parsed.is_sweep_override()
+    if read is not None and (read == value or _ESCAPE.search(value) or varies):
         return word
     if key in LISTS and value[0] == "[" and value[-1] == "]":
         return word if isinstance(read, list) else f"{sign}{key}=[{','.join(map(quote_value, value[1:-1].split(',')))}]"
     return f"{sign}{key}={quote_value(value)}"
 
 
-def _read(word: str) -> object:
-    """Return the value that Hydra reads; None if it cannot read the word."""
+def _parsed(word: str) -> Override | None:
+    """Return a setting as Hydra reads it; None if it cannot."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(word).value()
+        return OverridesParser.create().parse_override(word)
     except HydraException:
         return None
-
-
-def _varies(word: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(word).is_sweep_override()
