@@ -55,7 +55,7 @@ def test_batches_that_do_not_fit_are_refused_with_both_remedies(
 ) -> None:
     with_free(monkeypatch, tmp_path, MEGABYTES - 1)
     with pytest.raises(UserError, match=r"need 1\.4 MB of shared memory .* has 1\.4 MB left") as raised:
-        check_shared_memory(SAMPLE, 4, 2)
+        check_shared_memory(lambda: SAMPLE, 4, 2)
     assert "--shm-size=1g" in str(raised.value)
     assert "data.workers=0" in str(raised.value)
 
@@ -64,11 +64,11 @@ def test_batches_that_fit_no_loader_processes_and_other_systems_pass(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with_free(monkeypatch, tmp_path, MEGABYTES)
-    check_shared_memory(SAMPLE, 4, 2)
+    check_shared_memory(lambda: SAMPLE, 4, 2)
     with_free(monkeypatch, tmp_path, 0)
-    check_shared_memory(SAMPLE, 4, 0)
+    check_shared_memory(lambda: SAMPLE, 4, 0)
     monkeypatch.setattr(shared_memory, "PLACE", tmp_path / "no such folder")
-    check_shared_memory(SAMPLE, 4, 2)
+    check_shared_memory(lambda: SAMPLE, 4, 2)
 
 
 def test_a_training_checks_both_loaders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class LabelledDataModule(pl.LightningDataModule):
         assert self.trainer is not None
         steps, start = self.trainer.max_steps, self.trainer.global_step
         sampler = ShuffledSampler(len(self.train), self.batch_size, steps, self.seed, self.mirror, start)
-        check_shared_memory(self.train[0, False], self.batch_size, self.workers)
+        check_shared_memory(lambda: self.train[0, False], self.batch_size, self.workers)
         return loader(self.train, self.workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:

@@ -238,13 +238,13 @@ class ImageDataModule(pl.LightningDataModule):
         place = (trainer.global_step, trainer.global_rank, trainer.world_size)
         size, steps = len(self.train_data), trainer.max_steps
         sampler = ShuffledSampler(size, self.batch_size, steps, self.seed, self.mirror, *place)
-        check_shared_memory(self.train_data[0, False], self.batch_size, self.workers)
+        check_shared_memory(lambda: self.train_data[0, False], self.batch_size, self.workers)
         return self._loader(self.train_data, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
         numbers = range(self.trainer.global_rank, len(self.val_data), self.trainer.world_size)
-        check_shared_memory(self.val_data[0], VAL_BATCH, self.workers)
+        check_shared_memory(lambda: self.val_data[0], VAL_BATCH, self.workers)
         return self._loader(self.val_data, batch_size=VAL_BATCH, sampler=numbers)
 
     def _loader(self, data: Any, **options: Any) -> DataLoader[dict[str, Any]]:

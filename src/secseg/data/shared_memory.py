@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ ADVICE = (
 )
 
 
-def check_shared_memory(sample: Mapping[str, Any], batch_size: int, workers: int) -> None:
+def check_shared_memory(read_sample: Callable[[], Mapping[str, Any]], batch_size: int, workers: int) -> None:
     """Check that the batches of all loader processes fit into the shared memory of this machine.
 
     Args:
-        sample: one of the samples; only its tensors are passed through shared memory.
+        read_sample: returns one of the samples; only its tensors are passed through shared memory. Not called if there
+            are no loader processes, or if the system has no limit.
         batch_size: samples in a batch.
         workers: number of loader processes.
 
@@ -33,7 +34,7 @@ def check_shared_memory(sample: Mapping[str, Any], batch_size: int, workers: int
     """
     if not workers or not PLACE.is_dir():
         return
-    bytes_needed = _tensor_bytes(list(sample.values())) * batch_size * (WAITING * workers + 1)  # one is in use
+    bytes_needed = _tensor_bytes(list(read_sample().values())) * batch_size * (WAITING * workers + 1)  # one is in use
     status = os.statvfs(PLACE)
     free = status.f_bavail * status.f_frsize
     if bytes_needed > free:
