@@ -34,6 +34,9 @@ from secseg.crf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
 PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
 
 Kernels: TypeAlias = tuple[Lattice, Lattice]
+#: The corners and weights of a :class:`Lattice`.
+Simplices: TypeAlias = tuple[np.ndarray, np.ndarray]
+#: The values of the labels at the lattice points of the bilateral kernel, and of the Gaussian one.
 Grids: TypeAlias = tuple[np.ndarray, np.ndarray]
 #: A tuple of which only the length matters: the compiler knows the length of a tuple, and unrolls the inner loops.
 Length: TypeAlias = tuple[int, ...]
@@ -110,18 +113,21 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
     # Two grids of packed labels for each lattice: the slice reads one, and the splat writes the other.
     sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
     blocks, simplex = (0,) * (width // WIDTH), (0,) * kernels[1].corners.shape[1]
+    # Each call unpacks the arrays of its tuples again, which costs a microsecond for a Lattice.
+    simplices = [(kernel.corners, kernel.weights) for kernel in kernels]
 
     def update(part: int) -> None:
         start, stop = bounds[part], bounds[part + 1]
         if iteration == 0:
             pack(scores, unary, width, start, stop)
         grids = (sources[0][0], sources[1][0]), (targets[0][part], targets[1][part])
-        _update(unary, blocks, simplex, kernels, *grids, start, stop, iteration > 0, iteration < iterations)
+        _update(unary, blocks, simplex, *simplices, *grids, start, stop, iteration > 0, iteration < iterations)
         if iteration == iterations:
             unpack(unary, probs, width, start, stop)
 
     def blur(number: int) -> None:
-        _blur(sources[number], kernels[number], width)
+        kernel = kernels[number]
+        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width)
 
     threads = min(threads, parts)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
@@ -138,7 +144,8 @@ def _update(
     unary: np.ndarray,
     blocks: Length,
     simplex: Length,
-    kernels: Kernels,
+    bilateral: Simplices,
+    gaussian: Simplices,
     sources: Grids,
     targets: Grids,
     start: int,
@@ -151,7 +158,7 @@ def _update(
     Args:
         unary: (n * width,), packed scores. The last iteration, which does not splat, overwrites them with the result.
         blocks, simplex: of width / WIDTH entries, and of as many as a Gaussian simplex has corners.
-        kernels: the bilateral kernel and the Gaussian one.
+        bilateral, gaussian: the simplices of each kernel.
         sources, targets: a grid of each kernel, blurred to read from, and another one to overwrite.
         read: whether to slice, as in all iterations but the first.
         splat: whether to splat, as in all iterations but the last.
@@ -163,28 +170,28 @@ def _update(
         targets[1][:] = 0
     for first in range(start, stop, TILE):
         there = min(TILE, stop - first)
-        for at in range(there):
+        if not read:
+            packed[: there * width] = unary[first * width : (first + there) * width]
+        for at in range(there if read else 0):
             i = first + at
-            if read:
-                _fetch(sources, kernels, min(i + AHEAD, stop - 1), blocks, simplex)
-                _slice(unary, kernels, sources, i, packed, at, blocks, simplex)
-            else:
-                packed[at * width : (at + 1) * width] = unary[i * width : (i + 1) * width]
+            _fetch(sources, bilateral[0], gaussian[0], min(i + AHEAD, stop - 1), blocks, simplex)
+            _slice(unary, bilateral, gaussian, sources, i, packed, at, blocks, simplex)
         softmax(packed, there, width, maxima)
         if not splat:
             unary[first * width : (first + there) * width] = packed[: there * width]
             continue
         for at in range(there):
             i = first + at
-            _fetch(targets, kernels, min(i + AHEAD, stop - 1), blocks, simplex)
-            _splat(targets[0], kernels[0], i, packed, at, blocks, BILATERAL)
-            _splat(targets[1], kernels[1], i, packed, at, blocks, simplex)
+            _fetch(targets, bilateral[0], gaussian[0], min(i + AHEAD, stop - 1), blocks, simplex)
+            _splat(targets[0], bilateral, i, packed, at, blocks, BILATERAL)
+            _splat(targets[1], gaussian, i, packed, at, blocks, simplex)
 
 
 @njit
 def _slice(
     unary: np.ndarray,
-    kernels: Kernels,
+    bilateral: Simplices,
+    gaussian: Simplices,
     grids: Grids,
     i: int,
     packed: np.ndarray,
@@ -194,58 +201,58 @@ def _slice(
 ) -> None:
     """Write the scores of pixel i, unary ones and those from both grids, to pixel ``at`` of ``packed``."""
     width = WIDTH * len(blocks)
-    bilateral, gaussian = kernels
+    (corners, weights), (gaussian_corners, gaussian_weights) = bilateral, gaussian
     for label in range(0, width, WIDTH):
         # Two sums, so that additions need not wait for each other.
         score, other = load(unary, i * width + label), spread(np.float32(0))
         for j in range(3):
-            value = load(grids[0], bilateral.corners[i, j] * width + label)
-            score = muladd(spread(bilateral.weights[i, j]), value, score)
-            value = load(grids[0], bilateral.corners[i, j + 3] * width + label)
-            other = muladd(spread(bilateral.weights[i, j + 3]), value, other)
+            value = load(grids[0], corners[i, j] * width + label)
+            score = muladd(spread(weights[i, j]), value, score)
+            value = load(grids[0], corners[i, j + 3] * width + label)
+            other = muladd(spread(weights[i, j + 3]), value, other)
         for j in range(len(simplex)):
-            value = load(grids[1], gaussian.corners[i, j] * width + label)
-            other = muladd(spread(gaussian.weights[i, j]), value, other)
+            value = load(grids[1], gaussian_corners[i, j] * width + label)
+            other = muladd(spread(gaussian_weights[i, j]), value, other)
         store(packed, at * width + label, add(score, other))
 
 
 @njit
-def _fetch(grids: Grids, kernels: Kernels, i: int, blocks: Length, simplex: Length) -> None:
+def _fetch(grids: Grids, bilateral: np.ndarray, gaussian: np.ndarray, i: int, blocks: Length, simplex: Length) -> None:
     """Prefetch the lattice points at the corners of pixel i."""
     width = WIDTH * len(blocks)
     for j in range(len(BILATERAL)):
         for line in range(0, width, 16):
-            fetch(grids[0], kernels[0].corners[i, j] * width + line)
+            fetch(grids[0], bilateral[i, j] * width + line)
     for j in range(len(simplex)):
         for line in range(0, width, 16):
-            fetch(grids[1], kernels[1].corners[i, j] * width + line)
+            fetch(grids[1], gaussian[i, j] * width + line)
 
 
 @njit
 def _splat(
-    grid: np.ndarray, kernel: Lattice, i: int, packed: np.ndarray, at: int, blocks: Length, simplex: Length
+    grid: np.ndarray, kernel: Simplices, i: int, packed: np.ndarray, at: int, blocks: Length, simplex: Length
 ) -> None:
     """Add pixel ``at`` of ``packed``, which holds the labels of pixel i, to the corners of pixel i."""
-    width = WIDTH * len(blocks)
+    width, (corners, weights) = WIDTH * len(blocks), kernel
     for j in range(len(simplex)):
-        corner, weight = kernel.corners[i, j] * width, spread(kernel.weights[i, j])
+        corner, weight = corners[i, j] * width, spread(weights[i, j])
         for label in range(0, width, WIDTH):
             sum_there = muladd(weight, load(packed, at * width + label), load(grid, corner + label))
             store(grid, corner + label, sum_there)
 
 
 @njit
-def _blur(grids: np.ndarray, kernel: Lattice, width: int) -> None:
+def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
     """Add up the grids of all parts (parts, points * width) in the first one, and blur that in place."""
     grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
     for part in range(1, len(grids)):
         other = grids[part]
         for at in range(0, len(grid), WIDTH):
             store(grid, at, add(load(grid, at), load(other, at)))
-    for j in range(len(kernel.bounds) - 1):
+    for j in range(len(bounds) - 1):
         for label in range(0, width, WIDTH):
             before, here = nothing, nothing
-            for k in range(kernel.bounds[j], kernel.bounds[j + 1] - 1):
-                after = load(grid, kernel.reads[k + 1] * width + label)
-                store(grid, kernel.writes[k] * width + label, muladd(half, add(before, after), here))
+            for k in range(bounds[j], bounds[j + 1] - 1):
+                after = load(grid, reads[k + 1] * width + label)
+                store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
                 before, here = here, after

@@ -71,7 +71,9 @@ def build_lattice(
         raise too_narrow(farthest)
     n = height * width
     features = np.zeros((dimensions, -(-n // TILE) * TILE), np.float32)  # in standard deviations
-    features[:2, :n] = np.indices((height, width), np.float32)[::-1].reshape(2, n) / np.float32(xy)
+    positions = features[:2, :n].reshape(2, height, width)
+    positions[0] = np.arange(width, dtype=np.float32) / np.float32(xy)
+    positions[1] = (np.arange(height, dtype=np.float32) / np.float32(xy))[:, None]
     if image is not None:
         np.divide(image.reshape(3, n), np.float32(rgb), out=features[2:, :n], dtype=np.float32)
     kernel, mass = _connect(features, n, np.int64(bits))
