@@ -75,17 +75,21 @@ def in_phases(net: nn.Module) -> None:
             module.__class__ = PhasedDepthwise
 
 
+#: Most images in a batch for which ``TrainedConv`` changes the layout: with 15, this was slower on each machine tried.
+FEW_IMAGES = 4
+
+
 class TrainedConv(nn.Conv2d):
-    """A convolution that, on a CPU, computes the gradient of its weight in the contiguous layout.
+    """A convolution that, on a CPU and for few images, computes the gradient of its weight in the contiguous layout.
 
     Networks are channels-last. Of a wide 3x3 convolution, this layout makes the forward pass and the gradient of the
-    input up to 1.7 times faster, but the gradient of the weight up to 2.2 times slower. ``benchmarks/whole_step.py``
-    times whole steps.
+    input up to 1.7 times faster, but on some machines the gradient of the weight up to 2.2 times slower.
+    ``benchmarks/whole_step.py`` times whole steps.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        if plain or not (torch.is_grad_enabled() and self.weight.requires_grad):
+        if plain or len(x) > FEW_IMAGES or not (torch.is_grad_enabled() and self.weight.requires_grad):
             return super().forward(x)
         y: Tensor = _TwoLayouts.apply(x, self.weight, self.bias, (self.stride, self.padding, self.dilation))
         return y
