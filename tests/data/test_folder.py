@@ -129,8 +129,10 @@ def test_an_image_that_cannot_be_read_is_reported_before_training(tmp_path: Path
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("a,cat\nb,Cat\nsub/c,\n", "listed twice, or differ only in upper and lower case: 'Cat', 'cat'"),
-        ("a,Background\nb,cat\nsub/c,\n", "listed twice, or differ only in upper and lower case: 'Background'"),
+        ("a,cat\nb,Cat\nsub/c,\n", "listed twice, or differ only in upper and lower case, .*: 'Cat', 'cat'"),
+        ("a,red ball\nb,red_ball\nsub/c,red  ball\n", "or underscores: 'red  ball', 'red ball', 'red_ball'"),
+        ("a,Background\nb,cat\nsub/c,\n", "listed twice, or differ only in .*: 'Background'"),
+        ("image,cat,dog\na,0,\nb,,0\nsub/c,0,0\n", "No image has a label: all 3 are background alone"),
         ("a,\nb,\nsub/c,\n", "There is no class: no image has a label"),
         ('a,"x\ny"\nb,cat|dog\nsub/c,\n', r"invisible characters: 'x\\ny'"),
     ],
@@ -143,6 +145,23 @@ def test_invalid_classes_are_reported(tmp_path: Path, table: str, said: str) -> 
 def test_a_class_without_a_name_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"are empty, or hold .*: ''"):
         open_folder(draw_folder(tmp_path, '{"a": [" "], "b": ["cat"], "sub/c": []}', "labels.json"))
+
+
+def test_classes_that_differ_only_in_a_hyphen_can_be_given(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "a,red-ball\nb,red ball\nsub/c,\n")
+    assert open_folder(root, classes=["red-ball", "red ball"]).labels["b"] == (2,)
+
+
+def test_labels_of_images_that_are_not_read_are_reported_as_such(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "a,cat\nb,\nsub/c,\nsub/d.heic,cat\ne,cat\nf,cat\n")
+    for name in ("sub/d.heic", "e.HEIC"):
+        (root / "images" / name).touch()
+    with pytest.raises(UserError) as failure:
+        open_folder(root)
+    said = str(failure.value)
+    assert "1 labels belong to images that do not exist:\n  f (line 6)" in said
+    assert "2 labels belong to images that are not read:\n  sub/d.heic (line 4)\n  e (line 5)" in said
+    assert "Convert them to JPEG or PNG, for example with ImageMagick" in said
 
 
 def test_background_is_not_given_as_a_class(tmp_path: Path) -> None:

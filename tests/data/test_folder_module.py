@@ -77,6 +77,14 @@ def test_images_with_masks_can_be_held_out(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     with pytest.raises(UserError, match="has no masks, so no split 'masks'"):
         opened(root, val_split="masks")
+    draw_images(root / "masks", ("a.tif",))
+    with pytest.raises(UserError, match=r"(?s)has no masks.*1 files in .* and the suffix \.png\):\n  a\.tif"):
+        opened(root, val_split="masks")
+    with pytest.raises(UserError, match=rf"There is no id list at {root}/gone\.txt or gone\.txt"):
+        opened(root, val_split="gone.txt")
+    (root / "gone.txt").write_text("A\n")
+    with pytest.raises(UserError, match="  A Did you mean 'a'"):
+        opened(root, val_split="gone.txt")
     draw_mask(root / "masks" / "sub" / "c.png", 2)
     module = opened(root, val_split="masks")
     assert (module.train_images.names, module.val_images.names) == (("a", "b"), ("sub/c",))
@@ -205,7 +213,10 @@ def test_dark_images_of_16_bits_and_images_of_other_kinds_are_counted(
     root = draw_folder(tmp_path)
     Image.fromarray(np.array([[0, 9999]], np.uint16)).save(root / "images" / "sub" / "c.png")
     (root / "images" / "d.heic").touch()
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(root / "images" / "b.png")
+    (root / "images" / "b.jpg").unlink()
     opened(root)
+    assert re.search(r"1 images have transparent pixels, such as \S+b\.png\. Transparency is ignored", caplog.text)
     assert re.search(r"1 images of more than 8 bits, such as \S+sub/c\.png, use less than a quarter", caplog.text)
     assert re.search(r"1 files look like images and are left out \(1 \.heic\): \S+d\.heic\. Convert", caplog.text)
 

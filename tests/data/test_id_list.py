@@ -62,6 +62,15 @@ def test_a_column_of_labels_is_not_read_without_a_warning(
     assert f"list.txt: the second column {said} is not read" in caplog.text
 
 
+def test_a_number_that_may_end_a_name_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert read(tmp_path, "photo 3\n") == ("photo",)
+    assert "the line 'photo 3' is read as the image photo, because there is no image photo 3." in caplog.text
+    caplog.clear()
+    (tmp_path / "list.txt").write_text("photo 3\n")
+    assert read_ids(tmp_path / "list.txt", image_name, ("photo", "photo 3")) == ("photo 3",)
+    assert caplog.text == ""
+
+
 def test_an_index_and_a_mask_need_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read(tmp_path, "a 0\nb 1\n")
     read(tmp_path, "a.jpg a.png\nb.jpg b.png\n")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secseg.data.images import image_size, read_image
+from secseg.data.images import check_image, image_size, read_image, shows_transparency
 from secseg.data.masks import read_mask
 from secseg.utils.errors import UserError
 
@@ -84,3 +84,32 @@ def test_the_size_in_the_header_is_the_size_of_the_image_as_read(tmp_path: Path,
     exif[0x0112] = turned
     Image.fromarray(colours()).save(tmp_path / "a.jpg", exif=exif)
     assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]
+
+
+def test_transparent_pixels_are_noticed_in_every_mode_that_has_them(tmp_path: Path) -> None:
+    opaque = Image.fromarray(colours()).convert("RGBA")
+    clear = opaque.copy()
+    clear.putpixel((0, 0), (9, 9, 9, 0))
+    palette = Image.fromarray(colours()).quantize(8)
+    clear.save(tmp_path / "rgba.png")
+    clear.convert("LA").save(tmp_path / "la.png")
+    clear.save(tmp_path / "lossless.webp", lossless=True, exact=True)
+    palette.save(tmp_path / "palette.png", transparency=int(np.array(palette)[0, 0]))
+    Image.fromarray(colours()).save(tmp_path / "key.png", transparency=tuple(colours()[0, 0].tolist()))
+    for path in sorted(tmp_path.iterdir()):
+        assert check_image(path) == {"transparent"}, path
+        assert shows_transparency(path)
+    opaque.save(tmp_path / "opaque.png")
+    Image.fromarray(colours()).save(tmp_path / "unused.png", transparency=(1, 2, 3))
+    Image.fromarray(colours().astype(np.uint16)[..., 0] * 257).save(tmp_path / "grey.png", transparency=5)
+    assert [check_image(tmp_path / f"{name}.png") for name in ("opaque", "unused", "grey")] == [set()] * 3
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "png"])
+def test_files_of_several_images_are_noticed(tmp_path: Path, suffix: str) -> None:
+    image = Image.fromarray(colours())
+    image.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[image.rotate(180)])
+    assert check_image(tmp_path / f"a.{suffix}") == {"frames"}
+    assert read_image(tmp_path / f"a.{suffix}").shape == colours().shape
+    image.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[image])
+    assert check_image(tmp_path / "phone.jpg") == set()

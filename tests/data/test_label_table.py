@@ -87,9 +87,9 @@ def test_every_wrong_line_is_reported(tmp_path: Path) -> None:
         "line 1: column 5 has no title.",
         "line 4, cat: 'yes' is neither 1 nor 0.",
         "line 5: b is listed a second time (first: line 4).",
-        "line 6 has 2 cells, but there are 6 titles.",
-        "line 4, split: 'vla' is not one of train, val, test.",
-        "line 6, split: '' is not one of train, val, test.",
+        "line 6 has 2 cells, but there are 6 titles (image, cat, dog, cat, , split).",
+        "line 4, split: 'vla' is not one of train, training, val, valid, validation, test, testing.",
+        "line 6, split: '' is not one of train, training, val, valid, validation, test, testing.",
     ]
     table = read(tmp_path, '{"a": "cat", "b": [], "b.jpg": ["cat"], "sub/c": [true]}', "labels.json")
     assert [problem.partition(":")[0] for problem in table.problems] == ["a", "entry 'b.jpg'", "sub/c"]
@@ -221,11 +221,41 @@ def test_names_with_spaces_are_split_only_on_request(tmp_path: Path) -> None:
     assert "2 labels have spaces" in table.notes[0]
     assert "data.label_separator=space" in table.notes[0]
     text = b"image,labels\na,cat\nb,dog cat\nsub/c,dog\n"
-    assert "1 labels with spaces ('dog cat') consist of other labels" in read_bytes(tmp_path, text).problems[0]
+    assert "1 labels ('dog cat') consist of other labels" in read_bytes(tmp_path, text).problems[0]
     assert read_bytes(tmp_path, text, TableOptions("space")).words["b"] == ("dog", "cat")
     assert read_bytes(tmp_path, text.replace(b"g c", b"g/c"), TableOptions("/")).words["b"] == ("dog", "cat")
     assert read(tmp_path, text.decode(), classes=("cat", "dog")).words["b"] == ("dog", "cat")
     assert read(tmp_path, text.decode(), classes=("cat", "dog", "dog cat")).words["b"] == ("dog cat",)
+
+
+@pytest.mark.parametrize(
+    ("both", "remedy"),
+    [
+        ("red ball/box", "data.label_separator=/"),
+        ("red ball + box", "'data.label_separator=\"+\"'"),
+        ("box and red ball", "data.label_separator=and"),
+        ("box_red ball", "data.label_separator=_"),
+        ("red ball box box", "data.label_separator=space"),
+    ],
+)
+def test_a_label_that_consists_of_other_labels_is_refused(tmp_path: Path, both: str, remedy: str) -> None:
+    table = read(tmp_path, f"image,labels\na,red ball\nb,{both}\nsub/c,box\n")
+    assert f"1 labels ({both!r}) consist of other labels" in table.problems[0]
+    assert remedy in table.problems[0]
+    assert read(tmp_path, "image,labels\na,cat-fish\nb,cat\nsub/c,sand and sea\n").problems == []
+
+
+def test_columns_that_are_not_read_are_reported_with_the_one_that_may_be_the_split(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,labels,set,note\na,cat,Train,x\nb,dog,val,train\nsub/c,,Train,y\n")
+    assert table.splits == {}
+    assert "only labels and splits are read, not the columns 'set', 'note'" in table.notes[0]
+    assert "the column 'set' holds train, val. If it is the split" in table.notes[1]
+    assert len(table.notes) == 2
+
+
+def test_the_split_has_the_words_of_other_programs(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,labels,Split\na,cat,Training\nb,dog,valid\nsub/c,,test\n")
+    assert (table.splits, table.problems) == ({"a": "train", "b": "val", "sub/c": "test"}, [])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

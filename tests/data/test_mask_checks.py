@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,21 @@ def test_some_masks_of_0_and_255_are_counted_with_the_fix(tmp_path: Path, caplog
     scored(folder(tmp_path, {"a": 255, "b": 1}))
     assert "1 of 2 masks of labelled images" in caplog.text
     assert "If 255 is the class cup, set data.mask_values=binary." in caplog.text
+
+
+def test_masks_whose_background_is_void_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder(tmp_path, {})
+    for name in "ab":
+        mask = np.full((20, 30), 255, np.uint8)
+        mask[:5] = 1
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(root / "masks" / f"{name}.png")
+    scored(root)
+    assert re.search(r"No mask of \S+ shows the background \(0\), and 2 of 2 hold 255\. ", caplog.text)
+    caplog.clear()
+    draw_mask(root / "masks" / "a.png", 1)
+    scored(root)
+    assert "shows the background" not in caplog.text
 
 
 def test_masks_that_fit_the_labels_give_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,5 +57,6 @@ def test_files_that_look_like_images_are_counted_by_suffix_in_one_line(tmp_path:
     assert not found.pairs
     assert not_read_warning(found.not_read) == (
         "4 files look like images and are left out (2 .heic, 1 .dng, 1 .gif): "
-        f"{tmp_path}/a.heic, {tmp_path}/b.HEIC, {tmp_path}/d.dng, .... Convert them to JPEG or PNG."
+        f"{tmp_path}/a.heic, {tmp_path}/b.HEIC, {tmp_path}/d.dng, .... Convert them to JPEG or PNG, for example with "
+        "ImageMagick in their folder: magick mogrify -format jpg '*.heic'."
     )

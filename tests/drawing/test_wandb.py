@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import numpy as np
 import pytest
 import wandb
 
 from secseg.cli import dashboard
+from secseg.drawing.overlays import GalleryItem
+from secseg.drawing.wandb import MARGIN, wandb_images
 from tests.command import Outcome, run_in_process
 from tests.conftest import REPOSITORY
 
@@ -136,3 +139,27 @@ def test_without_the_package_the_error_names_its_extra(
 ) -> None:
     monkeypatch.setattr("secseg.utils.errors.find_spec", lambda name: None)
     assert "pip install 'secseg[dashboard]'" in run().error
+
+
+def test_the_images_of_a_list_have_one_size_as_wandb_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wandb, "Image", lambda image, caption, masks: (image, caption, masks))
+    sizes = {"tall": (9, 4), "wide": (5, 8)}
+    items = [
+        GalleryItem(
+            name, np.ones((*size, 3), np.uint8), np.zeros((3, 3), np.uint8), np.ones(size, np.uint8), None, None
+        )
+        for name, size in sizes.items()
+    ]
+    for image, name, masks in wandb_images(items, ("background", "cat")):
+        height, width = sizes[name]
+        assert set(masks) == {"cues", "prediction"}
+        for value, margin, pixels in (
+            (1, MARGIN, image),
+            (0, 255, masks["cues"]["mask_data"]),
+            (1, 255, masks["prediction"]["mask_data"]),
+        ):
+            assert pixels.shape[:2] == (9, 8)
+            assert (pixels[:height, :width] == value).all()
+            assert (pixels[height:] == margin).all()
+            assert (pixels[:, width:] == margin).all()
+    assert wandb_images([], ()) == []

@@ -79,6 +79,9 @@ def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
     photo.convert("L").save(folder / "grey.jpg")
     photo.convert("P").save(folder / "palette.png")
     photo.convert("RGBA").save(folder / "alpha.png")
+    photo.putalpha(0)
+    photo.save(folder / "clear.png")
+    photo = photo.convert("RGB")
     photo.convert("CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257).save(folder / "sixteen.png")
     exif = Image.Exif()
@@ -104,7 +107,8 @@ def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
     outcome = predict("images=odd", "out=m")
     monkeypatch.undo()
     assert outcome.code == 1
-    assert "4 of 11 images have no mask" in outcome.error
+    assert "4 of 12 images have no mask" in outcome.error
+    assert "1 images have transparent pixels, such as odd/clear.png." in outcome.output + outcome.error
     assert "Traceback" not in outcome.error
     assert outcome.output.splitlines()[-1].startswith("run: ")
     results = outcome.results

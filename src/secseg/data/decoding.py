@@ -92,6 +92,23 @@ def is_wide(image: Image.Image) -> bool:
     return image.mode.startswith(("I", "F")) or ";16" in raw_mode(image)
 
 
+def is_transparent(image: Image.Image) -> bool:
+    """Return whether a pixel of ``image`` is transparent. The pixels are decoded only if they have transparency."""
+    if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
+        return False
+    if image.mode.startswith("I"):
+        return False  # a PNG of 16 bits: one grey value is transparent, as no program draws it
+    return int(np.asarray(image.convert("RGBA").getchannel("A")).min(initial=255)) < 255
+
+
+def has_frames(image: Image.Image) -> bool:
+    """Return whether the file holds several images. The second image of a phone's JPEG (MPO) does not count."""
+    try:
+        return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    except Exception:  # a later page is damaged
+        return True
+
+
 def raw_mode(image: Image.Image) -> str:
     """Return Pillow's name of the pixels in the file; an empty string if they are decoded, or the name is unknown."""
     tiles = getattr(image, "tile", None)

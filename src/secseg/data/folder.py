@@ -3,14 +3,14 @@ checked before anything is computed."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from secseg.data.folder_labels import folder_labels
-from secseg.data.images import KINDS, FoundImages, check_image, find_images, mask_file, name_clashes
+from secseg.data.images import KINDS, REMARKS, FoundImages, check_image, find_images, mask_file, name_clashes
 from secseg.data.label_cells import ANSWERS, NUMBER, WHOLE, TableOptions
 from secseg.data.label_rows import FORMS
 from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
@@ -46,7 +46,7 @@ class FolderData:
         stray_masks: files in the folder of masks that belong to no image.
         notes: a line for each thing in the table that the user may not have intended.
         not_read: files among the images that look like images of a kind that is not read.
-        dim: images of more than 8 bits that use less than a quarter of their range.
+        remarks: for each key of ``REMARKS``, the images for which it holds, if there are any.
     """
 
     root: Path
@@ -60,7 +60,7 @@ class FolderData:
     stray_masks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     not_read: tuple[Path, ...] = ()
-    dim: tuple[Path, ...] = ()
+    remarks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def open_folder(
@@ -115,11 +115,15 @@ def open_folder(
 
 
 def _checked(data: FolderData, table: LabelTable, problems: Sequence[str]) -> FolderData:
-    """Return ``data`` with its dark images, after a look at each image; raise a UserError with all problems."""
-    dim, unreadable = results_and_problems(check_image, data.images.values())
+    """Return ``data`` with remarks, after a look at each image; raise a UserError with all problems."""
+    found, unreadable = results_and_problems(check_image, data.images.values())
     if problems := [*problems, *_section(unreadable, "images cannot be read")]:
         raise UserError(f"The data in {data.root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
-    return replace(data, dim=tuple(compress(data.images.values(), dim)))
+    remarks = {
+        kind: tuple(path for path, kinds in zip(data.images.values(), found, strict=True) if kinds and kind in kinds)
+        for kind in REMARKS
+    }
+    return replace(data, remarks={kind: paths for kind, paths in remarks.items() if paths})
 
 
 def _place(root: Path, given: str, key: str) -> Path:
@@ -200,10 +204,12 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
         problems.append(f"There are {len(names)} classes; the maximum is {MOST_CLASSES}.")
     if given and BACKGROUND in names:
         problems.append(f"{BACKGROUND} is always class 0: leave it out of data.classes.")
-    counts = Counter(name.casefold() for name in names)
-    alike = [repr(name) for name in names if counts[name.casefold()] > 1 or name.casefold() == BACKGROUND != name]
+    forms = [name.casefold() if given else re.sub(r"[\s_-]+", " ", name.casefold()) for name in names]
+    counts = Counter(forms)
+    alike = [repr(n) for n, form in zip(names, forms, strict=True) if counts[form] > 1 or form == BACKGROUND != n]
     if alike:
-        problems.append(f"Classes that are listed twice, or differ only in upper and lower case: {', '.join(alike)}.")
+        ways = "upper and lower case" if given else "upper and lower case, spaces, hyphens or underscores"
+        problems.append(f"Classes that are listed twice, or differ only in {ways}: {', '.join(alike)}.")
     odd = [repr(name) for name in names if not name or not name.isprintable() or name != name.strip()]
     if odd:
         problems.append(
@@ -250,17 +256,23 @@ def _problems(
     """Return everything that does not fit; ``given`` says whether the user named the classes."""
     files, names = dict(found), data.class_names[1:]
     clashes = [", ".join(map(str, paths)) for _, paths in sorted(name_clashes(found).items())]
-    unknown = [name for name in table.places if name not in files]
+    other = {name: path for path in data.not_read for name in (nfc(path.name), nfc(path.stem))}
+    unread = [name for name in table.places if name not in files and name.rpartition("/")[2] in other]
+    unknown = [name for name in table.places if name not in files and name not in unread]
     lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(unknown)]
     used = {number for numbers in data.labels.values() for number in numbers}
+    bare = [f"No image has a label: all {len(data.labels)} are background alone."] if names and not used else []
     unused = [name for number, name in enumerate(names, 1) if given and number not in used]
     return [
         *_section(clashes, CLASHES),
         *_section(table.problems, "lines of the table cannot be read"),
         *([FORMS] if table.problems else []),
         *_class_problems(names, table, given),
+        *bare,
         *_section(strange, "labels are not classes of data.classes"),
         *_section(lines, "labels belong to images that do not exist"),
+        *_section([f"{name} ({table.places[name]})" for name in unread], "labels belong to images that are not read"),
+        *([not_read_warning(data.not_read)] if unread else []),
         *_unlabelled(data.left_out if unlabelled == "error" else (), files, table),
         *_section(unused, "classes of data.classes have no image"),
     ]

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from secseg.data.label_table import LabelTable
+from secseg.data.label_table import SPLIT_WORDS, LabelTable
 from secseg.utils.errors import UserError, listing
 
-SPLIT_FOLDERS = {
-    **{"train": "train", "training": "train"},
-    **{"val": "val", "valid": "val", "validation": "val"},
-    **{"test": "test", "testing": "test"},
-}
 NO_CLASSES = ("images", "imgs", "img")
 """Names of folders that are no classes in a folder of a split, in lower case."""
 
@@ -53,7 +48,7 @@ def folder_labels(folder: Path, names: Collection[str]) -> LabelTable:
 def _splits(paths: Collection[list[str]]) -> dict[str, str]:
     """Return the split of each sub-folder that is one; nothing if the sub-folders are classes."""
     firsts = sorted({parts[0] for parts in paths})
-    splits = {first: SPLIT_FOLDERS[first.lower()] for first in firsts if first.lower() in SPLIT_FOLDERS}
+    splits = {first: SPLIT_WORDS[first.lower()] for first in firsts if first.lower() in SPLIT_WORDS}
     alone = len(splits) == len(firsts) and all(_has_class(parts) for parts in paths)
     return splits if len(set(splits.values())) > 1 or alone else {}
 

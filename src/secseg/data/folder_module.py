@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from secseg.data.copies import copy_warnings
 from secseg.data.cues import CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.id_list import read_ids
-from secseg.data.images import image_name, mask_file
+from secseg.data.images import image_name, mask_file, remark
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
 from secseg.data.splits import ImageSet
@@ -162,7 +163,10 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
     """Return the images of a split that does not depend on another split; None for the other splits."""
     if split.endswith(".txt"):
         path = Path(split).expanduser()
-        place = data.root / path if (data.root / path).is_file() else path
+        places = dict.fromkeys([data.root / path, path])
+        place = next((place for place in places if place.is_file()), None)
+        if place is None:
+            raise UserError(f"There is no id list at {' or '.join(map(str, places))}.")
         names = read_ids(place, _naming(data), data.images)
         unknown = [f"{name}{nearest(name, data.images)}" for name in names[:1000] if name not in data.images]
         if unknown:
@@ -171,7 +175,10 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
     if split == "masks":
         names = tuple(name for name, mask in data.masks.items() if mask.is_file())
         if not names:
-            raise UserError(f"{data.root} has no masks, so no split 'masks'. Name their folder with data.mask_folder=.")
+            strays = f" {_stray_masks(data)}" if data.stray_masks else ""
+            raise UserError(
+                f"{data.root} has no masks, so no split 'masks'. Name their folder with data.mask_folder=.{strays}"
+            )
         return names
     return tuple(data.images) if split == "all" else None
 
@@ -222,6 +229,13 @@ def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) 
     return f"{data.root}, labels from {data.source}:\n{table(rows)}"
 
 
+def _stray_masks(data: FolderData) -> str:
+    return (
+        f"{len(data.stray_masks)} files in the folder of masks belong to no image (a mask has the name of its image "
+        f"and the suffix .png):\n{listing(data.stray_masks)}"
+    )
+
+
 def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) -> list[str]:
     """Return a warning for each thing that the user may not have intended."""
     warnings = list(data.notes)
@@ -233,16 +247,10 @@ def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) 
         warnings.append(f"{len(untrained)} classes have no training image:\n{listing(untrained)}")
     if data.not_read:
         warnings.append(not_read_warning(data.not_read))
-    if data.dim:
-        warnings.append(
-            f"{len(data.dim)} images of more than 8 bits, such as {data.dim[0]}, use less than a quarter of the range "
-            "of their type, and are dark. If their values have fewer bits, scale the images to 8 bits."
-        )
+    warnings += [remark(kind, paths) for kind, paths in data.remarks.items()]
+    warnings += copy_warnings(data.images, data.labels, train, val)
     if data.stray_masks:
-        warnings.append(
-            f"{len(data.stray_masks)} files in the folder of masks belong to no image (a mask has the name of its "
-            f"image and the suffix .png):\n{listing(data.stray_masks)}"
-        )
+        warnings.append(_stray_masks(data))
     if not any(data.masks[name].is_file() for name in val):
         some = any(data.masks[name].is_file() for name in data.images)
         hint = " data.val_split=masks scores the images that have a mask." if some else ""

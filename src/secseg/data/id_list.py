@@ -25,7 +25,9 @@ def read_ids(path: Path, naming: Callable[[str], str], known: Collection[str] = 
     """Read an id list.
 
     A line is an id or a file. Other columns may follow: an index, numbers of classes, a mask. They are not read, which
-    is logged if they are numbers that repeat. Empty lines and lines that start with ``#`` are ignored.
+    is logged if they may have a meaning (see ``_warn_of_columns``). A line that as a whole is the name of an image is
+    this image: ``photo 3`` is ``photo 3.jpg`` if it exists, and else ``photo.jpg``, if each line has columns. Empty
+    lines and lines that start with ``#`` are ignored.
 
     Args:
         path: the list, in UTF-8, or in UTF-16 with a byte order mark.
@@ -50,7 +52,7 @@ def read_ids(path: Path, naming: Callable[[str], str], known: Collection[str] = 
             f"The id list {path} names these images more than once, or their names differ only in upper and lower "
             f"case, which many file systems do not distinguish:\n{listing(alike)}"
         )
-    _warn_of_columns(path, [line.columns[0] for line in parsed if line.columns])
+    _warn_of_columns(path, [line for line in parsed if line.columns])
     return tuple(names)
 
 
@@ -93,12 +95,25 @@ def _parsed(line: str, naming: Callable[[str], str], known: Collection[str]) -> 
     return _Line(unknown, unknown)
 
 
-def _warn_of_columns(path: Path, columns: Sequence[str]) -> None:
-    """Warn if the second column holds numbers that repeat: they may be labels, or say which images are meant."""
+def _warn_of_columns(path: Path, lines: Sequence[_Line]) -> None:
+    """Warn of numbers that are not read: they may be labels, say which images are meant, or end the name of an image.
+
+    Numbers that repeat are the first two. Those that follow a name without suffix may be the last, unless they count
+    the lines.
+    """
+    columns = [line.columns[0] for line in lines]
     values = sorted(value for value in set(columns) if NUMBER.fullmatch(value))
+    counted = len(lines) > 1 and columns in ([str(first + at) for at in range(len(lines))] for first in (0, 1))
+    unsure = [line for line in lines if not line.certain and NUMBER.fullmatch(line.columns[0])]
     if len(values) < len(columns) and values:
         log.warning(
             "%s: the second column (%s) is not read. The split has all %d images. Remove lines from the list to change "
             "this.",
             *(path, ", ".join(values[:5]) + (", ..." if len(values) > 5 else ""), len(columns)),
+        )
+    elif unsure and not counted:
+        log.warning(
+            "%s: the line %r is read as the image %s, because there is no image %s. What follows the name is not read "
+            "in %d lines. If it belongs to the name, correct the list.",
+            *(path, " ".join((unsure[0].name, *unsure[0].columns)), unsure[0].name, unsure[0].whole, len(unsure)),
         )

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from secseg.data.decoding import is_wide, open_image, raw_mode, to_rgb, upright, upright_size
+from secseg.data.decoding import (
+    has_frames,
+    is_transparent,
+    is_wide,
+    open_image,
+    raw_mode,
+    to_rgb,
+    upright,
+    upright_size,
+)
 from secseg.data.walk import SUFFIXES, files_below, is_image_file, is_other_image
 from secseg.utils.errors import UserError, listing
 from secseg.utils.text import nfc
@@ -19,6 +28,17 @@ from secseg.utils.text import nfc
 KINDS = ", ".join(SUFFIXES)
 HALF = re.compile("[\ud800-\udfff]")
 """Python's form of a byte of a file name that is not UTF-8."""
+
+REMARKS = {
+    "dark": "{count} images of more than 8 bits, such as {example}, use less than a quarter of the range of their "
+    "type, and are dark. If their values have fewer bits, scale the images to 8 bits.",
+    "transparent": "{count} images have transparent pixels, such as {example}. Transparency is ignored: the colours "
+    "that the file holds in these pixels are used, often black or white. For another background, draw the images on it "
+    "and save them without transparency.",
+    "frames": "{count} files hold several pages or frames, such as {example}. Only the first is read. To use the "
+    "others, save them as images of their own.",
+}
+"""What the user may not have intended in images that can be read."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -39,12 +59,27 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return upright_size(image)
 
 
-def check_image(path: str | Path) -> bool:
+def shows_transparency(path: str | Path) -> bool:
+    """Return whether pixels of an image are transparent, which ``read_image`` ignores. Errors as ``open_image``."""
+    with open_image(path, pixels=False) as image:
+        return is_transparent(image)
+
+
+def check_image(path: str | Path) -> frozenset[str]:
     """Check the header of an image, and also the pixels if they have more than 8 bits: these may have another range
-    than their type. Return whether such an image uses less than a quarter of its range. Errors as ``read_image``."""
+    than their type. Return the keys of ``REMARKS`` that hold for the image. Errors as ``read_image``."""
     with open_image(path, pixels=False) as image:
         wide = is_wide(image)
-    return wide and 0 < int(read_image(path).max(initial=0)) < 64
+        remarks = {"frames"} if has_frames(image) else set()
+        remarks |= {"transparent"} if is_transparent(image) else set()
+    if wide and 0 < int(read_image(path).max(initial=0)) < 64:
+        remarks.add("dark")
+    return frozenset(remarks)
+
+
+def remark(kind: str, paths: Sequence[Path]) -> str:
+    """Return the line of ``REMARKS`` about images, of which there is at least one."""
+    return REMARKS[kind].format(count=len(paths), example=paths[0])
 
 
 class FoundImages(NamedTuple):

@@ -20,6 +20,8 @@ NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?\s*%?", re.IGNORECAS
 WHOLE = re.compile(r"\d+(\.0+)?")
 """A whole number, as pandas writes a column that has missing values, too."""
 SPACE = "space"
+_JOINT = re.compile(r"\s*[/\\+&_-]\s*|\s+(?:and|und|et|y|e)\s+|\s+")
+"""What may stand between two labels, and may also be part of a name."""
 _SEPARATORS = re.compile(r"[;|,]")
 _QUOTED = r"(?:np\.str_\()?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\)?"
 _LIST = re.compile(rf"(?:\s*{_QUOTED}\s*[,;|]?)*\s*")
@@ -157,21 +159,32 @@ def _by_space(word: str, class_names: Collection[str]) -> list[str]:
     return [word]
 
 
-def ambiguous_spaces(labels: Iterable[Collection[str]]) -> tuple[list[str], list[str]]:
-    """Return the labels whose spaces must, and may, separate labels: all, or some, of their words occur elsewhere.
+def joined_labels(labels: Iterable[Collection[str]]) -> dict[str, str]:
+    """Return the labels that consist of other labels, such as ``cat/dog`` where ``cat`` and ``dog`` are labels, too,
+    with the text between their first and their second part.
 
     Args:
         labels: the labels of each image.
-
-    Returns:
-        The labels of which all words occur elsewhere; the labels of which some words do, or all.
     """
     names = {name for words in labels for name in words}
+    found = {name: _joint(name, names) for name in sorted(names)}
+    return {name: joint for name, joint in found.items() if joint}
+
+
+def _joint(name: str, names: Collection[str]) -> str:
+    """Return the first text in ``name`` that separates two or more of ``names``, or an empty string."""
+    for joint in _JOINT.finditer(name):
+        left, right = name[: joint.start()], name[joint.end() :]
+        if left in names and (right in names or _joint(right, names)):
+            return joint.group()
+    return ""
+
+
+def ambiguous_spaces(labels: Iterable[Collection[str]]) -> list[str]:
+    """Return the labels whose spaces may separate labels: some of their words are in other labels, too."""
+    names = {name for words in labels for name in words}
     shared = Counter(part for name in names for part in set(name.split()))
-    spaced = sorted(name for name in names if " " in name)
-    must = [name for name in spaced if all(part in names for part in name.split())]
-    may = [name for name in spaced if any(shared[part] > 1 for part in name.split())]
-    return must, may
+    return [name for name in sorted(names) if " " in name and any(shared[part] > 1 for part in name.split())]
 
 
 class Answers:

@@ -12,24 +12,32 @@ from typing import Any
 
 from secseg.data.images import image_name
 from secseg.data.label_cells import (
+    SPACE,
     Answers,
     CellError,
     TableOptions,
     ambiguous_spaces,
     check_words,
     is_list,
+    joined_labels,
     labels_in,
 )
 from secseg.data.label_rows import FORMS, Naming, image_first, read_rows, without_empty_end
 from secseg.data.label_vectors import is_array_file, read_vectors
 from secseg.data.walk import is_image_file
 from secseg.utils.errors import UserError
+from secseg.utils.quoting import shell_override
 from secseg.utils.text import decode, nfc
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")
 """Titles of a column that holds names of classes."""
 SPLIT_TITLE = "split"
-SPLITS = ("train", "val", "test")
+SPLIT_WORDS = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
+"""Words for the splits, in lower case, in the column ``split`` and as names of folders."""
 _LIKE_LABELS = re.compile(rf"(?<![^\W\d_])({'|'.join(LABEL_TITLES)})(?![^\W\d_])", re.IGNORECASE)
 """Titles like ``Finding Labels`` and ``label_2``."""
 
@@ -91,7 +99,7 @@ def read_table(
       labels.
     - one column for each class, named by the titles, with 1 or 0 (or -1, true, false, yes, no, x, nothing).
 
-    In both, a column with the title ``split`` holds ``train``, ``val`` or ``test``, and a first column that counts the
+    In both, a column with the title ``split`` holds words of ``SPLIT_WORDS``, and a first column that counts the
     lines is left out. JSON is ``{"image": ["label", ...], ...}``. An image is named by its path below the folder of
     images, with or without suffix. A file of NumPy is read by ``read_vectors``.
 
@@ -197,6 +205,7 @@ def _read_csv(
     if labels is None:
         _by_column(table, named, columns, answers)
     else:
+        _note_unread(table, [cells for _, cells in rows], [at for at in columns if at not in labels])
         _by_cell(table, named, labels, len(table.titles or "1"), class_names, options.separator)
     if split is not None:
         _read_splits(table, named, split)
@@ -234,9 +243,9 @@ def _label_columns(
 def _read_splits(table: LabelTable, rows: Sequence[tuple[int, str, list[str]]], column: int) -> None:
     for line, name, cells in rows:
         word = cells[column] if column < len(cells) else ""
-        if word not in SPLITS:
-            table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is not one of {', '.join(SPLITS)}.")
-        table.splits[name] = word
+        if word.casefold() not in SPLIT_WORDS:
+            table.problems.append(f"line {line}, {SPLIT_TITLE}: {word!r} is not one of {', '.join(SPLIT_WORDS)}.")
+        table.splits[name] = SPLIT_WORDS.get(word.casefold(), word)
 
 
 def _split_column(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:
@@ -260,7 +269,9 @@ def _by_column(
         raise UserError(f"The labels in {table.path} cannot be read: {answers.problem}.")
     for line, image, cells in rows:
         if len(cells) != len(titles):
-            table.problems.append(f"line {line} has {len(cells)} cells, but there are {len(titles)} titles.")
+            table.problems.append(
+                f"line {line} has {len(cells)} cells, but there are {len(titles)} titles ({', '.join(titles)[:60]})."
+            )
         found = []
         for at, name in zip(columns, names, strict=True):
             try:
@@ -289,19 +300,40 @@ def _by_cell(
         _add(table, image, f"line {line}", words, class_names, is_list(chosen))
         plain += [] if is_list(chosen) else [words]
     if not class_names and separator is None:
-        _check_spaces(table, plain)
+        _check_joined(table, plain)
 
 
-def _check_spaces(table: LabelTable, labels: Sequence[Sequence[str]]) -> None:
-    """Report labels with spaces that may be several labels."""
-    must, may = ambiguous_spaces(labels)
-    if must:
+def _check_joined(table: LabelTable, labels: Sequence[Sequence[str]]) -> None:
+    """Report labels that may be several labels."""
+    joined = joined_labels(labels)
+    if joined:
+        name, joint = next(iter(joined.items()))
+        words = f"If {joint!r} separates labels, set {shell_override('data.label_separator', joint.strip() or SPACE)}"
         table.problems.append(
-            f"{len(must)} labels with spaces ({', '.join(map(repr, must[:3]))}) consist of other labels. If spaces "
-            "separate labels, set data.label_separator=space. If not, list all classes: data.classes=[...]."
+            f"{len(joined)} labels ({', '.join(map(repr, list(joined)[:3]))}) consist of other labels. {words}, or "
+            f"write {name.replace(joint, ';', 1)!r}. If not, list all classes: data.classes=[...]."
         )
-    elif may and not any(len(words) > 1 for words in labels):
+        return
+    may = ambiguous_spaces(labels)
+    if may and not any(len(words) > 1 for words in labels):
         table.notes.append(
             f"{table.path}: {len(may)} labels have spaces ({', '.join(map(repr, may[:3]))}). Each is one class. If "
             "spaces separate labels, set data.label_separator=space."
         )
+
+
+def _note_unread(table: LabelTable, rows: Sequence[Sequence[str]], columns: Sequence[int]) -> None:
+    """Report columns next to the labels that are not read. One of them may hold the split."""
+    titles = table.titles or ()
+    if columns:
+        table.notes.append(
+            f"{table.path}: only labels and splits are read, not the columns "
+            f"{', '.join(repr(titles[at]) for at in columns[:10])}{', ...' if len(columns) > 10 else ''}."
+        )
+    for at in columns:
+        words = {cells[at].casefold() for cells in rows if at < len(cells)}
+        if words and words <= SPLIT_WORDS.keys():
+            table.notes.append(
+                f"{table.path}: the column {titles[at]!r} holds {', '.join(sorted(words))}. If it is the split of the "
+                f"images, give it the title {SPLIT_TITLE}."
+            )

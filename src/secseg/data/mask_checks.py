@@ -45,6 +45,7 @@ def check_masks(images: ImageSet, required: bool = True, advice: str = "", label
         raise UserError(f"{len(wrong)} masks of {images.title} cannot be used{advice}:\n{listing(wrong)}")
     read = {image[0]: result for image, result in zip(chosen, found, strict=True) if result is not None}
     warn_renumbered([path for (_, _, path), result in zip(chosen, found, strict=True) if result and result[1]])
+    _warn_no_background(images.title, [classes for classes, _ in read.values()])
     if labels is not None:
         _compare(images, {name: classes for name, (classes, _) in read.items()}, labels)
 
@@ -81,6 +82,17 @@ def warn_renumbered(paths: Sequence[Path]) -> None:
             len(paths),
             paths[0],
             BY_NUMBER,
+        )
+
+
+def _warn_no_background(title: str, shown: Sequence[set[int]]) -> None:
+    """Log a warning if void may stand for the background, because no mask shows the background."""
+    void = sum(VOID in classes for classes in shown)
+    if void and not any(0 in classes for classes in shown):
+        log.warning(
+            "No mask of %s shows the background (0), and %d of %d hold %d. %d is void: such pixels are not scored, and "
+            "the scores miss what is predicted there. If these pixels are background, save them as 0.",
+            *(title, void, len(shown), VOID, VOID),
         )
 
 

@@ -15,8 +15,11 @@ SUFFIXES = (
     *((".avif",) if AVIF else ()),
 )
 """Suffixes of the images in a folder, in upper or lower case."""
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+"""Suffixes of the images of phones."""
 OTHER_SUFFIXES = (
-    *(".heic", ".heif", ".hif", ".avif", ".gif", ".jxl", ".jp2", ".j2k", ".jpx", ".jif", ".jfi", ".apng"),
+    *HEIF_SUFFIXES,
+    *(".avif", ".gif", ".jxl", ".jp2", ".j2k", ".jpx", ".jif", ".jfi", ".apng"),
     *(".tga", ".ppm", ".pgm", ".pnm", ".psd", ".svg", ".eps", ".ico", ".exr", ".hdr", ".dcm", ".fits", ".nii", ".pdf"),
     *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
 )
@@ -78,4 +81,8 @@ def not_read_warning(paths: Collection[Path]) -> str:
     kinds = Counter(path.suffix.lower() for path in paths)
     counts = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common())
     names = ", ".join(map(str, sorted(paths)[:3])) + (", ..." if len(paths) > 3 else "")
-    return f"{len(paths)} files look like images and are left out ({counts}): {names}. Convert them to JPEG or PNG."
+    heif = next((path.suffix for path in sorted(paths) if path.suffix.lower() in HEIF_SUFFIXES), None)
+    how = f", for example with ImageMagick in their folder: magick mogrify -format jpg '*{heif}'" if heif else ""
+    return (
+        f"{len(paths)} files look like images and are left out ({counts}): {names}. Convert them to JPEG or PNG{how}."
+    )

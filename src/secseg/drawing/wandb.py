@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from secseg.data.classes import VOID
 from secseg.drawing.overlays import GalleryItem
 from secseg.losses.terms import TERMS
 from secseg.runs.wandb_logger import has_wandb_key
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CRF_SUFFIX = {"without_crf": "", "with_crf": " with CRF"}
 STEP = "trainer/global_step"  # optimiser steps; W&B's own step counts calls of log
+MARGIN = 128  # grey
 MOST_LINES = 50  # in one plot; a study has more than W&B's default of 10
 
 
@@ -50,8 +52,16 @@ def confusion_table(counts: Mapping[str, np.ndarray], class_names: Sequence[str]
     return wandb.Table(columns=["truth", "prediction", *shares], data=rows)
 
 
-def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
-    """Return a ``wandb.Image`` with each mask of ``item`` as an overlay, with class names."""
+def wandb_images(items: Sequence[GalleryItem], class_names: Sequence[str]) -> list[Any]:
+    """Return a ``wandb.Image`` of each item, with its masks as overlays and with class names.
+
+    W&B shows the images of a list in the size of the first. Smaller images get a grey margin, right and below.
+    """
+    height, width = (max((item.image.shape[axis] for item in items), default=0) for axis in (0, 1))
+    return [_wandb_image(item, class_names, (height, width)) for item in items]
+
+
+def _wandb_image(item: GalleryItem, class_names: Sequence[str], size: tuple[int, int]) -> Any:
     import wandb
 
     masks = {
@@ -60,13 +70,18 @@ def wandb_image(item: GalleryItem, class_names: Sequence[str]) -> Any:
         "prediction with CRF": item.prediction_crf,
         "ground truth": item.mask,
     }
-    labels = {**dict(enumerate(class_names)), 255: "none"}
+    labels = {**dict(enumerate(class_names)), VOID: "none"}
+    margin = [(0, most - own) for most, own in zip(size, item.image.shape, strict=False)]
     overlays = {
-        name: {"mask_data": resize_mask(mask, item.image.shape[:2]), "class_labels": labels}
+        name: {
+            "mask_data": np.pad(resize_mask(mask, item.image.shape[:2]), margin, constant_values=VOID),
+            "class_labels": labels,
+        }
         for name, mask in masks.items()
         if mask is not None
     }
-    return wandb.Image(item.image, caption=item.name, masks=overlays)
+    image = np.pad(item.image, [*margin, (0, 0)], constant_values=MARGIN)
+    return wandb.Image(image, caption=item.name, masks=overlays)
 
 
 def build_dashboard(project: str, entity: str, group_by: Sequence[str], terms: Sequence[str]) -> Workspace:

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 from secseg.drawing.charts import boundary_figure, confusion_figure, iou_figure, size_bias_figure
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import save_figure
-from secseg.drawing.wandb import iou_table, wandb_image
+from secseg.drawing.wandb import iou_table, wandb_images
 from secseg.evaluation.scores import Evaluation
 from secseg.runs.wandb_logger import WandbRunLogger
 from secseg.utils.console import percent, table
@@ -115,7 +115,7 @@ def _wandb_values(
 
     pictures = {f"figures/{path.stem}": wandb.Image(Image.open(path)) for path in sorted(folder.glob("*.png"))}
     table = iou_table({variant: figure["iou"] for variant, figure in figures.items()})
-    worst = [wandb_image(item, class_names) for item in gallery]
+    worst = wandb_images(gallery, class_names)
     return {**pictures, "tables/iou": table, **({"pictures/worst": worst} if worst else {})}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
-from secseg.data.images import read_image
+from secseg.data.images import read_image, remark, shows_transparency
 from secseg.data.labels import Labels, read_labels
 from secseg.data.masks import save_mask
 from secseg.inference.mask_folder import MaskFolder, save_overlay, save_probabilities
@@ -37,13 +37,15 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass
 class Summary:
-    """The results of a run: where and how many masks there are, which were made, and which images failed."""
+    """The results of a run: where and how many masks there are, which were made, which images failed, and which have
+    transparent pixels."""
 
     folder: MaskFolder
     total: int
     kept: int
     made: list[InputImage] = field(default_factory=list)
     failures: dict[InputImage, Exception] = field(default_factory=dict)
+    transparent: list[Path] = field(default_factory=list)
 
 
 def predict(config: Mapping[str, Any]) -> UserError | None:
@@ -115,6 +117,7 @@ def _predict_all(
         watch = Stopwatch()
         with watch("reading"):
             photo = read_image(item.path)
+            summary.transparent += [item.path] if shows_transparency(item.path) else []
         prediction = predictor(photo, None if labels is None else labels[item.name])
         mask = list(prediction.masks.values())[-1]
         with watch("output"):
@@ -164,6 +167,8 @@ def _write_results(
         "versions": versions(),
     }
     write_results(Path(config["run_dir"]), results)
+    if summary.transparent:
+        log.warning("%s", remark("transparent", summary.transparent))
     if summary.made:
         log.info("%d masks in %.1f s: %s of the time.", len(summary.made), meter.seconds, meter.shares_text())
     log.info("Masks: %s", summary.folder.path)

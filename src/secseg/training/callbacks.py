@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from secseg.drawing.fonts import no_glyph_warnings
 from secseg.drawing.panels import curves, panel, save_figure
-from secseg.drawing.wandb import confusion_table, iou_table, wandb_image
+from secseg.drawing.wandb import confusion_table, iou_table, wandb_images
 from secseg.evaluation import score_table
 from secseg.evaluation.predictions import ImagePredictions
 from secseg.runs.wandb_logger import WandbRunLogger
@@ -126,5 +126,5 @@ def _wandb_values(module: Any, step: int) -> dict[str, Any]:
         values["tables/iou"] = iou_table(ious)
         values["tables/confusion"] = confusion_table(module.val_confusion, module.class_names)
     if module.gallery:
-        values["pictures/val"] = [wandb_image(item, module.class_names) for item in module.gallery]
+        values["pictures/val"] = wandb_images(module.gallery, module.class_names)
     return values

@@ -15,8 +15,13 @@ class UserError(ValueError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return ``" Did you mean 'a' or 'b'?"`` with the choices closest to ``word``, or an empty string."""
-    close = get_close_matches(word, list(choices), n=3, cutoff=0.5)
+    """Return ``" Did you mean 'a' or 'b'?"`` with the choices closest to ``word``, or an empty string. Upper and lower
+    case count as equal."""
+    folded: dict[str, list[str]] = {}
+    for choice in choices:
+        folded.setdefault(choice.casefold(), []).append(choice)
+    matches = get_close_matches(word.casefold(), list(folded), n=3, cutoff=0.5)
+    close = [choice for match in matches for choice in folded[match]][:3]
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
