@@ -233,7 +233,7 @@ def test_names_with_spaces_are_split_only_on_request(tmp_path: Path) -> None:
     [
         ("red ball/box", "data.label_separator=/"),
         ("red ball + box", "'data.label_separator=\"+\"'"),
-        ("box and red ball", "data.label_separator=and"),
+        ("box and red ball", "'data.label_separator=\" and \"'"),
         ("box_red ball", "data.label_separator=_"),
         ("red ball box box", "data.label_separator=space"),
     ],

@@ -308,7 +308,8 @@ def _check_joined(table: LabelTable, labels: Sequence[Sequence[str]]) -> None:
     joined = joined_labels(labels)
     if joined:
         name, joint = next(iter(joined.items()))
-        words = f"If {joint!r} separates labels, set {shell_override('data.label_separator', joint.strip() or SPACE)}"
+        separator = joint if any(map(str.isalpha, joint)) else joint.strip() or SPACE
+        words = f"If {joint!r} separates labels, set {shell_override('data.label_separator', separator)}"
         table.problems.append(
             f"{len(joined)} labels ({', '.join(map(repr, list(joined)[:3]))}) consist of other labels. {words}, or "
             f"write {name.replace(joint, ';', 1)!r}. If not, list all classes: data.classes=[...]."
