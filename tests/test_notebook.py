@@ -51,6 +51,12 @@ def test_the_folder_of_cues_has_the_name_of_the_data(name: str) -> None:
     assert re.fullmatch(TIME, Path(config["run_dir"]).name)
 
 
+def test_paths_are_taken_literally_as_on_the_command_line(tmp_path: Path) -> None:
+    for folder in ("/data/\u00c4pfel = rot, gr\u00fcn", "2012", "[a"):
+        config = to_plain(compose("train", "data=folder", f"data.root={folder}", f"run_dir={folder}", "debug=smoke"))
+        assert (config["data"]["root"], config["run_dir"]) == (folder, folder)
+
+
 def test_cues_are_made_from_a_composed_config() -> None:
     with pytest.raises(UserError, match="nowhere"):
         make_cues(compose("make_cues", "data=folder", "data.root=nowhere"))

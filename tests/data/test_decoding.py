@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -202,3 +204,19 @@ def test_a_link_to_nothing_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
     with pytest.raises(UserError, match=r"no image at \S+a\.jpg\. \S+a\.jpg is a link to a file that does not exist"):
         read_image(tmp_path / "a.jpg")
+
+
+def test_damaged_metadata_is_ignored_without_a_warning_of_pillow(tmp_path: Path) -> None:
+    Image.fromarray(colours(16, 16)).save(tmp_path / "whole.jpg")
+    content = (tmp_path / "whole.jpg").read_bytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\xff\xff\xff\xff\0\6"
+    (tmp_path / "damaged.jpg").write_bytes(
+        content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    )
+    code = "import sys; from secseg.data.images import read_image; print(read_image(sys.argv[1]).sum())"
+    outputs = [
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], capture_output=True, text=True, check=True)
+        for name in ("whole.jpg", "damaged.jpg")
+    ]
+    assert outputs[0].stdout == outputs[1].stdout
+    assert outputs[1].stderr == ""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from secseg.cli.encoding import print_anything, use_utf8
 from secseg.cli.help import help_text
 from secseg.cli.messages import explain
-from secseg.cli.words import hydra_words
 from secseg.utils.errors import UserError
 from secseg.utils.quoting import shell_command
+from secseg.utils.words import hydra_words
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ SIGNATURES = {
 }
 ISO_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"crx ": "CR3"}
 """Formats in ISO's container, some of which are not read, by the brand in their header."""
+# Damaged metadata counts as none (see ``_orientation``). Pillow would warn of each such file, with a path in Pillow.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data|Tag data larger than file", module=r"PIL\.")
 PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 
 

@@ -1,5 +1,5 @@
-"""Configs: composed with Hydra, as plain values, and built into objects. Apart from the commands, only this file uses
-Hydra."""
+"""Configs: composed with Hydra, as plain values, and built into objects. Apart from the commands, only this file
+and ``words.py`` use Hydra."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from secseg.utils.errors import UserError, nearest
+from secseg.utils.words import hydra_words
 
 PACKAGES = ("secseg", "torch", "timm", "pytorch_lightning")
 """Packages whose classes a config may name, in addition to the plugins of this run (see ``using_plugins``)."""
@@ -46,12 +47,15 @@ def config_dir() -> Path:
 
 
 def compose(command: str, *words: str) -> DictConfig:
-    """Return ``conf/<command>.yaml``, composed with the words of a command line: ``compose("train", "loss=seed")``."""
+    """Return ``conf/<command>.yaml``, composed with the words of a command line: ``compose("train", "loss=seed")``.
+
+    Paths are taken literally, as on the command line: ``"data.root=/data/red, green"``.
+    """
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose_config(command, list(words))
+        return compose_config(command, hydra_words(words, command))
 
 
 def _run_folder(parent: str) -> str:

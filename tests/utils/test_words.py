@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from secseg.cli.words import TEXTS, hydra_words
 from secseg.utils.config import config_dir
+from secseg.utils.words import TEXTS, hydra_words
 from tests.cli.test_cli import run
 from tests.conftest import REPOSITORY
 from tests.utils.test_quoting import read
