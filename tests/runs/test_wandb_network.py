@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -83,6 +84,7 @@ def test_a_run_that_starts_without_a_connection_is_offline_unless_the_mode_is_on
     assert steps(tmp_path / "either", "offline-run") == [1]
 
 
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep (on Debian, the package procps)")
 def test_a_run_continues_when_the_process_of_wandb_is_killed_and_the_next_run_is_complete(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
