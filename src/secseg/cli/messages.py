@@ -34,7 +34,7 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
         problem = str(error).splitlines()[0]
         problem = "" if problem.startswith("Error parsing override") else f" ({problem})"
         return (
-            f"Cannot read '{error.override}' on the command line{problem}. Write key=value or group=option; "
+            f"Cannot read the setting '{error.override}'{problem}. Write key=value or group=option; "
             "a value that holds '=', ',' or brackets is quoted twice: 'key=\"a=b\"'."
         )
     if isinstance(error, ConfigCompositionException):
@@ -126,14 +126,12 @@ def _close(last: str, keys: Sequence[str]) -> list[str]:
 
 def _keys(name: str, words: Sequence[str]) -> Iterator[str]:
     """Yield the dotted keys of the config, with the options that the command line chooses."""
-    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
     from secseg.utils.config import compose
 
     groups = [*_groups(), "hydra.searchpath"]
     chosen = [word for word in words if re.fullmatch(rf"({'|'.join(groups)})=(\w+|\[[^=]*\])", word)]
-    GlobalHydra.instance().clear()
     yield from _walk(OmegaConf.to_container(compose(name, *chosen), resolve=False), "")
 
 

@@ -62,6 +62,8 @@ def open_image(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         link = f" {path} is a link to a file that does not exist." if Path(path).is_symlink() else ""
         raise UserError(f"There is no image at {path}.{link}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder, not an image. Give a file.") from error
     except PermissionError as error:
         raise UserError(f"The image {path} cannot be read: you lack the permission.") from error
     except Exception as error:  # Pillow raises many kinds of errors for damaged files

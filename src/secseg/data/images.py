@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from secseg.data.decoding import (
     has_frames,
@@ -48,9 +49,35 @@ def read_image(path: str | Path) -> np.ndarray:
         UserError: as ``open_image``; if the range of the pixels is not the range of their type.
     """
     with open_image(path, pixels=False) as image:
-        raw = raw_mode(image)
-        image.load()
-        return upright(to_rgb(image, raw, path), image)
+        return _rgb(image, path)
+
+
+def as_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """Return an image as ``read_image`` does: (H, W, 3) uint8 RGB.
+
+    Args:
+        image: a path; an image of Pillow, of any colour mode, which is rotated as its orientation tag says; or an array
+            (H, W, 3) uint8, RGB, which is returned as it is.
+
+    Raises:
+        UserError: as ``read_image``; for an array of another shape or type, or something else.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return _rgb(image, getattr(image, "filename", "") or "given (an image of Pillow)")
+    wanted = "a path, an image of Pillow, or an array (H, W, 3) of the type uint8, RGB"
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"An image of the type {type(image).__name__} cannot be read: give {wanted}.")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UserError(f"An array {image.shape} of the type {image.dtype} is not an image: give {wanted}.")
+    return image
+
+
+def _rgb(image: Image.Image, path: str | Path) -> np.ndarray:
+    raw = raw_mode(image)
+    image.load()
+    return upright(to_rgb(image, raw, path), image)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

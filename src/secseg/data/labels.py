@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,22 @@ def numbered(table: LabelTable, class_names: Sequence[str]) -> tuple[Labels, lis
                 problems.append(f"{table.places[name]}, {name}: {word[:80]!r} is not a class.{near}")
         labels[name] = tuple(sorted({number for number in found if number}))
     return labels, problems
+
+
+def class_numbers(labels: Iterable[str | int], class_names: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of classes that are given by name or number, sorted, without the background.
+
+    Raises:
+        UserError: with all labels that are not a class.
+    """
+    numbers = {name: number for number, name in enumerate(class_names)}
+    found = {str(label): _number(str(label), numbers) for label in labels}
+    wrong = [
+        f"{word[:80]!r} is not a class.{_near(word, class_names)}" for word, number in found.items() if number is None
+    ]
+    if wrong:
+        raise UserError("\n".join([*wrong, f"The classes are {', '.join(class_names)}."]))
+    return tuple(sorted({number for number in found.values() if number}))
 
 
 def labels_in_masks(images: ImageSet) -> Labels:

@@ -95,7 +95,7 @@ def find_data(root: Path) -> Path:
     raise UserError(
         f"There is no data at {root}{'' if root.is_dir() else ', which is not a folder'}. None of these folders of "
         f"images exists:\n{listing([place / IMAGES for place in places])}\n"
-        "Set data.root to the folder that holds VOC2012, or fetch VOC 2012 with "
+        "Set root to the folder that holds VOC2012, or fetch VOC 2012 with "
         f"`python src/prepare_voc.py {shell_override('root', root)}`."
     )
 

@@ -54,15 +54,19 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
                 axes.set_title(title, fontsize=9, pad=4)
             if cell is not None:
                 axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
-    labels = [class_names[c].replace("$", r"\$") for c in classes]  # two of them would start mathematics
-    patches = [
-        Patch(facecolor=hex_colour(palette[c]), edgecolor="#888888", label=label)
-        for c, label in zip(classes, labels, strict=True)
-    ]
+    patches = class_patches({c: class_names[c] for c in classes}, palette)
     if any(item.mask is not None and (item.mask == VOID).any() for item in items):
         patches.append(Patch(facecolor=hex_colour(VOID_COLOUR), edgecolor="#888888", label="void"))
     figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
     return figure
+
+
+def class_patches(names: Mapping[int, str], palette: np.ndarray) -> list[Patch]:
+    """Return the entry of each class in a legend: its colour in ``palette`` (256, 3) uint8, and its name."""
+    return [
+        Patch(facecolor=hex_colour(palette[number]), edgecolor="#888888", label=name.replace("$", r"\$"))
+        for number, name in names.items()  # two dollar signs would start mathematics
+    ]
 
 
 def curves(metrics_csv: Path, colors: Mapping[str, str]) -> Figure:

@@ -41,7 +41,7 @@ class SegmentationScore:
             if name not in self.class_names:
                 raise UserError(f"Cannot score '{name}': no such class.{nearest(name, self.class_names)}")
         if not self.scored:
-            raise UserError("No class is scored: name at least one class in data.scored, or null for all.")
+            raise UserError("No class is scored, because scored is empty. Name at least one class, or null for all.")
         self.confusion = np.zeros((len(self.class_names), len(self.class_names)), dtype=np.int64)
 
     def update(self, prediction: Any, target: Any) -> None:

@@ -119,13 +119,12 @@ def _predict_all(
             photo = read_image(item.path)
             summary.transparent += [item.path] if shows_transparency(item.path) else []
         prediction = predictor(photo, None if labels is None else labels[item.name])
-        mask = list(prediction.masks.values())[-1]
         with watch("output"):
             if folder.overlays:
-                save_overlay(photo, mask, folder.overlay(item.name))
+                save_overlay(photo, prediction.mask, folder.overlay(item.name))
             if folder.probabilities:
                 save_probabilities(prediction.probs, predictor.network.class_names, folder.probs(item.name))
-            save_mask(mask, folder.mask(item.name), voc_palette())
+            save_mask(prediction.mask, folder.mask(item.name), voc_palette())
         summary.made.append(item)  # in the thread: after Ctrl-C, the loop below does not see the last results
         return watch.seconds | prediction.seconds
 

@@ -80,7 +80,7 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        masks: (H, W) uint8, class numbers: ``without_crf`` and, if there is a CRF, ``with_crf``. The last is the best.
+        masks: (H, W) uint8, class numbers: ``without_crf`` and, if there is a CRF, ``with_crf``.
         kept_probs: (k, h, w) float32, probabilities of ``classes``, after the CRF if there is one; at the size of the
             image, or at the reduced size of a larger one (``Protocol.most_pixels``).
         classes: (k,) class numbers of ``kept_probs``; the other classes have probability 0.
@@ -92,6 +92,11 @@ class Prediction:
     classes: Tensor
     num_classes: int
     seconds: dict[str, float]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The best mask (H, W) uint8: with CRF, if there is one."""
+        return list(self.masks.values())[-1]
 
     @property
     def probs(self) -> Tensor:
@@ -231,7 +236,13 @@ def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]
         The predictor, and the part of the protocol for ``results.json``: ``inference`` and ``crf``.
     """
     network = load_network(config["ckpt"]).to(pick_device(config["device"]))
-    stage = config["crf"]["test"]
-    predictor = Predictor(network, open_protocol(config["inference"], network), build_stage_crf(stage))
+    return build_predictor(network, config["inference"], config["crf"]["test"])
+
+
+def build_predictor(
+    network: SegmentationNet, inference: Mapping[str, Any], stage: Mapping[str, Any]
+) -> tuple[Predictor, dict[str, Any]]:
+    """As ``open_predictor``, for a network, and plain nodes of ``conf/inference`` and ``crf.test``."""
+    predictor = Predictor(network, open_protocol(inference, network), build_stage_crf(stage))
     crf = None if predictor.crf is None else {key: value for key, value in stage.items() if key != "gradient"}
     return predictor, {"inference": asdict(predictor.protocol), "crf": crf}

@@ -12,7 +12,8 @@ from pathlib import Path
 from secseg.data.images import KINDS, find_images, name_clashes
 from secseg.data.voc import IMAGES, find_data, open_split
 from secseg.data.walk import is_image_file, is_other_image, is_system_folder, not_read_warning
-from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.errors import UserError, listing
+from secseg.utils.files import neighbours
 from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
@@ -100,10 +101,7 @@ def _is_same(folder: Path, out: Path | None) -> bool:
 
 
 def _hint(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" The folder {path.parent} does not exist."
-    names = nearest(path.name, [file.name for file in path.parent.iterdir()])
-    return names or " Give a file, a folder or a glob; with root=, also the name of a split or an id list."
+    return neighbours(path) or " Give a file, a folder or a glob; with root=, also the name of a split or an id list."
 
 
 def _refuse_clashes(pairs: Iterable[tuple[str, Path]]) -> None:

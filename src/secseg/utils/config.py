@@ -53,9 +53,16 @@ def compose(command: str, *words: str) -> DictConfig:
     """
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose_config(command, hydra_words(words, command))
+    # The caller may run under Hydra itself, which has one state for the whole process.
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return compose_config(command, hydra_words(words, command))
+    finally:
+        GlobalHydra.instance().hydra = before
 
 
 def _run_folder(parent: str) -> str:

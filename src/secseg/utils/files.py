@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from secseg.utils.errors import UserError
+from secseg.utils.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 
@@ -178,3 +178,10 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def neighbours(path: Path) -> str:
+    """Return a hint about a missing file: the nearest name in its folder, or that the folder does not exist."""
+    if not path.parent.is_dir():
+        return f" The folder {path.parent} does not exist."
+    return nearest(path.name, [p.name for p in path.parent.iterdir()])

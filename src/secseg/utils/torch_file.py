@@ -53,7 +53,7 @@ def read_saved(path: Path, map_location: Any = "cpu") -> Any:
         UserError: if the file does not exist or cannot be read.
     """
     if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}. Check ckpt_path.")
+        raise UserError(f"There is no checkpoint {path}. Check the path.")
     try:
         return load_saved(path, map_location)
     except Exception as error:  # of any type, if the file is damaged

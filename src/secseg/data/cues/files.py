@@ -10,10 +10,10 @@ import numpy as np
 
 from secseg.data.classes import VOID
 from secseg.data.cues.official import ID_LIST, import_official
-from secseg.data.cues.store import Cues, CueStore, neighbours
+from secseg.data.cues.store import Cues, CueStore
 from secseg.data.masks import read_mask
 from secseg.utils.errors import UserError
-from secseg.utils.files import sha256, user_cache
+from secseg.utils.files import neighbours, sha256, user_cache
 
 CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.pickle.gz")
 

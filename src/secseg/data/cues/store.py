@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from secseg.data.classes import VOID
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError, listing, nearest
-from secseg.utils.files import atomic_write
+from secseg.utils.files import atomic_write, neighbours
 from secseg.utils.text import nfc
 
 FORMAT = "secseg.cues"
@@ -235,10 +235,3 @@ def _map_tensor(path: Path, name: str) -> np.ndarray:
     if 0 in shape:
         return np.empty(shape, dtype=np.uint8)
     return np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length + entry["data_offsets"][0], shape=shape)
-
-
-def neighbours(path: Path) -> str:
-    """Return a hint about a missing file: the nearest name in its folder, or that the folder does not exist."""
-    if not path.parent.is_dir():
-        return f" The folder {path.parent} does not exist."
-    return nearest(path.name, [p.name for p in path.parent.iterdir()])

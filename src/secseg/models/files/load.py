@@ -15,6 +15,7 @@ from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, is_state_dict
 from secseg.utils.config import find
 from secseg.utils.errors import UserError
+from secseg.utils.files import neighbours
 from secseg.utils.quoting import shell_override
 from secseg.utils.torch_file import read_saved
 
@@ -63,6 +64,8 @@ def find_network(path: str | Path) -> Path:
     That is the last checkpoint of a run folder, the model of an exported folder, or the file itself.
     """
     path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f"There is no run folder, checkpoint or exported network at {path}.{neighbours(path)}")
     if not path.is_dir():
         return path
     files = [file for file in (path / "checkpoints" / "last.ckpt", path / NAME) if file.is_file()]
