@@ -93,7 +93,7 @@ class TrainedNet(SegmentationNet):
         if not isinstance(labels, list | tuple) or len(labels) != count:
             given = f"{len(labels)} items" if isinstance(labels, list | tuple) else repr(labels)
             raise UserError(f"labels={given} for a list of {count} images: give a list with the labels of each image.")
-        alone = ([one] if isinstance(one, str | Integral) else one for one in labels)
+        alone = ([str(one)] if isinstance(one, str | Integral) else one for one in labels)
         return [None if one is None else class_numbers(one, self.class_names) for one in alone]
 
 

@@ -174,7 +174,7 @@ def test_the_command_in_the_readme_exports_a_run(run: Path, tmp_path: Path) -> N
     [
         ("", "Give one of ckpt="),
         ("ckpt=a caffe=b", "Give one of ckpt="),
-        ("ckpt=none", "There is no checkpoint none"),
+        ("ckpt=none", "There is no run folder, checkpoint or exported network at none"),
         ("caffe=none.caffemodel", "There is no file none.caffemodel"),
     ],
 )

@@ -88,7 +88,7 @@ def read_model(path: Path, kind: str) -> StoredNetwork:
 
 def _described(metadata: Mapping[str, str], path: Path, kind: str) -> StoredNetwork:
     if "secseg.cues" in metadata:
-        raise UserError(f"{path} holds localization cues, not a {kind} network. Give the file of one.")
+        raise UserError(f"{path} holds localization cues. Give the file of a {kind} network.")
     if FORMAT not in metadata:
         raise UserError(
             f"{path} holds tensors that do not say which network they belong to. Give the file of a {kind} network."
