@@ -17,11 +17,9 @@ from secseg.utils.console import markdown_table, percent
 
 USE = """
 import secseg
-from secseg.data.images import read_image
-from secseg.data.transforms import evaluation_input
 
 network = secseg.load("path/to/this/folder"{plugins})
-scores = network(evaluation_input(read_image("photo.jpg"), network.input_size)[None])  # (1, C, h, w)
+mask = network.predict("photo.jpg")  # (H, W) uint8: class numbers, whose names are network.class_names
 """.strip()
 
 
@@ -57,9 +55,8 @@ def model_card(
         *measured,
         "## Use",
         f"```python\n{USE.format(plugins=_plugins(backbone))}\n```",
-        "To score or show masks, the probabilities are enlarged to the size of the image with aligned corners and "
-        "refined with a fully connected CRF. `secseg.inference.predictor` does both. Commands take this folder as "
-        "`ckpt=`.",
+        "`predict` enlarges the probabilities to the size of the image with aligned corners and refines them with a "
+        "fully connected CRF, as `python src/predict.py` does. Commands take this folder as `ckpt=`.",
         "## Licence",
         "The code of secseg is under the MIT licence. The weights depend on the training data and on the pretrained "
         "trunk, whose licences apply to them. Check these before you pass the weights on. This is a note, not legal "
