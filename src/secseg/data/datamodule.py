@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class ImageDataModule(pl.LightningDataModule):
         class_names, palette: names, background first; (256, 3) uint8 RGB. ``prepare`` may set ``class_names``.
         train_images, val_images: the splits, after ``open``.
         cues: cues of the training images, after ``open``; None if they were not asked for.
+        warnings: what was found in the data that the user may not have intended, a text for each.
     """
 
     title: str
@@ -104,6 +105,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.scored = None if scored is None else [nfc(str(name)) for name in scored]
         self.feature_cache, self.limit, self.seed = feature_cache, limit, seed
         self.mask_values = mask_values
+        self.warnings: list[str] = []
 
     def prepare(self) -> None:
         """Prepare the data before a split is opened: draw images, read labels. Does nothing by default."""
@@ -124,6 +126,15 @@ class ImageDataModule(pl.LightningDataModule):
     def image_labels(self) -> Labels:
         """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``."""
         raise NotImplementedError
+
+    def label_warnings(self) -> list[str]:
+        """Return a line for each thing that the labels of ``train_images`` lack. Public data sets have none."""
+        return []
+
+    def val_classes(self) -> set[int] | None:
+        """Return the numbers of the foreground classes in ``val_images`` by their labels; None if only masks show
+        them."""
+        return None
 
     def label_source(self) -> str:
         """Return the source of ``image_labels``, for messages and results."""
@@ -159,15 +170,17 @@ class ImageDataModule(pl.LightningDataModule):
         self.val_images = self._limited(self.open_val_split())
         for images in (self.train_images, self.val_images) if masks else (self.val_images,):
             self.check_shown_classes(images)
+        if cues:
+            self.warn(self.label_warnings())
         self.cues = self.open_cue_store() if cues else None
-        for warning in split_warnings(self.train_images, self.val_images, self.trained_classes(), self.scored):
-            log.warning("%s", warning)
+        self.warn(split_warnings(self.train_images, self.val_images, self.trained_classes(), self.scored))
 
     def open_train(self) -> None:
         """Find and check only the training images, without masks, and set ``train_images``; errors as ``open``."""
         self._prepare()
         self.train_images = self._limited(self.open_train_split(False, None))
         self.check_shown_classes(self.train_images)
+        self.warn(self.label_warnings())
 
     def open_scored(self) -> None:
         """Find and check only the validation images that have a mask, and set ``val_images``; errors as ``open``."""
@@ -197,7 +210,14 @@ class ImageDataModule(pl.LightningDataModule):
 
     def check_shown_classes(self, images: ImageSet) -> None:
         """Refuse masks that show no class, in which 255, void, seems to be a class."""
-        check_shown_classes(images)
+        self.warn(check_shown_classes(images))
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Log warnings about the data, and add them to ``warnings``; each one once."""
+        for warning in warnings:
+            if warning not in self.warnings:
+                log.warning("%s", warning)
+                self.warnings.append(warning)
 
     def _prepare(self) -> None:
         self.prepare()

@@ -15,6 +15,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.id_list import read_ids
 from secseg.data.images import image_name, mask_file, remark
+from secseg.data.label_warnings import label_warnings
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
 from secseg.data.splits import ImageSet
@@ -73,21 +74,22 @@ class FolderDataModule(ImageDataModule):
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         train, val = self._names(self.train_split), self._names(self.val_split)
         log.info("%s", describe_folder(self.data, train, val))
-        for warning in folder_warnings(self.data, train, val):
-            log.warning("%s", warning)
+        self.warn(folder_warnings(self.data, train, val))
         images = self._image_set(self.train_split, folder)
         if masks:
-            check_masks(images, labels=self.data.labels if folder is None else None)
+            self.warn(check_masks(images, labels=self.data.labels if folder is None else None))
         return images
 
     def open_val_split(self) -> ImageSet:
         images = self._image_set(self.val_split)
-        check_masks(images, required=False, labels=self.data.labels)  # now, and not at the first validation
+        # now, and not at the first validation
+        self.warn(check_masks(images, required=False, labels=self.data.labels))
         return images
 
     def open_train(self) -> None:
         super().open_train()
-        check_masks(self.train_images, required=False, labels=self.data.labels)  # the audit of the cues needs them
+        # the audit of the cues needs them
+        self.warn(check_masks(self.train_images, required=False, labels=self.data.labels))
 
     def check_shown_classes(self, images: ImageSet) -> None:
         if self.training_masks not in (None, "dataset"):  # else ``check_masks`` compared masks and labels
@@ -100,6 +102,12 @@ class FolderDataModule(ImageDataModule):
 
     def image_labels(self) -> Labels:
         return {name: self.data.labels[name] for name in self.train_images.names}
+
+    def label_warnings(self) -> list[str]:
+        return label_warnings(self.data.labels, self.train_images.names, self.class_names)
+
+    def val_classes(self) -> set[int]:
+        return {number for name in self.val_images.names for number in self.data.labels[name]}
 
     def label_source(self) -> str:
         return self.data.source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,21 +14,22 @@ from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing
 from secseg.utils.parallel import results_and_problems
 
-log = logging.getLogger(__name__)
-
 BY_NUMBER = "data.mask_values=numbers reads their numbers."
 MOST_CLASSES = 10
 """Most classes that a message lists."""
 
 
-def check_masks(images: ImageSet, required: bool = True, advice: str = "", labels: Labels | None = None) -> None:
-    """Read the masks of a split, and compare them with the labels. Warnings are logged.
+def check_masks(images: ImageSet, required: bool = True, advice: str = "", labels: Labels | None = None) -> list[str]:
+    """Read the masks of a split, and compare them with the labels.
 
     Args:
         images: the split, with masks.
         required: whether an image without a mask is an error.
         advice: follows the message about masks that cannot be used.
         labels: classes of each image, which the masks show; None if they are unknown.
+
+    Returns:
+        A warning for each thing that the user may not have intended.
 
     Raises:
         UserError: with all masks that do not fit or, if required, are missing; if no mask shows a class of its labels.
@@ -44,14 +44,20 @@ def check_masks(images: ImageSet, required: bool = True, advice: str = "", label
     if wrong:
         raise UserError(f"{len(wrong)} masks of {images.title} cannot be used{advice}:\n{listing(wrong)}")
     read = {image[0]: result for image, result in zip(chosen, found, strict=True) if result is not None}
-    warn_renumbered([path for (_, _, path), result in zip(chosen, found, strict=True) if result and result[1]])
-    _warn_no_background(images.title, [classes for classes, _ in read.values()])
-    if labels is not None:
-        _compare(images, {name: classes for name, (classes, _) in read.items()}, labels)
+    by_colour = [path for (_, _, path), result in zip(chosen, found, strict=True) if result and result[1]]
+    shown = {name: classes for name, (classes, _) in read.items()}
+    return [
+        *renumbered_warning(by_colour),
+        *_no_background(images.title, list(shown.values())),
+        *([] if labels is None else _compare(images, shown, labels)),
+    ]
 
 
-def check_shown_classes(images: ImageSet) -> None:
+def check_shown_classes(images: ImageSet) -> list[str]:
     """Check that a mask of a split shows a class. The first that does ends the search.
+
+    Returns:
+        A warning if that mask was read by colour, or if all masks show background alone.
 
     Raises:
         UserError: if a mask cannot be read; if no mask shows a class, and some have the value 255.
@@ -61,42 +67,40 @@ def check_shown_classes(images: ImageSet) -> None:
         if path.is_file():
             mask = images.decode_mask(path)
             if ((mask.numbers > 0) & (mask.numbers != VOID)).any():
-                warn_renumbered([path] if mask.renumbered else [])
-                return
+                return renumbered_warning([path] if mask.renumbered else [])
             seen, with_void = seen + 1, with_void + bool((mask.numbers == VOID).any())
     if with_void:
         raise UserError(
             f"No mask of {images.title} shows a class: {seen} masks were read, and {with_void} of them hold {VOID}. "
             f"{_void_remedy(images.class_names)}"
         )
-    if seen:
-        log.warning("%d masks of %s show background alone: scores say nothing about classes.", seen, images.title)
+    alone = f"{seen} masks of {images.title} show background alone: scores say nothing about classes."
+    return [alone] if seen else []
 
 
-def warn_renumbered(paths: Sequence[Path]) -> None:
-    """Log a warning for masks that were read by colour, because their palette has other numbers."""
-    if paths:
-        log.warning(
-            "%d masks, such as %s, have a palette with the colours of the classes at other numbers, and are read by "
-            "colour. %s",
-            len(paths),
-            paths[0],
-            BY_NUMBER,
-        )
+def renumbered_warning(paths: Sequence[Path]) -> list[str]:
+    """Return a warning for masks that were read by colour, because their palette has other numbers; none without."""
+    if not paths:
+        return []
+    return [
+        f"{len(paths)} masks, such as {paths[0]}, have a palette with the colours of the classes at other numbers, and "
+        f"are read by colour. {BY_NUMBER}"
+    ]
 
 
-def _warn_no_background(title: str, shown: Sequence[set[int]]) -> None:
-    """Log a warning if void may stand for the background, because no mask shows the background."""
+def _no_background(title: str, shown: Sequence[set[int]]) -> Iterator[str]:
+    """Yield a warning if void may stand for the background, because no mask shows the background."""
     void = sum(VOID in classes for classes in shown)
     if void and not any(0 in classes for classes in shown):
-        log.warning(
-            "No mask of %s shows the background (0), and %d of %d hold %d. %d is void: such pixels are not scored, and "
-            "the scores miss what is predicted there. If these pixels are background, save them as 0.",
-            *(title, void, len(shown), VOID, VOID),
+        yield (
+            f"No mask of {title} shows the background (0), and {void} of {len(shown)} hold {VOID}. {VOID} is void: "
+            "such pixels are not scored, and the scores miss what is predicted there. If these pixels are background, "
+            "save them as 0."
         )
 
 
-def _compare(images: ImageSet, shown: Mapping[str, set[int]], labels: Labels) -> None:
+def _compare(images: ImageSet, shown: Mapping[str, set[int]], labels: Labels) -> Iterator[str]:
+    """Yield the differences between masks and labels; raise a UserError if no mask shows a class of its labels."""
     labelled = [name for name in shown if labels[name]]
     other = [name for name in labelled if shown[name].isdisjoint(labels[name])]
     names = images.class_names
@@ -111,20 +115,14 @@ def _compare(images: ImageSet, shown: Mapping[str, set[int]], labels: Labels) ->
     differing = [*_differing(names, shown, labels)]
     if other:
         void = any(VOID in shown[name] for name in other)
-        log.warning(
-            "%d of %d masks of labelled images in %s show none of the labelled classes:\n%s%s",
-            len(other),
-            len(labelled),
-            images.title,
-            listing(lines),
-            f"\n{_void_remedy(names)}" if void else "",
+        yield (
+            f"{len(other)} of {len(labelled)} masks of labelled images in {images.title} show none of the labelled "
+            f"classes:\n{listing(lines)}" + (f"\n{_void_remedy(names)}" if void else "")
         )
     if differing:
-        log.warning(
-            "The masks of %s differ from the labels:\n%s\n%s",
-            images.title,
-            listing(differing, most=MOST_CLASSES),
-            _numbers_remedy(names),
+        yield (
+            f"The masks of {images.title} differ from the labels:\n{listing(differing, most=MOST_CLASSES)}\n"
+            f"{_numbers_remedy(names)}"
         )
 
 

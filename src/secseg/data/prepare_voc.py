@@ -119,7 +119,8 @@ def check(folder: Path, sources: Sources) -> None:
                 f"The list {split}.txt in {folder} has {len(images.names)} ids, not the {len(expected)} official ones. "
                 "Remove it and run again."
             )
-        check_masks(images, advice=". Remove their files, or the files of their images, and run again")
+        for warning in check_masks(images, advice=". Remove their files, or the files of their images, and run again"):
+            log.warning("%s", warning)
         log.info("%s: %d images, each with its mask", split, len(images.names))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from secseg.data.images import read_image
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
 from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
+from secseg.evaluation.score_warnings import score_warnings
 from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, read_masks, score_folder, score_images
 from secseg.inference.predictor import open_predictor
 from secseg.models.files.load import find_network, read_checkpoint
@@ -23,6 +25,8 @@ from secseg.utils.config import build, to_plain
 from secseg.utils.errors import UserError
 from secseg.utils.files import sha256, working_in
 from secseg.utils.progress import ImageMeter, Stopwatch
+
+log = logging.getLogger(__name__)
 
 
 class Scored(NamedTuple):
@@ -67,8 +71,11 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
                 "scored": list(data.scored or data.class_names),
                 **({} if data.mask_values == "auto" else {"mask_values": data.mask_values}),
             }
+            confusions = {variant: one.score.confusion for variant, one in found.evaluations.items()}
+            warnings = score_warnings(confusions, data.class_names, len(data.val_images.names), data.scored)
             results = {
                 "figures": figures,
+                "warnings": [*data.warnings, *warnings],
                 "protocol": protocol | found.protocol,
                 "time": found.time,
                 "versions": versions(),
@@ -78,6 +85,8 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
         finally:
             finish_wandb()
     print(score_table(figures, title=f"{data.title}, {data.val_split}"))
+    for warning in warnings:
+        log.warning("%s", warning)
     return results
 
 

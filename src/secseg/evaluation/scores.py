@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 
 from secseg.data.classes import VOID
 from secseg.data.images import mask_file
-from secseg.data.mask_checks import warn_renumbered
+from secseg.data.mask_checks import renumbered_warning
 from secseg.data.splits import ImageSet
 from secseg.evaluation.metrics import WIDTHS, BoundaryScore, SegmentationScore
 from secseg.utils.errors import UserError, listing
 from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter, Stopwatch
+
+log = logging.getLogger(__name__)
 
 ImageFiles = tuple[str, Path, Path]
 """Name, image and mask."""
@@ -217,6 +220,7 @@ def _check(folder: Path, image_set: ImageSet) -> None:
         (unreadable, f"not readable as class numbers (a message about {VOID} is about masks, not about predictions)"),
     )
     wrong = [f"{len(lines)} {what}:\n{listing(lines)}" for lines, what in kinds if lines]
-    warn_renumbered(renumbered)
+    for warning in renumbered_warning(renumbered):
+        log.warning("%s", warning)
     if wrong:
         raise UserError(f"Predictions in {folder} cannot be scored; {len(images)} are needed:\n" + "\n".join(wrong))

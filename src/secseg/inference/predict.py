@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import read_image, remark, shows_transparency
 from secseg.data.labels import Labels, read_labels
 from secseg.data.masks import save_mask
 from secseg.inference.mask_folder import MaskFolder, save_overlay, save_probabilities
+from secseg.inference.mask_warnings import count_pixels, removed_by_crf, unpredicted
 from secseg.inference.predictor import Predictor, open_predictor
 from secseg.inference.sources import InputImage, find_photographs
 from secseg.inference.voc_server import write_archive
@@ -32,17 +35,20 @@ log = logging.getLogger(__name__)
 
 ARCHIVE = "results.tar"
 SWITCHES = ("overwrite", "overlays", "probabilities", "server")
+MANY_IMAGES = 10
+"""With so many images, masks of background alone are reported even if the labels of the images are unknown."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass
 class Summary:
     """The results of a run: where and how many masks there are, which were made, which images failed, and which have
-    transparent pixels."""
+    transparent pixels. ``pixels`` are those of each class in the masks made, as ``count_pixels``."""
 
     folder: MaskFolder
     total: int
     kept: int
+    pixels: np.ndarray
     made: list[InputImage] = field(default_factory=list)
     failures: dict[InputImage, Exception] = field(default_factory=dict)
     transparent: list[Path] = field(default_factory=list)
@@ -80,7 +86,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     }
     with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
         write_config(run, config)
-        summary = Summary(folder, len(images.items), len(images.items) - len(todo))
+        summary = Summary(folder, len(images.items), len(images.items) - len(todo), count_pixels({}, len(class_names)))
         if summary.kept:
             log.info("%d of %d masks exist in %s and are kept.", summary.kept, summary.total, folder.path)
         meter = _predict_all(predictor, todo, labels, config, summary)
@@ -91,7 +97,8 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
                 write_archive(folder.path, {item.name: item.path for item in images.items}, archive)
             except UserError as error:
                 problem, archive = error, None
-    _write_results(config, settings, summary, meter, archive)
+    warnings = prediction_warnings(summary, class_names, labels)
+    _write_results(config, settings, summary, meter, archive, warnings)
     return problem
 
 
@@ -113,7 +120,7 @@ def _predict_all(
     """Make the files of each image, and add made and failed images to ``summary``. Return the meter of the time."""
     folder = summary.folder
 
-    def one(item: InputImage) -> dict[str, float]:
+    def one(item: InputImage) -> tuple[dict[str, float], np.ndarray]:
         watch = Stopwatch()
         with watch("reading"):
             photo = read_image(item.path)
@@ -126,7 +133,7 @@ def _predict_all(
                 save_probabilities(prediction.probs, predictor.network.class_names, folder.probs(item.name))
             save_mask(prediction.mask, folder.mask(item.name), voc_palette())
         summary.made.append(item)  # in the thread: after Ctrl-C, the loop below does not see the last results
-        return watch.seconds | prediction.seconds
+        return watch.seconds | prediction.seconds, count_pixels(prediction.masks, len(predictor.network.class_names))
 
     try:
         with ImageMeter("predict", len(todo)) as meter, closing(in_parallel(one, todo, config["workers"])) as results:
@@ -138,7 +145,8 @@ def _predict_all(
                     summary.failures[item] = result
                     meter.update()
                 else:
-                    meter.update(result)
+                    meter.update(result[0])
+                    summary.pixels += result[1]
     except KeyboardInterrupt:
         log.warning(
             "Stopped: %d of %d masks are in %s. To continue, give the same command with out=%s%s.",
@@ -149,8 +157,30 @@ def _predict_all(
     return meter
 
 
+def prediction_warnings(summary: Summary, class_names: Sequence[str], labels: Labels | None) -> list[str]:
+    """Return a line for each thing that may be wrong with the masks made. Without labels, the classes in few images
+    are unknown, and in many images one class at least is expected."""
+    pixels, images, classes = summary.pixels, len(summary.made), range(1, len(class_names))
+    if not images:
+        return []
+    if labels is not None:
+        expected = {number for item in summary.made for number in labels[item.name]}
+    else:
+        expected = set(classes) if images >= MANY_IMAGES and not pixels[0, 1:].any() else set()
+    return [
+        *([remark("transparent", summary.transparent)] if summary.transparent else []),
+        *unpredicted(pixels[0], class_names, expected, images),
+        *removed_by_crf(pixels, class_names, classes),
+    ]
+
+
 def _write_results(
-    config: Mapping[str, Any], settings: Mapping[str, Any], summary: Summary, meter: ImageMeter, archive: Path | None
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    summary: Summary,
+    meter: ImageMeter,
+    archive: Path | None,
+    warnings: Sequence[str],
 ) -> None:
     """Write ``results.json``, and log the paths of the results."""
     files = {"checkpoint_file": find_network(config["ckpt"]), "labels_file": config["labels"]}
@@ -161,13 +191,14 @@ def _write_results(
         "kept": summary.kept,
         "failures": {str(item.path): _reason(item, error) for item, error in summary.failures.items()},
         "archive": archive,
+        "warnings": warnings,
         "protocol": {**settings, **files, "images": str(config["images"])},
         "time": meter.time(),
         "versions": versions(),
     }
     write_results(Path(config["run_dir"]), results)
-    if summary.transparent:
-        log.warning("%s", remark("transparent", summary.transparent))
+    for warning in warnings:
+        log.warning("%s", warning)
     if summary.made:
         log.info("%d masks in %.1f s: %s of the time.", len(summary.made), meter.seconds, meter.shares_text())
     log.info("Masks: %s", summary.folder.path)

@@ -16,6 +16,7 @@ from secseg.data.samples import gather
 from secseg.drawing.overlays import GalleryItem
 from secseg.evaluation import SegmentationScore
 from secseg.inference.full_size import predict_masks
+from secseg.inference.mask_warnings import count_pixels
 from secseg.losses import SECLoss
 from secseg.models import SegmentationNet
 from secseg.training.monitor import LossMonitor, StepClock
@@ -41,6 +42,7 @@ class SECModule(pl.LightningModule):
         val_scores, val_scores_crf: ``SegmentationScore.compute()`` of the last validation, without and with CRF; None
             if no image had a mask or no CRF was run.
         val_confusion: pixels (C, C) by (truth, prediction), under ``without_crf`` and ``with_crf``.
+        val_pixels: predicted pixels of each class in all validation images, as ``count_pixels``: (2, C) int64.
         gallery: ``GalleryItem`` for the pictures of the last validation.
         scored_at: global step of the last validation; -1 before the first one.
         losses: the loss and its terms in the last step, also after a resume.
@@ -70,6 +72,7 @@ class SECModule(pl.LightningModule):
         self.val_scores: dict[str, Any] | None = None
         self.val_scores_crf: dict[str, Any] | None = None
         self.val_confusion: dict[str, np.ndarray] = {}
+        self.val_pixels = np.zeros((2, len(self.class_names)), dtype=np.int64)
         self.gallery: list[GalleryItem] = []
         self.scored_at = -1
         self.losses: dict[str, Tensor | float] = {}
@@ -110,6 +113,7 @@ class SECModule(pl.LightningModule):
         self.loss_monitor.raise_if_not_finite()
         self._score = SegmentationScore(self.class_names, scored=self.scored)
         self._score_crf = SegmentationScore(self.class_names, scored=self.scored)
+        self.val_pixels = np.zeros_like(self.val_pixels)
         self.gallery = []
         for sample in self.gallery_samples if self.trainer.is_global_zero else ():
             seen: dict[str, Any] = {key: sample[key] for key in ("image", "features") if key in sample}
@@ -120,6 +124,7 @@ class SECModule(pl.LightningModule):
         predictions = predict_masks(self(batch), batch["photo"], self._crf_now())
         for number, (plain, refined) in enumerate(predictions):
             mask = batch["mask"][number]
+            self.val_pixels += count_pixels({"without_crf": plain, "with_crf": refined}, len(self.class_names))
             if mask is not None:
                 self._score.update(plain, mask)
                 if refined is not None:
@@ -130,6 +135,7 @@ class SECModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.scored_at = self.global_step
+        self.val_pixels = self._summed(self.val_pixels)
         self.val_scores, self.val_scores_crf = self._computed(self._score), self._computed(self._score_crf)
         counts = {"without_crf": self._score.confusion, "with_crf": self._score_crf.confusion}
         self.val_confusion = {variant: confusion for variant, confusion in counts.items() if confusion.any()}
@@ -163,9 +169,13 @@ class SECModule(pl.LightningModule):
 
     def _computed(self, score: SegmentationScore) -> dict[str, Any] | None:
         """Return the scores over all processes; None if no image had a mask."""
-        counts = torch.from_numpy(score.confusion).to(self.device)
-        score.confusion = np.asarray(self.trainer.strategy.reduce(counts, reduce_op="sum").cpu())
+        score.confusion = self._summed(score.confusion)
         return score.compute() if score.confusion.any() else None
+
+    def _summed(self, counts: np.ndarray) -> np.ndarray:
+        """Return the sum of ``counts`` over all processes."""
+        summed = self.trainer.strategy.reduce(torch.from_numpy(counts).to(self.device), reduce_op="sum")
+        return np.asarray(summed.cpu())
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = build_optimizer(

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
@@ -22,6 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from secseg.crf import build_stage_crf
 from secseg.data.datamodule import ImageDataModule
+from secseg.evaluation.score_warnings import score_warnings
 from secseg.losses import SECLoss
 from secseg.losses.pooling import Pooling, global_weighted_rank_pooling, resolve_decay
 from secseg.losses.terms import Term, build_terms, needed
@@ -95,6 +97,9 @@ def _train_in(
         results = summarise(config, datamodule, module, trainer)
         if trainer.is_global_zero:
             results["time"]["seconds"] = time.perf_counter() - started
+            results["warnings"] = [*datamodule.warnings, *(found := prediction_warnings(datamodule, module))]
+            for warning in found:
+                log.warning("%s", warning)
             write_results(run.path, results)
     finally:
         finish_wandb()
@@ -214,6 +219,15 @@ def compile_in_place(network: SegmentationNet) -> None:
         raise UserError("compile=true needs a C++ compiler: install g++ or clang++, or give compile=false.")
     network.trunk.compile()
     network.head.compile()
+
+
+def prediction_warnings(datamodule: ImageDataModule, module: SECModule) -> list[str]:
+    """Return a line for each thing that is wrong with the masks of the last validation."""
+    seen, cues = datamodule.val_classes() or set(), datamodule.cues
+    trained = None if cues is None else np.flatnonzero(cues.labelled(datamodule.train_images.names).any(0)).tolist()
+    images = len(datamodule.val_images.names)
+    scored = (datamodule.scored, trained)
+    return score_warnings(module.val_confusion, datamodule.class_names, images, *scored, module.val_pixels, seen)
 
 
 def summarise(

@@ -33,6 +33,12 @@ def listing(items: Sequence[object], most: int = 10) -> str:
     return "\n".join(lines)
 
 
+def some(items: Sequence[object], most: int = 10) -> str:
+    """Return the first ``most`` items in one line, and the number of the others."""
+    others = [f"and {len(items) - most} more"] if len(items) > most else []
+    return ", ".join([*map(str, items[:most]), *others])
+
+
 def require_package(what: str, package: str, install: str) -> None:
     """Raise a UserError if ``package``, which ``what`` needs, is missing. It names ``install``, the words for pip."""
     if find_spec(package) is None:

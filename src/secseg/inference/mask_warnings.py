@@ -1,0 +1,75 @@
+"""Warnings about predicted masks: classes that are never predicted, and a CRF that removes classes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from secseg.utils.console import percent
+from secseg.utils.errors import some
+
+KEPT = 0.5
+"""Smallest share of a class's area that the CRF keeps without a warning."""
+LEAST_AREA = 0.001
+"""Smallest area of a class, as a share of all pixels, that the share is computed of."""
+LONGER = "Train for more steps (trainer.max_steps), or use loss=seed_constrain, which learns faster."
+
+
+def count_pixels(masks: Mapping[str, np.ndarray | None], classes: int) -> np.ndarray:
+    """Return the pixels of each class in the masks of one image, (H, W) class numbers, by variant.
+
+    Returns:
+        (2, ``classes``) int64, without and with the CRF; 0 for a mask that is missing.
+    """
+    counts = np.zeros((2, classes), dtype=np.int64)
+    for row, variant in enumerate(("without_crf", "with_crf")):
+        if (mask := masks.get(variant)) is not None:
+            counts[row] = np.bincount(mask.reshape(-1), minlength=classes)
+    return counts
+
+
+def unpredicted(pixels: np.ndarray, class_names: Sequence[str], expected: Collection[int], images: int) -> list[str]:
+    """Return a warning if classes are never predicted, or all masks are background alone.
+
+    Args:
+        pixels: (C,) predicted pixels of each class, before the CRF.
+        class_names: C names, background first.
+        expected: numbers of the foreground classes that the images show.
+        images: number of the images.
+    """
+    missing = [class_names[number] for number in sorted(expected) if not pixels[number]]
+    if not missing:
+        return []
+    if not pixels[1:].any():
+        return [
+            f"All {images} masks are background alone, and the images show {len(missing)} classes: {some(missing)}. "
+            f"{LONGER}"
+        ]
+    return [
+        f"Never predicted in {images} images: {some(missing)} ({len(missing)} of {len(expected)} classes). {LONGER}"
+    ]
+
+
+def removed_by_crf(
+    pixels: np.ndarray, class_names: Sequence[str], classes: Collection[int], true: np.ndarray | None = None
+) -> Iterator[str]:
+    """Yield a warning for each class of which the CRF removes more than half.
+
+    Args:
+        pixels: (2, C) predicted pixels of each class, without and with the CRF.
+        class_names: C names, background first.
+        classes: numbers of the foreground classes that are reported.
+        true: (C,) pixels of each class in the truth. A CRF that only removes pixels in excess of them is no problem.
+    """
+    total = int(pixels[0].sum())
+    for number in sorted(classes) if pixels[1].any() else ():
+        before, after = pixels[:, number].tolist()
+        enough = true is not None and after >= true[number]
+        if before >= LEAST_AREA * total and after < KEPT * before and not enough:
+            truth = "" if true is None else f"; in the truth {percent(true[number] / total)} %"
+            yield (
+                f"{class_names[number]}: the CRF removes {percent(1 - after / before, 0)} % of its area ({percent(before / total)} % "
+                f"of all pixels without the CRF, {percent(after / total)} % with it{truth}). Make the CRF narrower "
+                "(crf.test.bilateral_xy), or leave it out at test time (crf=train_only)."
+            )
