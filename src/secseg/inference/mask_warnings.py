@@ -43,12 +43,10 @@ def unpredicted(pixels: np.ndarray, class_names: Sequence[str], expected: Collec
         return []
     if not pixels[1:].any():
         return [
-            f"All {images} masks are background alone, and the images show {len(missing)} classes: {some(missing)}. "
+            f"All {images} masks are background alone, without a pixel of {len(missing)} classes: {some(missing)}. "
             f"{LONGER}"
         ]
-    return [
-        f"Never predicted in {images} images: {some(missing)} ({len(missing)} of {len(expected)} classes). {LONGER}"
-    ]
+    return [f"{len(missing)} of {len(expected)} classes are in none of {images} masks: {some(missing)}. {LONGER}"]
 
 
 def removed_by_crf(
@@ -67,9 +65,9 @@ def removed_by_crf(
         before, after = pixels[:, number].tolist()
         enough = true is not None and after >= true[number]
         if before >= LEAST_AREA * total and after < KEPT * before and not enough:
-            truth = "" if true is None else f"; in the truth {percent(true[number] / total)} %"
+            truth = "" if true is None else f", {percent(true[number] / total)} % in the truth"
             yield (
-                f"{class_names[number]}: the CRF removes {percent(1 - after / before, 0)} % of its area ({percent(before / total)} % "
-                f"of all pixels without the CRF, {percent(after / total)} % with it{truth}). Make the CRF narrower "
-                "(crf.test.bilateral_xy), or leave it out at test time (crf=train_only)."
+                f"{class_names[number]}: the CRF removes {percent(1 - after / before, 0)} % of its area "
+                f"({percent(before / total)} % of all pixels without it, {percent(after / total)} % with it{truth}). "
+                "Make the CRF narrower (crf.test.bilateral_xy), or leave it out at test time (crf=train_only)."
             )
