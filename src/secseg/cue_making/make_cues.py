@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cue_making.audit.compare import compare_cues
+from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.page import FIGURES, audit_file
 from secseg.cue_making.audit.tables import audit_table, comparison_table
@@ -76,8 +77,10 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
         if config["export"] is not None and config["stage"] != "audit" and data is not None:
             with watch("export"):
                 figures["export"] = export_file(cues, data.train_images, folder / "export", config["export"])
+    found = [] if figures["audit"] is None else figures["audit"]["warnings"]
     results = {
         "figures": figures,
+        "warnings": [*([] if data is None else data.warnings), *found],
         "protocol": {**_protocol(cues, data), **({} if pipeline is None else pipeline.protocol())},
         "time": watch.seconds,
         "ran": list(watch.seconds),
@@ -120,10 +123,12 @@ def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str 
     store = open_cues(path)
     other = None if against is None else open_cues(against)
     if data is not None:
-        return audit_file(store, data.train_images, folder, other, data.scored)
+        return audit_file(store, data.train_images, folder, other, data.scored, data.warnings)
     names = _class_names(store)
+    counts = count_cues(store, names)
     return {
-        **summarize(count_cues(store, names)),
+        **summarize(counts),
+        "warnings": cue_warnings(counts, store.provenance),
         "against": None if other is None else compare_cues(store, other, None, names),
     }
 
@@ -236,6 +241,8 @@ def _show(figures: Mapping[str, Any]) -> None:
         print(audit_table(figures["audit"]))
         if figures["audit"]["against"] is not None:
             print(comparison_table(figures["audit"]["against"]))
+        for warning in figures["audit"]["warnings"]:
+            log.warning("%s", warning)
     if figures["export"] is not None:
         if figures["export"]["resized"]:
             log.warning("The cues were brought to 41 x 41: small regions may be lost.")

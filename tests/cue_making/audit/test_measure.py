@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL, OFFICIAL_QUALITY, audit_table
 from secseg.data.classes import VOC_CLASSES
@@ -113,6 +114,7 @@ def test_the_official_file_has_the_official_figures(official: CueStore) -> None:
     audit: dict[str, Any] = audit_cues(official, VOC_CLASSES)
     rounded = {part: round(share, 3) for part, share in audit["coverage"].items()}
     assert {key: audit[key] for key in OFFICIAL} | {"coverage": rounded} == OFFICIAL
+    assert cue_warnings(count_cues(official, VOC_CLASSES), official.provenance) == []
     for line in audit_table(audit).splitlines()[1:18]:
         ours, known = re.split(r"\s{2,}", line)[1:]
         assert ours == known, line

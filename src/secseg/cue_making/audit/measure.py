@@ -31,6 +31,7 @@ class CueCounts:
         overlaps: cells that had two classes before one was chosen, in the whole file; None if unknown.
         cued: (N, C) int64, cells with a cue of the class.
         labelled: (N, C) bool, whether the class is among the image's labels; False for background.
+        places: (C, h, w) int64, images with labels whose cell has a cue of the class.
         masked: (N,) bool, whether the image has a mask. The following counts are 0 if it does not.
         known: (N, C) int64, cells with a cue of the class where the mask is not void.
         right: (N, C) int64, those of them whose class in the mask is the same.
@@ -43,6 +44,7 @@ class CueCounts:
     overlaps: int | None
     cued: np.ndarray
     labelled: np.ndarray
+    places: np.ndarray
     masked: np.ndarray
     known: np.ndarray
     right: np.ndarray
@@ -94,7 +96,11 @@ def count_cues(
     quality = np.zeros((3, len(names), classes), dtype=np.int64)
     read = read or partial(read_mask, num_classes=classes)
     quality[:, masked] = _count_right(store, {name: masks[name] for name in names if name in masks}, classes, read)
-    by_class = cued[:, :classes], labelled[:, :classes]
+    by_class = (
+        cued[:, :classes],
+        labelled[:, :classes],
+        _count_places(store, names, np.asarray(labelled.any(1)), classes),
+    )
     return CueCounts(
         names, tuple(class_names), store.grid, store.provenance.get("overlaps"), *by_class, masked, *quality
     )
@@ -184,6 +190,15 @@ def _means(classes: Mapping[str, Mapping[str, Any]], counts: CueCounts, scored: 
         for key in ("precision", "recall"):
             means[prefix + key] = mean_of_known(classes[name][key] for name in scored if name not in left_out)
     return means
+
+
+def _count_places(store: CueStore, names: Sequence[str], chosen: np.ndarray, classes: int) -> np.ndarray:
+    """Return ``places`` of the images ``chosen`` (N,) bool: (``classes``, h, w) int64."""
+    places = np.zeros((256, store.maps[0].size), dtype=np.int64)
+    cells = np.arange(places.shape[1])
+    for row in store.rows(names)[chosen]:
+        places[store.maps[row].reshape(-1), cells] += 1  # each cell once
+    return places[:classes].reshape(classes, *store.grid)
 
 
 def _count_right(

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from secseg.cue_making.audit.compare import compare_cues
+from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.measure import CueCounts, count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL_QUALITY, QUALITY_SOURCE, audit_table, comparison_table, is_voc
 from secseg.data.cues import CueStore
@@ -46,6 +47,7 @@ def audit_file(
     folder: str | Path,
     against: CueStore | None = None,
     scored: Sequence[str] | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the cues of a split, write figures and page into ``folder``, and return the figures.
 
@@ -55,16 +57,19 @@ def audit_file(
         folder: made if it is missing. It gets ``audit.json`` (the figures) and ``audit.html``, each written as a whole.
         against: cues to compare with.
         scored: as for ``summarize``.
+        warnings: texts about the data, which the page shows above those about the cues.
 
     Returns:
-        What ``summarize`` returns, and ``against``: None or what ``compare_cues`` returns, ``store`` first.
+        What ``summarize`` returns; ``warnings``, those of ``cue_warnings``; and ``against``: None or what
+        ``compare_cues`` returns, ``store`` first.
 
     Raises:
         UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
     """
     masks = {name: path for name, path in zip(images.names, images.masks or (), strict=False) if path.is_file()}
     counts = count_cues(store, images.class_names, masks, images.names, images.read_mask)
-    figures = {**summarize(counts, scored), "against": None}
+    found = cue_warnings(counts, store.provenance)
+    figures = {**summarize(counts, scored), "warnings": found, "against": None}
     tables = [audit_table(figures)]
     if against is not None:
         figures["against"] = compare_cues(
@@ -78,6 +83,7 @@ def audit_file(
     page = render(
         "audit.html",
         title=f"Cues of {images.title}",
+        warnings=[*warnings, *found],
         tables=tables,
         bars=figure_source(classes_figure(figures)),
         with_truth=any(counts.masked[row] for row in tiles),
