@@ -52,7 +52,7 @@ def train(config):
     if ends("INTERRUPT"):
         raise KeyboardInterrupt
     time.sleep(float(os.environ.get("SECONDS_EACH", 0)))
-    (folder / "results.json").touch()
+    (folder / "results.json").write_text(os.environ.get("RESULTS", ""))
     return folder
 
 run_command("train", lambda config: run_job(config, train), "")
@@ -82,6 +82,15 @@ def test_folders_are_named_after_the_settings_that_vary(fake: Path, tmp_path: Pa
     assert settings(tmp_path / "runs" / "sec") == names
     last = ["runs/sec: 4 of 4 runs are finished.", f"run: {tmp_path / 'runs' / 'sec'}"]
     assert result.stdout.splitlines()[-2:] == last
+
+
+def test_the_warnings_of_the_runs_are_printed_once_at_the_end(fake: Path, tmp_path: Path) -> None:
+    result = run(fake, tmp_path, "-m", "seed=0,1", RESULTS='{"warnings": ["All masks are background alone."]}')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-3:-1] == [
+        "runs/sec: 2 of 2 runs are finished.",
+        "All 2 runs: All masks are background alone.",
+    ]
 
 
 @pytest.mark.parametrize(("when", "resumed"), [("KILL", "never"), ("BREAK", "auto")])

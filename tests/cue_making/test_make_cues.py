@@ -144,6 +144,9 @@ def test_results_state_figures_protocol_and_versions(finished: tuple[Path, Outco
     assert 0 <= figures["foreground"]["map"] <= 1
     assert figures["audit"]["images"] == COUNT
     assert figures["audit"]["masks"]["images"] == 2
+    own = figures["audit"]["warnings"]
+    assert results["warnings"][len(results["warnings"]) - len(own) :] == own
+    assert all(text in outcome.output for text in results["warnings"])
     assert protocol["labels"] == "labels.csv"
     assert protocol["settings"]["cues"]["threshold"] == 0.2
     assert protocol["crf"] is None

@@ -227,3 +227,16 @@ def test_the_folders_of_splits_are_the_splits(tmp_path: Path) -> None:
     assert module.class_names == ("background", "cat")
     assert module.train_images.names == ("train/background/2", "train/cat/1")
     assert module.val_images.names == ("val/cat/3",)
+
+
+def test_what_the_labels_lack_is_reported_for_cues_but_not_for_masks(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,labels\na,cat\nb,cat\nsub/c,cat\n")
+    for name in ("a", "b", "sub/c"):
+        draw_mask(root / "masks" / f"{name}.png", 1)
+    module = FolderDataModule(str(root), train_split="all", val_split="all")
+    module.open_train()
+    assert module.warnings[0].startswith("cat: 0 of 3 training images are without this class.")
+    assert module.warnings[1].startswith("1 of 1 classes have fewer than 10 training images: cat (3).")
+    module = FolderDataModule(str(root), train_split="all", val_split="all", masks="dataset")
+    module.open(cues=False, masks=True)
+    assert module.warnings == []

@@ -123,6 +123,14 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
     assert results is not None
     assert results["figures"]["without_crf"]["miou"] == 1
     assert results["protocol"]["masks"] == str(own)
+    assert results["warnings"] == []
+    for name in IDS:
+        save_mask(np.zeros_like(read_mask(own / f"{name}.png", 21)), own / f"{name}.png", voc_palette())
+    code, said, results = evaluate(f"masks={own}", "data=voc12aug", f"root={root}", "split=test")
+    assert results is not None
+    (line,) = results["warnings"]
+    assert line.startswith("All 3 masks are background alone, without a pixel of 2 classes: bird, cat.")
+    assert line in said.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ import secseg
 from secseg.crf import build_stage_crf
 from secseg.data.classes import voc_palette
 from secseg.data.images import read_image
-from secseg.inference.mask_folder import LEVELS, read_probabilities
+from secseg.inference.mask_folder import LEVELS, MaskFolder, read_probabilities
+from secseg.inference.predict import Summary, prediction_warnings
 from secseg.inference.predictor import Predictor, Protocol
+from secseg.inference.sources import InputImage
 from secseg.utils.config import config_dir, to_plain
 from secseg.utils.files import sha256
 from tests.inference.conftest import Predict, draw, masks_in, voc_layout
@@ -211,3 +213,20 @@ def test_the_inference_options_set_the_keys_of_the_protocol() -> None:
         options = {path.stem: to_plain(compose(path.stem)) for path in (config_dir() / "inference").glob("*.yaml")}
     assert all(option.keys() == asdict(Protocol()).keys() for option in options.values())
     assert {**options["official"], "input_size": 321} == asdict(Protocol())
+
+
+def test_masks_made_are_judged_by_their_labels_or_by_their_number() -> None:
+    names = ("background", "cat", "dog")
+
+    def judged(images: int, pixels: list[list[int]], labels: dict[str, tuple[int, ...]] | None) -> list[str]:
+        items = [InputImage(str(number), Path(f"{number}.png")) for number in range(images)]
+        summary = Summary(MaskFolder(Path("masks"), False, False), images, 0, np.array(pixels), made=items)
+        return [line.partition(".")[0] for line in prediction_warnings(summary, names, labels)]
+
+    empty, cats = [[100, 0, 0], [0, 0, 0]], [[50, 50, 0], [90, 10, 0]]
+    assert judged(2, empty, None) == judged(0, empty, {}) == judged(2, empty, {"0": (), "1": ()}) == []
+    alone = "All 10 masks are background alone, without a pixel of 2 classes: cat, dog"
+    assert judged(10, empty, None) == [alone]
+    removed = "cat: the CRF removes 80 % of its area (50"
+    assert judged(10, cats, None) == [removed]
+    assert judged(2, cats, {"0": (1,), "1": (2,)}) == ["1 of 2 classes are in none of 2 masks: dog", removed]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -89,6 +90,17 @@ def test_results_have_the_protocol_of_the_figures(run: Run) -> None:
     assert protocol["crf"]["backend"] == "lattice"
     assert protocol["decay"] == {"pos": 0.996, "neg": 0.0, "bg": 0.999}
     assert "torch" in json.dumps(results["versions"])
+
+
+def test_a_run_that_predicts_background_alone_reports_it(run: Run, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    def background(logits: torch.Tensor, photos: list[np.ndarray], crf: object) -> list[tuple[np.ndarray, None]]:
+        return [(np.zeros(photo.shape[:2], dtype=np.uint8), None) for photo in photos]
+
+    monkeypatch.setattr(secseg.training.module, "predict_masks", background)
+    results = json.loads((run(*QUICK)["run"] / "results.json").read_text())
+    (line,) = (line for line in results["warnings"] if "background alone" in line)
+    assert line.startswith("All 3 masks are background alone, without a pixel of ")
+    assert line in caplog.messages
 
 
 @pytest.mark.parametrize("loss", ["seed", "seed_expand", "seed_constrain", "expand_constrain"])

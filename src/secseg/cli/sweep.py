@@ -22,6 +22,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.messages import explain
+from secseg.runs.run_reader import read_warnings
+from secseg.runs.run_warnings import grouped_warnings
 from secseg.utils.config import result_settings
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
@@ -152,6 +154,8 @@ class Summary(Callback):
         folders = [path for path in sweep.iterdir() if JOB.search(path.name) and path.is_dir()]
         done = [path for path in folders if (path / RESULTS).is_file()]
         print(f"{sweep}: {len(done)} of {len(folders)} runs are finished.", flush=True)
+        for line in grouped_warnings({path.name: read_warnings(path / RESULTS) for path in sorted(done)}):
+            print(line, flush=True)
         if failed := sorted(self._failures(config) - self.earlier):
             reasons = [f"{path.parent.name}: {json.loads(path.read_text('utf-8'))['reason']}" for path, _ in failed]
             print(f"{len(failed)} failed. The same command runs them again:\n{listing(reasons)}", file=sys.stderr)

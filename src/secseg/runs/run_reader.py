@@ -99,6 +99,8 @@ def _problems(results: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(scored, list) or not scored or not all(isinstance(name, str) for name in scored):
         yield "protocol.scored: it is not a list of class names"
     yield from (f"protocol.{key} is missing" for key in ("val_split", "val_images") if key not in (protocol or ()))
+    if not _is_texts(results.get("warnings", [])):
+        yield "warnings: it is not a list of texts"
     times = results.get("time")
     if not isinstance(times, dict) or not all(value is None or is_number(value) for value in times.values()):
         yield "time: not all values are numbers"
@@ -109,6 +111,19 @@ def _problems(results: Mapping[str, Any]) -> Iterator[str]:
     git = versions.get("git")
     if git and not (isinstance(git, dict) and isinstance(git.get("commit"), str) and "dirty" in git):
         yield "versions.git: commit or dirty is missing"
+
+
+def read_warnings(path: Path) -> list[str]:
+    """Return the warnings in a ``results.json``; none if it cannot be read."""
+    try:
+        warnings = dict(read_json(path)).get("warnings", [])
+    except (OSError, ValueError, TypeError):
+        return []
+    return warnings if _is_texts(warnings) else []
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _is_share(value: Any) -> bool:

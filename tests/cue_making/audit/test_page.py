@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import io
 import json
 import re
@@ -56,6 +57,17 @@ def test_an_audit_writes_its_figures_and_a_page_with_tables(tmp_path: Path) -> N
     assert figures["masks"]["images"] == 6
     tables = Page((tmp_path / "audit" / "audit.html").read_text()).texts["pre"]
     assert [table.split()[0] for table in tables] == ["cues", "images"]
+
+
+def test_the_page_shows_warnings_about_data_and_cues(tmp_path: Path) -> None:
+    store = random_store(0)
+    store.maps[:] = np.where(store.maps == 0, 255, store.maps)
+    warnings = ["a class <b> is missing"]
+    figures = audit_file(store, image_set(tmp_path, store, None), tmp_path, warnings=warnings)
+    assert any("have no background cue" in line for line in figures["warnings"])
+    page = (tmp_path / "audit.html").read_text()
+    shown = re.findall('<p class="warning">(.*)</p>', page)
+    assert list(map(html.unescape, shown)) == [*warnings, *figures["warnings"]]
 
 
 @pytest.mark.parametrize("with_masks", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,19 @@ def test_different_versions_of_the_code_are_reported(sweep: Sweep, tmp_path: Pat
     (runs / "b" / "results.json").write_text(results.replace('"dirty": false', '"dirty": true'))
     assert versions(report(config(runs, tmp_path / "other", images=0), ""))
     assert "with changes (1 run)" in (tmp_path / "other" / "report.md").read_text("utf-8")
+
+
+def test_warnings_of_the_runs_are_in_the_report(sweep: Sweep, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, words in (("a", ("loss=seed",)), ("b", ("loss=sec",))):
+        write_run(tmp_path / "runs" / name, words, sweep.truths)
+        path = tmp_path / "runs" / name / "results.json"
+        own = ["cat: all of it", *([] if name == "a" else ["dog: <none>"])]
+        path.write_text(json.dumps({**json.loads(path.read_text()), "warnings": own}))
+    out = report(config(tmp_path / "runs", tmp_path / "out", images=0), "")
+    for line in ("All 2 runs: cat: all of it", "loss=sec, seed 0: dog: &lt;none&gt;"):
+        assert f'<p class="warning">{line}</p>' in (out / "report.html").read_text("utf-8")
+    assert "loss=sec, seed 0: dog: \\<none>" in (out / "report.md").read_text("utf-8")
+    assert caplog.messages == ["All 2 runs: cat: all of it", "loss=sec, seed 0: dog: <none>"]
 
 
 @needs_chromium

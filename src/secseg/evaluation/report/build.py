@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,9 +17,12 @@ from secseg.evaluation.report.gallery import gallery
 from secseg.evaluation.report.runs import Run, find_runs
 from secseg.evaluation.report.study import Row, Study, open_study, study_rows
 from secseg.evaluation.report.tables import Table, escaped, markdown, results_csv, tables
+from secseg.runs.run_warnings import grouped_warnings
 from secseg.utils.checks import check_whole, refuse
 from secseg.utils.config import to_plain
 from secseg.utils.files import COMMAND, working_in, write_text
+
+log = logging.getLogger(__name__)
 
 FIGURES = "figures"
 _MARKS = {"o": "●", "s": "■", "^": "▲"}
@@ -74,6 +78,8 @@ def report(config: Mapping[str, Any], command: str) -> Path:
         tables=tables(study, rows),
         figures=draw(study, rows),
     )
+    for warning in made.warnings:
+        log.warning("%s", warning)
     page = report_page(made, config["images"])
     folder = Path(config["out"] or config["run_dir"]).expanduser()
     with working_in(folder):
@@ -129,7 +135,8 @@ def note(study: Study) -> str:
 
 
 def warnings(study: Study) -> list[str]:
-    """Return a warning if several versions of the code made the runs, and one if runs have equal settings and seeds."""
+    """Return a warning if several versions of the code made the runs, one if runs have equal settings and seeds, and
+    the warnings of the runs, each text once."""
     found = []
     count = Counter(_version(run) for setting in study.settings for run in setting.runs)
     if len(count) > 1:
@@ -138,7 +145,10 @@ def warnings(study: Study) -> list[str]:
     twice = [one.name for one in study.settings if len({run.seed for run in one.runs}) < len(one.runs)]
     if twice:
         found.append(f"Several runs have the same settings and seed, and all of them count: {'; '.join(twice)}.")
-    return found
+    runs = {
+        f"{one.name}, seed {run.seed}": run.results.get("warnings", []) for one in study.settings for run in one.runs
+    }
+    return [*found, *grouped_warnings(runs)]
 
 
 def _version(run: Run) -> str:
