@@ -239,4 +239,12 @@ def test_what_the_labels_lack_is_reported_for_cues_but_not_for_masks(tmp_path: P
     assert module.warnings[1].startswith("1 of 1 classes have fewer than 10 training images: cat (3).")
     module = FolderDataModule(str(root), train_split="all", val_split="all", masks="dataset")
     module.open(cues=False, masks=True)
-    assert module.warnings == []
+    assert [line.partition(".")[0] for line in module.warnings] == ["3 of 3 validation images are training images, too"]
+
+
+def test_masks_of_held_out_images_are_looked_at_before_cues_are_made(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,labels,split\na,cat,train\nb,cat,val\nsub/c,cat,test\n")
+    for name in ("b", "sub/c"):
+        draw_mask(root / "masks" / f"{name}.png", 1, size=(3, 2))
+    with pytest.raises(UserError, match=r"2 masks of data/all cannot be used:\n.*b\.png is 3 x 2 pixels"):
+        FolderDataModule(str(root)).open_train()

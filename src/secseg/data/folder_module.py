@@ -88,8 +88,8 @@ class FolderDataModule(ImageDataModule):
 
     def open_train(self) -> None:
         super().open_train()
-        # the audit of the cues needs them
-        self.warn(check_masks(self.train_images, required=False, labels=self.data.labels))
+        # all masks: the audit of the cues, or a later command needs them
+        self.warn(check_masks(self._image_set("all"), required=False, labels=self.data.labels))
 
     def check_shown_classes(self, images: ImageSet) -> None:
         if self.training_masks not in (None, "dataset"):  # else ``check_masks`` compared masks and labels
