@@ -17,7 +17,7 @@ from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.label_cells import TableOptions
 from secseg.data.labels import Labels, labels_in_masks, read_labels
 from secseg.data.mask_checks import check_shown_classes
-from secseg.data.masks import MASK_VALUES
+from secseg.data.mask_values import as_mask_values, check_mask_values, fit_classes
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
@@ -55,7 +55,7 @@ class ImageDataModule(pl.LightningDataModule):
         feature_cache: folder for the features of a frozen trunk; None for the user's cache folder, ``off`` for no
             cache.
         limit: use only the first ``limit`` images of each split; None for all.
-        mask_values: how the pixels of masks become class numbers, one of ``MASK_VALUES``.
+        mask_values: how the pixels of masks become class numbers, as ``check_mask_values`` takes it.
         seed: seed of the order of the training images.
 
     Attributes:
@@ -86,7 +86,7 @@ class ImageDataModule(pl.LightningDataModule):
         feature_cache: str | None = None,
         limit: int | None = None,
         seed: int = 0,
-        mask_values: str = "auto",
+        mask_values: Any = "auto",
     ) -> None:
         super().__init__()
         refuse(
@@ -94,7 +94,7 @@ class ImageDataModule(pl.LightningDataModule):
                 *check_whole("data.limit", limit, 1, null=True),
                 *check_choice("data.difficult", difficult, (None, "present", "absent")),
                 *check_text("data.label_separator", label_separator, null=True, note="space for white space"),
-                *check_choice("data.mask_values", mask_values, MASK_VALUES),
+                *check_mask_values(mask_values),
             ]
         )
         self.root = Path(root).expanduser()
@@ -104,7 +104,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
         self.scored = None if scored is None else [nfc(str(name)) for name in scored]
         self.feature_cache, self.limit, self.seed = feature_cache, limit, seed
-        self.mask_values = mask_values
+        self.mask_values = as_mask_values(mask_values)
         self.warnings: list[str] = []
 
     def prepare(self) -> None:
@@ -167,6 +167,8 @@ class ImageDataModule(pl.LightningDataModule):
         folder = None if self.training_masks in (None, "dataset") else Path(str(self.training_masks)).expanduser()
         self._prepare()
         self.train_images = self._limited(self.open_train_split(masks, folder))
+        if folder is not None:
+            self.train_images = self.train_images.for_predictions()
         self.val_images = self._limited(self.open_val_split())
         for images in (self.train_images, self.val_images) if masks else (self.val_images,):
             self.check_shown_classes(images)
@@ -221,11 +223,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _prepare(self) -> None:
         self.prepare()
-        if self.mask_values == "binary" and len(self.class_names) != 2:
-            raise UserError(
-                f"data.mask_values=binary is for one class, and there are {len(self.class_names) - 1}. Save masks of "
-                "class numbers."
-            )
+        fit_classes(self.mask_values, self.class_names)
 
     def _limited(self, images: ImageSet) -> ImageSet:
         return replace(images.take(range(len(images.names))[: self.limit]), mask_values=self.mask_values)

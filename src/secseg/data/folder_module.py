@@ -124,7 +124,7 @@ class FolderDataModule(ImageDataModule):
     def _image_set(self, split: str, folder: Path | None = None) -> ImageSet:
         """Return a split with its masks, or with the masks in ``folder``."""
         names = self._names(split)
-        return ImageSet(
+        images = ImageSet(
             title=f"{self.root.absolute().name}/{split}",
             names=names,
             images=tuple(self.data.images[name] for name in names),
@@ -133,6 +133,7 @@ class FolderDataModule(ImageDataModule):
             palette=self.palette,
             mask_values=self.mask_values,
         )
+        return images if folder is None else images.for_predictions()
 
 
 def choose_split(data: FolderData, split: str, val_split: str, val_share: float) -> tuple[str, ...]:

@@ -141,7 +141,9 @@ def _void_remedy(names: Sequence[str]) -> str:
     void = f"{VOID} is void: such pixels are not scored."
     if len(names) == 2:
         return f"{void} If {VOID} is the class {names[1]}, set data.mask_values=binary."
-    return f"{void} {_numbers_remedy(names)}"
+    return (
+        f"{void} {_numbers_remedy(names)} If {VOID} is a class, list the value of each with data.mask_values=[0,...]."
+    )
 
 
 def _numbers_remedy(names: Sequence[str]) -> str:

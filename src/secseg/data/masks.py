@@ -11,17 +11,10 @@ from PIL import Image
 
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.decoding import open_image, raw_mode, upright
+from secseg.data.mask_values import MaskValues, class_of_values, is_colour_table, is_value_table
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write
 
-MASK_VALUES = ("auto", "numbers", "colours", "binary")
-"""How the pixels of a mask become class numbers.
-
-- ``auto``: by number; by colour where a mask has the colours of the classes, but under other numbers or as RGB.
-- ``numbers``: by number, whatever the palette shows.
-- ``colours``: by colour, where the mask has a palette or is RGB.
-- ``binary``: black is the background, white the only class: 0 and 255, or 0 and 1.
-"""
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 MOST_COLOURS = 5
 _PALETTE = voc_palette().tolist()
@@ -39,7 +32,7 @@ def read_mask(
     path: str | Path,
     num_classes: int,
     size: tuple[int, int] | None = None,
-    values: str = "auto",
+    values: MaskValues = "auto",
     palette: np.ndarray | None = None,
 ) -> np.ndarray:
     """Read a mask: (H, W) uint8, class numbers and 255 = void, rotated as its orientation tag says.
@@ -48,7 +41,7 @@ def read_mask(
         path: the file.
         num_classes: legal class numbers are 0..``num_classes`` - 1.
         size: (H, W) of the image; None for any size.
-        values: one of ``MASK_VALUES``.
+        values: how pixels become class numbers.
         palette: (256, 3) uint8, RGB colour of each class number; None for VOC's.
 
     Raises:
@@ -61,7 +54,7 @@ def decode_mask(
     path: str | Path,
     num_classes: int,
     size: tuple[int, int] | None = None,
-    values: str = "auto",
+    values: MaskValues = "auto",
     palette: np.ndarray | None = None,
 ) -> Mask:
     """Read a mask, and return how it was read, too. Arguments and errors as for ``read_mask``."""
@@ -70,6 +63,8 @@ def decode_mask(
         image.load()
         mask = _MaskFile(path, num_classes, values, palette).decode(image, raw)
         numbers = upright(mask.numbers, image)
+    if is_value_table(values):
+        numbers = _by_table(path, numbers, class_of_values(values))
     _refuse_other_values(path, numbers, num_classes)
     if size is not None and numbers.shape != tuple(size):
         swapped = numbers.shape == (size[1], size[0])
@@ -98,10 +93,13 @@ def palette_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
 class _MaskFile:
     """Converts the pixels of one file to numbers; arguments as for ``read_mask``."""
 
-    def __init__(self, path: str | Path, num_classes: int, values: str, palette: np.ndarray | None) -> None:
-        self.path, self.num_classes, self.values = path, num_classes, values
+    def __init__(self, path: str | Path, num_classes: int, values: MaskValues, palette: np.ndarray | None) -> None:
+        self.path, self.num_classes, self.table = path, num_classes, values if isinstance(values, tuple) else None
+        self.values = values if isinstance(values, str) else "colours" if is_colour_table(values) else "numbers"
         if values == "binary":
             self.colours = {BLACK: 0, WHITE: 1}
+        elif is_colour_table(values):
+            self.colours = {tuple(_PALETTE[VOID]): VOID} | {colour: number for number, colour in enumerate(values)}
         else:
             colours = _PALETTE if palette is None else palette.tolist()
             self.colours = {tuple(colours[number]): number for number in (*range(num_classes), VOID)}
@@ -113,6 +111,8 @@ class _MaskFile:
             if np.asarray(image.getchannel("A")).min(initial=255) < 255:
                 raise self._error("has transparent pixels", f"Save it without transparency; void is {VOID}.")
             image = image.convert(image.mode[:-1])
+        if self.table is not None and self.values == "colours" and image.mode in ("1", "L", "P"):
+            image = image.convert("RGB")
         if image.mode == "P":
             return self._from_palette(image)
         if image.mode == "RGB":
@@ -161,7 +161,7 @@ class _MaskFile:
 
     def _from_rgb(self, pixels: np.ndarray) -> np.ndarray:
         if self.values == "numbers":
-            raise self._error("holds colours (RGB pixels), and data.mask_values=numbers", self._remedy())
+            raise self._error("holds colours (RGB pixels), and data.mask_values takes numbers", self._remedy())
         packed = pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1)
         found, places = np.unique(packed, return_inverse=True)
         colours = [(int(value) >> 16, int(value) >> 8 & 255, int(value) & 255) for value in found]
@@ -173,9 +173,11 @@ class _MaskFile:
     def _remedy(self) -> str:
         if self.values == "binary":
             return "Save it as a grey PNG (8 bits) of 0 and 255."
+        if self.table is not None:
+            return "data.mask_values lists the value, or the RGB colour, of each class, as the masks have them."
         return (
             f"Save it as a palette or grey PNG (8 bits) whose values are the class numbers 0..{self.num_classes - 1} "
-            f"and {VOID} for void."
+            f"and {VOID} for void, or give the RGB colour of each class with data.mask_values=[[0,0,0],...]."
         )
 
     def _error(self, what: str, remedy: str) -> UserError:
@@ -192,8 +194,22 @@ def _refuse_other_values(path: str | Path, numbers: np.ndarray, num_classes: int
         values = ", ".join(map(str, illegal[:10])) + (" ..." if len(illegal) > 10 else "")
         raise UserError(
             f"The mask {path} holds the values {values}; a mask of {num_classes} classes holds 0..{num_classes - 1} "
-            f"and {VOID} for void. Is it a mask of another data set?"
+            f"and {VOID} for void. If these values stand for classes, list them with data.mask_values=[0,...]. "
+            "Else it may be a mask of another data set."
         )
+
+
+def _by_table(path: str | Path, numbers: np.ndarray, classes: dict[int, int]) -> np.ndarray:
+    """Return the class number of each pixel; other values than those of ``classes`` are a UserError."""
+    found, places = np.unique(numbers, return_inverse=True)
+    other = [value for value in found.tolist() if value not in classes]
+    if other:
+        raise UserError(
+            f"The mask {path} holds the values {_some(other)}, and data.mask_values lists "
+            f"{', '.join(str(value) for value, number in classes.items() if number != VOID)}. Give the value of each "
+            f"class, as the masks have them; {VOID} is void if it is no class."
+        )
+    return np.array([classes[value] for value in found.tolist()], dtype=np.uint8)[places].reshape(numbers.shape)
 
 
 def _some(colours: Sequence[object]) -> str:

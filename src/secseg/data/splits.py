@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from secseg.data.mask_values import MaskValues, own_masks
 from secseg.data.masks import Mask, decode_mask
 from secseg.utils.errors import UserError, listing
 
@@ -25,7 +26,7 @@ class ImageSet:
             None if the data set has no masks.
         class_names: names of the classes; number 0 is the background.
         palette: (256, 3) uint8, RGB colour of each class number.
-        mask_values: how the masks are read, one of ``MASK_VALUES``.
+        mask_values: how the pixels of masks become class numbers.
     """
 
     title: str
@@ -34,7 +35,7 @@ class ImageSet:
     masks: tuple[Path, ...] | None
     class_names: tuple[str, ...]
     palette: np.ndarray
-    mask_values: str = "auto"
+    mask_values: MaskValues = "auto"
 
     def take(self, numbers: Sequence[int]) -> Self:
         """Return the images at these positions."""
@@ -54,6 +55,10 @@ class ImageSet:
     def decode_mask(self, path: Path, size: tuple[int, int] | None = None) -> Mask:
         """Read a mask of this data set, and return how it was read, too."""
         return decode_mask(path, len(self.class_names), size, self.mask_values, self.palette)
+
+    def for_predictions(self) -> Self:
+        """Return this split for masks of class numbers, as predictions are saved."""
+        return replace(self, mask_values=own_masks(self.mask_values))
 
     def with_masks(self) -> Self:
         """Return the images whose mask exists; without any, raise a UserError."""

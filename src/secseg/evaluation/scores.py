@@ -171,13 +171,17 @@ def score_folder(
 
 def read_masks(folder: Path, image_set: ImageSet) -> Callable[[ImageFiles], Masks]:
     """Return a function that reads the mask of an image in ``folder``, and the true one, for ``score_images``."""
-    read_mask = image_set.read_mask
+    predicted = image_set.for_predictions()
 
     def read(image: ImageFiles) -> Masks:
         name, _, mask = image
         watch = Stopwatch()
         with watch("reading"):
-            return {"without_crf": read_mask(mask_file(folder, name))}, read_mask(mask), watch.seconds
+            return (
+                {"without_crf": predicted.read_mask(mask_file(folder, name))},
+                image_set.read_mask(mask),
+                watch.seconds,
+            )
 
     return read
 
@@ -186,15 +190,17 @@ def _check(folder: Path, image_set: ImageSet) -> None:
     """Read each prediction, and report everything that is wrong, by kind."""
     missing, sizes, void, unreadable = [], [], [], []
     renumbered: list[Path] = []
+    predicted = image_set.for_predictions()
 
     def read(path: Path) -> np.ndarray:
-        numbers, by_colour = image_set.decode_mask(path)
+        numbers, by_colour = predicted.decode_mask(path)
         renumbered.extend([path] if by_colour else [])
         return numbers
 
     images = image_set.triples()
     for name, _, mask_path in images:
-        path, mask = mask_file(folder, name), read(mask_path)
+        path, (mask, by_colour) = mask_file(folder, name), image_set.decode_mask(mask_path)
+        renumbered.extend([mask_path] if by_colour else [])
         if not path.is_file():
             missing.append(path.name)
             continue
