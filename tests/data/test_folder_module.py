@@ -235,7 +235,7 @@ def test_what_the_labels_lack_is_reported_for_cues_but_not_for_masks(tmp_path: P
         draw_mask(root / "masks" / f"{name}.png", 1)
     module = FolderDataModule(str(root), train_split="all", val_split="all")
     module.open_train()
-    assert module.warnings[0].startswith("cat: 0 of 3 training images are without this class.")
+    assert module.warnings[0].startswith("cat: none of 3 training images are without this class")
     assert module.warnings[1].startswith("1 of 1 classes have fewer than 10 training images: cat (3).")
     module = FolderDataModule(str(root), train_split="all", val_split="all", masks="dataset")
     module.open(cues=False, masks=True)

@@ -25,7 +25,7 @@ def test_labels_with_all_that_they_need_have_no_warning() -> None:
 @pytest.mark.parametrize("without", [0, 1])
 def test_one_class_in_nearly_all_images_is_reported_with_the_number_of_the_others(without: int) -> None:
     (line,) = warnings((40, (1,)), (without, ()), names=NAMES[:2])
-    assert line.startswith(f"cup: {without} of {40 + without} training images are without this class.")
+    assert line.startswith(f"cup: {'only 1' if without else 'none'} of {40 + without} training images are without this")
     assert "empty list of labels" in line
 
 
@@ -43,7 +43,7 @@ def test_many_classes_show_the_background_of_each_other() -> None:
 def test_a_class_in_all_images_beside_others_is_reported() -> None:
     lines = warnings((20, (1, 3)), (20, (2, 3)))
     assert len(lines) == 2
-    assert lines[1].startswith("spoon: 0 of 40 training images are without this class.")
+    assert lines[1].startswith("spoon: none of 40 training images are without this class")
     assert "with their labels" in lines[1]
 
 
@@ -61,4 +61,4 @@ def test_classes_that_are_always_together_are_reported() -> None:
 
 def test_only_the_images_of_training_count() -> None:
     labels = {"a": (1,), "b": (), "c": ()}
-    assert label_warnings(labels, ("a",) * 20, NAMES[:2])[0].startswith("cup: 0 of 20")
+    assert label_warnings(labels, ("a",) * 20, NAMES[:2])[0].startswith("cup: none of 20")

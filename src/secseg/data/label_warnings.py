@@ -48,10 +48,11 @@ def _without_background(shown: np.ndarray, class_names: Sequence[str]) -> Iterat
         )
     for number in range(1, classes + 1):
         if without[number] < FEWEST_WITHOUT * images:
+            count, little = (f"only {without[number]}", "little") if without[number] else ("none", "nothing")
             other = REMEDY if classes == 1 else "with their labels"
             yield (
-                f"{class_names[number]}: {without[number]} of {images} training images are without this class. They "
-                f"show what does not belong to it. Add images without it, {other}."
+                f"{class_names[number]}: {count} of {images} training images are without this class, so {little} shows "
+                f"what does not belong to it. Add images without it, {other}."
             )
 
 
