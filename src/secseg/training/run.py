@@ -225,9 +225,15 @@ def prediction_warnings(datamodule: ImageDataModule, module: SECModule) -> list[
     """Return a line for each thing that is wrong with the masks of the last validation."""
     seen, cues = datamodule.val_classes() or set(), datamodule.cues
     trained = None if cues is None else np.flatnonzero(cues.labelled(datamodule.train_images.names).any(0)).tolist()
-    images = len(datamodule.val_images.names)
-    scored = (datamodule.scored, trained)
-    return score_warnings(module.val_confusion, datamodule.class_names, images, *scored, module.val_pixels, seen)
+    return score_warnings(
+        module.val_confusion,
+        datamodule.class_names,
+        len(datamodule.val_images.names),
+        datamodule.scored,
+        trained,
+        module.val_pixels,
+        labelled=seen,
+    )
 
 
 def summarise(

@@ -77,15 +77,22 @@ def audit_file(
         )
         tables.append(comparison_table(figures["against"]))
     write_text(Path(folder) / FIGURES, json.dumps(figures, indent=2, allow_nan=False) + "\n")
+    shown = {"warnings": [*warnings, *found], "tables": tables, "bars": figure_source(classes_figure(figures))}
+    write_text(Path(folder) / "audit.html", _page(counts, store, images, masks, shown))
+    return figures
+
+
+def _page(
+    counts: CueCounts, store: CueStore, images: ImageSet, masks: Mapping[str, Path], shown: Mapping[str, Any]
+) -> str:
+    """Return the page: what is ``shown`` for all images, and the images that are chosen."""
     sections = choose(counts)
     tiles = read_tiles(sections, counts.names, store, images, masks)
     colours = map(hex_colour, images.palette[: len(images.class_names)])
-    page = render(
+    return render(
         "audit.html",
+        **shown,
         title=f"Cues of {images.title}",
-        warnings=[*warnings, *found],
-        tables=tables,
-        bars=figure_source(classes_figure(figures)),
         with_truth=any(counts.masked[row] for row in tiles),
         legend=list(zip(images.class_names, colours, strict=True)),
         sections=[
@@ -93,8 +100,6 @@ def audit_file(
             for title, shown in sections
         ],
     )
-    write_text(Path(folder) / "audit.html", page)
-    return figures
 
 
 class Section(NamedTuple):
