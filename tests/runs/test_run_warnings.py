@@ -16,7 +16,7 @@ def test_a_text_is_listed_once_with_its_runs() -> None:
 
 
 def test_many_runs_and_many_texts_are_shortened() -> None:
-    assert grouped_warnings({**{name: ["x"] for name in "abcde"}, "f": []}) == ["a, b, c, and 2 more: x"]
+    assert grouped_warnings({**{name: ["x"] for name in "abcde"}, "f": []}) == ["a; b; c; and 2 more: x"]
     lines = grouped_warnings({"a": [str(number) for number in range(MOST + 3)]})
     assert len(lines) == MOST + 1
     assert lines[-1] == "There are 3 more warnings in the results.json files."

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from secseg.utils.errors import some
-
 MOST = 20
 """Most texts that are listed."""
 
@@ -28,4 +26,4 @@ def grouped_warnings(warnings: Mapping[str, Sequence[str]]) -> list[str]:
 def _which(names: Sequence[str], total: int) -> str:
     if len(names) == total > 1:
         return f"All {total} runs"
-    return some(names, 3)
+    return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if names[3:] else "")
