@@ -218,4 +218,5 @@ def test_the_making_of_cues_runs(
     assert said[-1] == f"run: {tmp_path / 'run'}"
     figures = json.loads((tmp_path / "run" / "results.json").read_text())["figures"]
     assert figures["audit"]["images"] > 0
-    assert said[-2].startswith("Train on them with: python src/train.py data=") == ("stage=audit" not in words)
+    recipe = "experiment=own_images" if "data=folder" in words else "data="
+    assert said[-2].startswith(f"Train on them with: python src/train.py {recipe}") == ("stage=audit" not in words)

@@ -157,6 +157,16 @@ def test_an_installed_package_finds_its_configs(wheel: zipfile.ZipFile, tmp_path
     assert Path(result.stdout.strip()) == tmp_path / "secseg" / "conf"
 
 
+def test_installed_commands_call_themselves_by_their_names(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    for script, target in PROJECT["scripts"].items():
+        start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = [{script!r}, '--help']"
+        words = [sys.executable, "-c", f"{start}; from {target.partition(':')[0]} import main; main()"]
+        text = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
+        assert f"\n  {script} [" in text
+        assert "src/" not in text
+
+
 def test_the_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == secseg.__version__

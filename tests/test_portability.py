@@ -36,7 +36,7 @@ def run(folder: Path, *commands: list[str]) -> str:
 def test_every_command_shows_its_help_without_posix(tmp_path: Path) -> None:
     shown = run(tmp_path, *([command, "--help"] for command in COMMANDS))
     for command in COMMANDS:
-        assert f"python src/{command}.py" in shown
+        assert f"python {command}.py [" in shown
 
 
 def test_python_3_14_accepts_the_help_texts_of_hydra() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import Dataset
 
 from secseg.cli.command import run_command
+from secseg.cli.help import help_text
 from secseg.cli.messages import explain
 from secseg.data.samples import loader
 from secseg.training.settings import check_settings
@@ -51,7 +53,10 @@ def task(config):
         except KeyboardInterrupt:
             sys.exit(1)
     print("children see", os.environ.get("HYDRA_FULL_ERROR"))
-    return Path(config["run_dir"])
+    folder = Path(config["run_dir"])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text("done")
+    return folder
 
 run_command("train", task, "python src/train.py")
 """
@@ -102,11 +107,19 @@ def test_help_shows_every_group_with_its_options_on_one_page(tmp_path: Path) -> 
     assert not any(line.startswith("  local ") for line in lines), "a file of the machine, not an option"
 
 
+@pytest.mark.parametrize("name", ["train", "make_cues", "evaluate", "predict"])
+def test_help_has_its_comments_in_one_column_next_to_the_longest_name(name: str) -> None:
+    lines = help_text(name, "").partition("Groups:")[2].partition("\n\nKeys:")[0].splitlines()[1:]
+    places = [re.match(r"[ *]*\S+ {2,}(?=\S)", line) for line in lines]
+    assert len(lines) > 5
+    assert len({place and place.end() for place in places}) == 1
+
+
 def test_each_command_has_help(tmp_path: Path) -> None:
     for script in sorted((REPOSITORY / "src").glob("*.py")):
         result = run(script, tmp_path, "--help")
         assert result.returncode == 0, result.stderr
-        assert f"python src/{script.name}" in result.stdout
+        assert f"{sys.executable} {script} " in result.stdout, "as the user called it"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +147,10 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("optim.optimizer.lr=a=b", "is quoted twice"),
         ("data=shapes,voc12aug", "--multirun"),
         ("--decay.pos=1", "Settings have no dashes: decay.pos=1"),
-        ("--foo", "Unrecognized arguments: --foo."),
+        ("--experiment own_images", "Settings have no dashes: experiment=own_images"),
+        ("loss=sec --seed 1 -crf off -m", "Unknown flags: --seed -crf. Settings have no dashes: seed=1 crf=off"),
+        ("--foo", "Unknown flags: --foo. Flags are -m (sweep), --cfg job and --help; settings are key=value."),
+        ("--cfg jobs", "Flags are -m (sweep), --cfg job and --help"),
         ("trainer.devices=${foo}", "Interpolation key 'foo' not found"),
         ("decay.pos=1.5 data.batch_size=0", "decay.pos=1.5: give a number in [0, 1]"),
     ],
@@ -165,16 +181,42 @@ def test_a_wrong_word_ends_in_one_message_and_exit_code_1(
 def test_an_error_of_the_user_ends_in_its_message_only(fake: Path, tmp_path: Path, root: str) -> None:
     result = run(fake, tmp_path, f"data.root={root}")
     assert (result.returncode, result.stderr) == (1, "There is no data. Make some.\n")
-    assert not list((tmp_path / "runs" / "sec").iterdir()), "nothing came of the run, so its folder is gone"
+    assert not (tmp_path / "runs").exists(), "nothing came of the run, so its folder is gone, and the empty ones above"
 
 
 def test_a_traceback_is_shown_if_it_is_asked_for(fake: Path, tmp_path: Path) -> None:
-    for words, environment in ((["debug=smoke"], {}), ([], {"HYDRA_FULL_ERROR": "1"})):
-        result = run(fake, tmp_path, "data.root=user", *words, **environment)
-        assert result.returncode == 1
-        assert "Traceback" in result.stderr
-        assert "There is no data. Make some." in result.stderr
-    assert "Traceback" not in run(fake, tmp_path, "debug=smok").stderr
+    result = run(fake, tmp_path, "data.root=user", HYDRA_FULL_ERROR="1")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "There is no data. Make some." in result.stderr
+
+
+def test_a_debug_run_shows_the_message_of_a_users_error_and_the_traceback_of_ours(fake: Path, tmp_path: Path) -> None:
+    for option in ("smoke", "overfit", "profile"):
+        assert run(fake, tmp_path, "data.root=user", f"debug={option}").stderr == "There is no data. Make some.\n"
+    assert "Traceback" in run(fake, tmp_path, "data.root=bug", "debug=smoke").stderr
+
+
+def test_a_run_folder_of_its_own_leaves_no_empty_folder(fake: Path, tmp_path: Path) -> None:
+    assert run(fake, tmp_path, "run_dir=mine").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.py", "mine"]
+    (tmp_path / "runs" / "sec").mkdir(parents=True)
+    (tmp_path / "runs" / "sec" / "notes.txt").write_text("of the user")
+    assert run(fake, tmp_path, "run_dir=other").returncode == 0
+    assert [path.name for path in (tmp_path / "runs" / "sec").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run_dir=mine",)])
+def test_a_closed_output_ends_the_command_without_a_traceback(
+    fake: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` at its end
+    result = subprocess.run(
+        [sys.executable, str(fake), *words], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 def test_an_error_of_ours_keeps_its_traceback(fake: Path, tmp_path: Path) -> None:

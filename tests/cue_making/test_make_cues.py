@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
+from collections import namedtuple
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -110,7 +112,7 @@ def test_the_command_makes_cues_from_labels_that_training_can_use(finished: tupl
     assert not store["image00"].map.any(), "an image without labels is background everywhere"
     lines = outcome.output.strip().splitlines()
     assert lines[-1].startswith("run: ")
-    assert lines[-2].startswith(f"Train on them with: python src/train.py data=folder data.root={root} ")
+    assert lines[-2].startswith(f"Train on them with: python src/train.py experiment=own_images data.root={root} ")
     assert lines[-2].endswith(f"data.cues={root / 'cues.safetensors'}")
     assert "foreground network: mean average precision" in outcome.output
 
@@ -200,7 +202,7 @@ def test_interrupted_maps_resume_image_by_image(make: Make, root: Path, monkeypa
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         seen.append(arguments)
-        if len(seen) == 5:
+        if len(seen) == 2 + 5:  # two passes measure the time
             raise KeyboardInterrupt
         return class_maps(*arguments, **options)
 
@@ -231,13 +233,33 @@ def test_an_interrupted_training_resumes(make: Make, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(ClassificationModule, "training_step", stopped)
     words = ("cues=official", "cues.background=maps")
-    assert make(*words, out=out).code == 130
+    stopped_at = make(*words, out=out)
+    assert stopped_at.code == 130
+    assert "Stopped after step 2. The same command continues." in stopped_at.output
     outcome = make(*words, out=out)
     assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
     assert "foreground network: training resumes" in outcome.output
     assert steps == [0, 1, 2, 2], "from the step that was interrupted"
     (folder,) = (out / "networks").iterdir()
     assert [path.name for path in sorted(folder.iterdir())] == ["network.json", "network.safetensors"]
+
+
+def test_time_and_space_are_reported_before_a_network_is_trained(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("cues=official", "cues.background=maps")
+    lines = make(*words, out=tmp_path / "new").output.splitlines()
+    plan = rf"The maps of {COUNT} images take about 0:00:\d\d and 0\.00 GB in {tmp_path}/new/maps/.* free space\)\."
+    at = next(number for number, line in enumerate(lines) if re.fullmatch(plan, line))
+    assert "foreground network: is trained" in lines[at + 1]
+    assert "The maps of" not in make(*words, out=tmp_path / "new").output, "they are there"
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("secseg.utils.files.shutil.disk_usage", lambda _: usage(10_000, 8_000, 2_000))
+    refused = make(*words, out=tmp_path / "full")
+    assert refused.code == 1
+    assert re.match(rf"The maps of {COUNT} images take 0\.00 GB in {tmp_path}/full/maps/\w+, which has", refused.error)
+    assert "Choose another folder with out=, or free some space." in refused.error
+    assert not (tmp_path / "full" / "networks").exists()
 
 
 def test_damaged_files_are_made_again_or_reported(make: Make, root: Path) -> None:
@@ -390,10 +412,13 @@ def test_all_wrong_settings_are_listed_before_anything_is_computed(make: Make, r
     ("words", "said"),
     [
         (["stage=export"], "give export=<official or png>"),
-        (["cue_file=x.safetensors"], "cue_file is for stage=audit and stage=export"),
+        (["cue_file=."], "cue_file is for stage=audit and stage=export"),
         (["crf=off", "cues=refined"], "This cue recipe needs a CRF"),
         (["stage=audit", "out=nothing_yet"], "The cue file nothing_yet/cues.safetensors does not exist"),
-        (["stage=audit", "cue_file=nowhere.safetensors"], "The cue file nowhere.safetensors does not exist"),
+        (
+            ["stage=audit", "cue_file=nowhere.safetensors"],
+            "cue_file=nowhere.safetensors: there is no cue file",
+        ),
         (
             ["localization.foreground.network.head._target_=secseg.cue_making.heads.FullyConnectedHead"],
             "a FullyConnectedHead has no class activation maps",

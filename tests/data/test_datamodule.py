@@ -11,7 +11,7 @@ import pytest
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.datamodule import ImageDataModule, ShapesDataModule, VOCDataModule
 from secseg.data.masks import read_mask, save_mask
-from secseg.data.splits import ImageSet
+from secseg.data.splits import ImageSet, choose_some
 from secseg.utils.config import find
 from secseg.utils.errors import UserError
 from tests.folder_data import write_cues
@@ -103,12 +103,23 @@ def test_the_shapes_masks_hold_their_cue_files_labels(tmp_path: Path) -> None:
         assert set(labels[name]) <= set(np.unique(read_mask(mask, 8)).tolist())
 
 
+def test_some_images_are_spread_over_the_names_and_stay_the_same() -> None:
+    names = [f"{letter}{number}" for letter in "abcd" for number in range(100)]  # as of folders, one for each class
+    chosen = choose_some(names, 40)
+    assert len(chosen) == 40
+    assert list(chosen) == [name for name in names if name in chosen], "in their order"
+    assert {name[0] for name in chosen} == set("abcd")
+    assert choose_some(names[::-1], 40) == chosen[::-1]
+    assert set(choose_some(names, 20)) < set(chosen)
+    assert choose_some(names[:3], 40) == tuple(names[:3])
+
+
 def test_only_images_whose_mask_exists_are_scored(root: Path) -> None:
     module = VOCDataModule(str(root), train_split="not there", val_split="test", limit=1)
     module.open_scored()
-    assert module.val_images.names == ("one",)
+    assert module.val_images.names == ("two",)
     module.open_scored()
-    assert module.val_images.with_masks().masks == (root / "SegmentationClassAug" / "one.png",)
+    assert module.val_images.with_masks().masks == (root / "SegmentationClassAug" / "two.png",)
 
 
 def test_classes_without_a_training_image_and_images_in_both_splits_are_reported_before_training(

@@ -118,7 +118,7 @@ def test_labels_come_from_the_table_and_are_those_of_the_training_images(tmp_pat
 def test_cues_made_for_other_labels_are_refused(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     (root / "val.txt").write_text("a")
-    with pytest.raises(UserError, match=rf"python src/make_cues\.py data=folder data\.root={root}`"):
+    with pytest.raises(UserError, match=rf"python src/make_cues\.py data=folder data\.root={root} out={root}`"):
         opened(root, cues=True)
     write_cues(root / "cues.safetensors", {"a": (2,), "b": (1, 2), "sub/c": ()})
     assert opened(root, cues=True, val_split="val.txt").cues is not None
@@ -248,3 +248,29 @@ def test_masks_of_held_out_images_are_looked_at_before_cues_are_made(tmp_path: P
         draw_mask(root / "masks" / f"{name}.png", 1, size=(3, 2))
     with pytest.raises(UserError, match=r"2 masks of .*/all cannot be used:\n.*b\.png is 2 x 3 pixels"):
         FolderDataModule(str(root)).open_train()
+
+
+def test_a_limit_takes_images_of_all_classes_and_the_table_counts_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = {"cat": "abcdefgh", "dog": "ijklmnop", "owl": "q", "": "rstuvwx"}
+    draw_images(tmp_path / "images", [f"{name}.jpg" for group in names.values() for name in group], size=(2, 2))
+    lines = [f"{name},{label}" for label, group in names.items() for name in group]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,labels", *lines]))
+    with caplog.at_level(logging.INFO):
+        module = opened(tmp_path, limit=8, val_split="all")
+    labels = [module.data.labels[name] for name in module.train_images.names]
+    assert {number: labels.count(number) for number in labels} == {(): 3, (1,): 2, (2,): 2, (3,): 1}
+    assert module.val_images.names == module.train_images.names
+    table = {line.split("  ")[0]: line.split()[-3:] for line in caplog.messages[0].splitlines()[2:]}
+    assert table["all"] == ["24", "8", "8"]
+    assert [table[name][1] for name in ("cat", "dog", "owl", "(background alone)")] == ["2", "2", "1", "3"]
+
+
+def test_images_that_lie_in_the_root_get_another_folder_for_their_cues(tmp_path: Path) -> None:
+    draw_images(tmp_path, ("a.jpg", "b.jpg"))
+    (tmp_path / "labels.csv").write_text("image,labels\na,cat\nb,cat\n")
+    with pytest.raises(
+        UserError, match=rf"make_cues\.py data=folder data\.root={tmp_path}` and train with the command"
+    ):
+        opened(tmp_path, cues=True)

@@ -137,10 +137,11 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
     ("words", "said"),
     [
         ([], "Give one of ckpt=<run folder or checkpoint> and masks=<folder of predicted masks>."),
-        (["masks=x"], "masks= needs the data"),
+        (["masks=."], "masks= needs the data"),
         (["ckpt=a", "masks=b"], "Give one of ckpt="),
-        (["ckpt=nowhere", "data=voc12aug", "workers=0"], "workers=0: give a whole number of at least 1, or null."),
-        (["ckpt=nowhere", "data=voc12aug", "root=nowhere"], "There is no data at nowhere"),
+        (["ckpt=.", "data=voc12aug", "workers=0"], "workers=0: give a whole number of at least 1, or null."),
+        (["ckpt=.", "data=voc12aug", "root=nowhere"], "There is no data at nowhere"),
+        (["ckpt=nowhere"], "ckpt=nowhere: there is no run folder, checkpoint or exported network at this path."),
     ],
 )
 def test_what_cannot_be_scored_is_reported_in_one_message(evaluate: Run, words: list[str], said: str) -> None:

@@ -176,7 +176,10 @@ def test_a_list_gives_an_archive_for_the_server(predict: Predict, tmp_path: Path
         ("images=photo", "Did you mean 'photos'?"),
         ("images=[a.jpg,b.jpg]", "give one file, folder, glob or list"),
         ("images=photos ckpt=photos", "contains no checkpoints/last.ckpt"),
-        ("images=photos ckpt=absent.ckpt", "no run folder, checkpoint or exported network at absent.ckpt"),
+        (
+            "images=photos ckpt=absent.ckpt",
+            "ckpt=absent.ckpt: there is no run folder, checkpoint or exported",
+        ),
         ("images=photos workers=0", "workers=0: give a whole number of at least 1"),
         ("images=photos overlays=perhaps", "overlays=perhaps: give true or false"),
         ("images=photos server=true", "server=true needs images=<split or id list> and root="),

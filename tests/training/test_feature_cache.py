@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from secseg.data.images import read_image
 from secseg.data.transforms import training_input
-from secseg.training import feature_cache
 from secseg.training.feature_cache import FeatureCache
 from secseg.utils.errors import UserError
 
@@ -59,9 +59,9 @@ def test_a_later_run_computes_only_missing_features(tmp_path: Path, images: list
     cache(tmp_path / "cache").prepare(images[:3], Trunk())
     trunk = Trunk()
     cache(tmp_path / "cache").prepare(images, trunk)
-    assert trunk.seen == 2 * 2 + 2  # two images, each mirrored, too, and one to measure the size
+    assert trunk.seen == 2 * 2 + 2 * 2  # two images, each mirrored, too, and one twice to measure size and time
     cache(tmp_path / "cache").prepare(images, trunk)
-    assert trunk.seen == 6
+    assert trunk.seen == 8
 
 
 def test_other_weights_or_another_image_content_get_new_files(tmp_path: Path, images: list[Path]) -> None:
@@ -72,22 +72,22 @@ def test_other_weights_or_another_image_content_get_new_files(tmp_path: Path, im
     Image.new("RGB", (30, 20), (9, 9, 9)).save(images[0])
     trunk = Trunk()
     cache(tmp_path / "cache").prepare(images, trunk)
-    assert trunk.seen == 4
+    assert trunk.seen == 6
 
 
 def test_a_cache_that_is_too_large_for_the_disk_is_refused(tmp_path: Path, images: list[Path], monkeypatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10, 9, 1000))
+    monkeypatch.setattr("secseg.utils.files.shutil.disk_usage", lambda _: usage(10, 9, 1000))
     with pytest.raises(UserError, match=r"data\.feature_cache"):
         cache(tmp_path / "cache").prepare(images, Trunk())
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
-def test_its_size_is_logged_before_it_is_written(tmp_path: Path, images: list[Path], caplog) -> None:
+def test_its_size_and_its_time_are_logged_before_it_is_written(tmp_path: Path, images: list[Path], caplog) -> None:
     store = cache(tmp_path / "cache", mirror=False)
     with caplog.at_level("INFO"):
         store.prepare(images, Trunk())
-    assert "features of 5 images take" in caplog.text
+    assert re.search(r"features of 5 images take about 0:00:0\d and 0\.00 GB in .* \(\d+ GB of free", caplog.text)
 
 
 def test_a_damaged_file_is_reported_with_its_path(tmp_path: Path, images: list[Path]) -> None:

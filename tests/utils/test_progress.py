@@ -44,6 +44,19 @@ def test_a_line_is_printed_after_every_seconds_and_at_the_end_and_its_text_is_ma
     assert lines[1] == "step 51/100 (51 %)  loss 51  ETA 0:00:49", "at the rate of this part of the run"
 
 
+def test_the_first_step_does_not_count_in_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("secseg.utils.progress.time.monotonic", lambda: clock[0])
+    with Bar("train", 600, head="step", every_seconds=0) as bar:
+        for step in range(1, 11):
+            clock[0] += 60 if step == 1 else 0.5  # the first compiles
+            bar.update(step, str)
+    left = [line.rpartition("ETA ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert left == ["-"] * 6 + ["0:04:56", "0:04:56", "0:04:56", "0:04:55"], "599 steps of a minute would be 10 hours"
+
+
 def test_a_terminal_gets_bars_that_prints_and_log_lines_do_not_tear(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

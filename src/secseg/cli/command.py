@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from secseg.cli.completion import bash_script, completes
 from secseg.cli.encoding import print_anything, use_utf8
+from secseg.cli.flags import refuse_unknown_flags
 from secseg.cli.help import help_text
 from secseg.cli.messages import explain
-from secseg.utils.errors import UserError
-from secseg.utils.quoting import shell_command
+from secseg.utils.program import command
 from secseg.utils.words import hydra_words
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def run_command(name: str, task: Task, examples: str) -> None:
     """Run ``task`` with the config that is composed of ``conf/<name>.yaml`` and the command line.
 
     The last printed line is ``run: <folder>``. A failure that the user can fix ends in one message and exit code 1;
-    ``HYDRA_FULL_ERROR=1`` or a ``debug=`` preset shows the traceback instead. Ctrl-C ends with exit code 130.
+    ``HYDRA_FULL_ERROR=1`` shows the traceback instead. Ctrl-C ends with exit code 130, and a closed standard output, as
+    by ``| head``, with 141.
 
     Args:
         name: the name of the command and of its config.
@@ -42,14 +45,17 @@ def run_command(name: str, task: Task, examples: str) -> None:
     use_utf8()
     print_anything()
     words = sys.argv[1:]
-    if {"--help", "-h"} & set(words):
-        print(help_text(name, examples))
-        return
     asked = os.environ.get(FULL_ERROR) == "1"
     try:
+        if {"--help", "-h"} & set(words):
+            print(help_text(name, examples), flush=True)
+            return
+        if completes(words):
+            print(bash_script(), flush=True)
+            return
         _allow_lazy_help()
         sys.argv[1:] = hydra_words(words, name)
-        _refuse_unknown_flags()
+        refuse_unknown_flags(sys.argv[1:])
         import hydra
 
         from secseg.utils.config import config_dir
@@ -62,7 +68,7 @@ def run_command(name: str, task: Task, examples: str) -> None:
 
 def command_line(name: str) -> str:
     """Return the command of this job, for the shell: its name and its settings."""
-    return shell_command("python", f"src/{name}.py", *given_settings())
+    return command(name, *given_settings())
 
 
 def given_settings(kind: Literal["task", "hydra"] = "task") -> list[str]:
@@ -121,15 +127,30 @@ def _run(task: Task, cfg: DictConfig) -> Path | None:
             raise_again()
         raise
     except Exception as error:
-        with suppress(OSError):
-            Path(cfg.run_dir).rmdir()  # Hydra made it; only an empty folder can be removed
         if sweeping():  # the other jobs continue, and Hydra reports which one failed
             raise
         raise SystemExit(1) from error  # Hydra would print a line in addition
+    finally:
+        if not sweeping():
+            _remove_unused_folder()
+
+
+def _remove_unused_folder() -> None:
+    """Remove the folder that Hydra made for this command if it is empty: the command failed, or has another folder.
+    The folders above it that are empty then go, too, up to the current one."""
+    from hydra.core.hydra_config import HydraConfig
+
+    made, here = Path(HydraConfig.get().runtime.output_dir), Path.cwd()
+    with suppress(OSError):  # only an empty folder can be removed
+        for folder in (made, *(place for place in made.parents if here in place.parents)):
+            folder.rmdir()
 
 
 def _end(error: BaseException, name: str, words: Sequence[str], asked: bool) -> NoReturn:
     """End the process with one message, or with the traceback of an error of ours or if it is asked for."""
+    if _output_is_closed(error):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports it again at its end
+        sys.exit(141)  # the exit code of a shell for a process that SIGPIPE ended
     # Lightning turns Ctrl-C into an exit after it has saved a checkpoint.
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
@@ -138,12 +159,22 @@ def _end(error: BaseException, name: str, words: Sequence[str], asked: bool) -> 
     cause = error.__cause__ if in_task else error
     if cause is None:
         raise error
-    debugging = any(word.startswith("debug=") and word not in ("debug=null", "debug=") for word in words)
-    message = None if asked or (debugging and in_task) else explain(cause, name, words)
+    message = None if asked else explain(cause, name, words)
     if message is None:
         raise cause from cause.__cause__
     print(message, file=sys.stderr, flush=True)
     sys.exit(1)
+
+
+def _output_is_closed(error: BaseException | None) -> bool:
+    """Return whether an error was raised because the program that reads standard output has ended."""
+    while error is not None and not isinstance(error, BrokenPipeError):
+        error = error.__cause__ or error.__context__
+    if error is None or not hasattr(select, "poll"):  # Windows has other errors
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextmanager
@@ -163,16 +194,3 @@ def _variable(name: str, value: str | None) -> Iterator[None]:
 def _allow_lazy_help() -> None:
     """Let argparse read the help text that Hydra 1.3 creates when it is printed. Python 3.14 accepts only strings."""
     argparse.HelpFormatter._get_help_string = lambda self, action: action.help and str(action.help)  # type: ignore[method-assign]
-
-
-def _refuse_unknown_flags() -> None:
-    from hydra._internal.utils import get_args_parser
-
-    def refuse(message: str) -> NoReturn:
-        bare = " ".join(word.lstrip("-") for word in message.split() if word.startswith("--") and "=" in word)
-        hint = f" Settings have no dashes: {bare}" if bare else " Flags are -m (sweep), --cfg job and --help."
-        raise UserError(f"{message[:1].upper()}{message[1:]}.{hint}")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cli.command import run_command
+from secseg.cli.places import check_places
 
 EXAMPLES = """
 python src/evaluate.py ckpt=<run folder>                                 its own validation split, official protocol
@@ -17,6 +18,8 @@ python src/evaluate.py masks=<folder> data=voc12aug root=<VOC2012>       anyone'
 
 
 def task(config: Mapping[str, Any]) -> Path:
+    if config["ckpt"] is None or config["masks"] is None:  # else one of them is refused
+        check_places(config)
     from secseg.evaluation.evaluate import evaluate
 
     evaluate(config)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cli.command import run_command
+from secseg.cli.places import check_places
 from secseg.utils.errors import UserError
 
 EXAMPLES = """
@@ -19,6 +20,7 @@ python src/export.py caffe=SEC.caffemodel out=models/sec        the published ne
 def task(config: Mapping[str, Any]) -> Path:
     if (config["ckpt"] is None) == (config["caffe"] is None):
         raise UserError("Give one of ckpt=<run folder or checkpoint> and caffe=<.caffemodel or state dict>.")
+    check_places(config)
     from secseg.models.files.export import export_caffe, export_checkpoint
     from secseg.runs.run_writer import versions, write_config, write_results
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cli.command import given_settings, run_command
-from secseg.utils.quoting import override, shell_command
+from secseg.cli.places import check_data, check_places
+from secseg.utils.program import command
+from secseg.utils.quoting import override
 
 EXAMPLES = """
 python src/make_cues.py data=folder data.root=<folder>                       your own images and labels.csv
@@ -20,6 +22,8 @@ python src/make_cues.py stage=audit cue_file=<any cue file> data=voc12aug    how
 
 
 def task(config: Mapping[str, Any]) -> Path:
+    check_data(config.get("data"))
+    check_places(config)
     from secseg.cue_making.make_cues import make_cues  # imports torch: after the checks of the command line
 
     results = make_cues(config)
@@ -30,13 +34,15 @@ def task(config: Mapping[str, Any]) -> Path:
 
 
 def training_command(cues: Any) -> str:
-    """Return the command that trains on the cues, with the settings of the data and packages given for them."""
+    """Return the command that trains on the cues, with the settings of the data and packages given for them. Your own
+    images have a recipe, which chooses ``data=folder``."""
     given = given_settings()
     data = [word for word in given if word.startswith(("data=", "data.")) and not word.startswith("data.cues=")]
+    data = ["experiment=own_images" if word == "data=folder" else word for word in data]
     packages = [
         word for word in (*given, *given_settings("hydra")) if word.startswith(("plugins=", "hydra.searchpath="))
     ]
-    return shell_command("python", "src/train.py", *data, override("data.cues", cues), *packages)
+    return command("train", *data, override("data.cues", cues), *packages)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.utils.errors import UserError, nearest
+from secseg.utils.program import command
 
 # The extra that installs each launcher.
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
@@ -117,7 +118,7 @@ def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
         hint = f" The keys of {parent} are {', '.join(k.rpartition('.')[2] for k in siblings)}."
     if any(word.startswith(f"{key}=") and "_target_" in word for word in words):
         hint += f" To add a part of your own, write +{key}=..., with a plus sign."
-    return f"{key}: unknown key.{hint or f' python src/{name}.py --help lists the keys.'}"
+    return f"{key}: unknown key.{hint or f' {command(name)} --help lists the keys.'}"
 
 
 def _close(last: str, keys: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cli.command import run_command
+from secseg.cli.places import check_places
 
 EXAMPLES = """
 python src/predict.py ckpt=<run folder> images=photos out=masks                   a folder, with its subfolders
@@ -18,6 +19,7 @@ python src/predict.py ckpt=<run folder> images=test root=<VOC2012> server=true  
 
 
 def task(config: Mapping[str, Any]) -> Path:
+    check_places(config)
     from secseg.inference.predict import predict
 
     problem = predict(config)

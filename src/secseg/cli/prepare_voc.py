@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cli.command import run_command
-from secseg.utils.quoting import override, shell_command
+from secseg.utils.program import command
+from secseg.utils.quoting import override
 
 EXAMPLES = """
 python src/prepare_voc.py                                       download, extract and check, in data/voc
@@ -26,8 +27,8 @@ def task(config: Mapping[str, Any]) -> Path:
     folder = prepare(config["root"], config["archives"], config["cues"])
     images = {split: len(open_split(folder, split, require_masks=True).names) for split in ("train_aug", "val")}
     write_results(run, {"data": folder, "images": images, "cues": config["cues"]})
-    command = shell_command("python", "src/train.py", "data=voc12aug", override("data.root", config["root"]))
-    print(f"{folder} is complete. Train on it with: {command}")
+    train = command("train", "data=voc12aug", override("data.root", config["root"]))
+    print(f"{folder} is complete. Train on it with: {train}")
     return run
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,7 @@ def task(config: Mapping[str, Any]) -> Path:
     from secseg.evaluation.report.build import check, report
 
     check(config)
-    folder = report(config, command_line("report"))
-    with suppress(OSError):
-        Path(config["run_dir"]).rmdir()  # Hydra made it; with out= it is empty
-    return folder
+    return report(config, command_line("report"))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from secseg.cli.command import chosen_options, command_line, is_first_process, run_command
+from secseg.cli.places import check_data, check_places
 from secseg.utils.files import COMMAND, OPTIONS, write_text
 
 EXAMPLES = """
@@ -33,6 +34,8 @@ def run(config: dict[str, Any]) -> Path:
     from secseg.training.settings import check_settings
 
     check_settings(config)
+    check_data(config["data"])
+    check_places(config)
     from secseg.training.run import train  # imports torch: after the checks
 
     folder = train(config)["run"]

@@ -132,7 +132,7 @@ def write_maps(
         features = None
         if cache is not None and 1 in settings.scales:
             features = [cache.read(path, mirrored) for mirrored in settings.flips]
-        arrays = _compute(networks, read_image(path), labels[name], settings, features)
+        arrays = compute_maps(networks, read_image(path), labels[name], settings, features)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise UserError(
                 f"The maps of {path} are not finite, or too large for half precision: the network did not learn. Train "
@@ -141,9 +141,13 @@ def write_maps(
         with atomic_write(map_file(folder, name)) as temporary:
             temporary.write_bytes(with_checksum(save(arrays)))
 
+    with_progress("maps", write, missing_maps(folder, images), workers)
+
+
+def missing_maps(folder: Path, images: ImageSet) -> list[tuple[str, Path]]:
+    """Return name and file of each image that has no maps in ``folder`` yet."""
     items = zip(images.names, images.images, strict=True)
-    missing = [(name, path) for name, path in items if not map_file(folder, name).is_file()]
-    with_progress("maps", write, missing, workers)
+    return [(name, path) for name, path in items if not map_file(folder, name).is_file()]
 
 
 def read_maps(folder: Path, name: str, labels: Sequence[int], classes: int) -> ImageMaps:
@@ -177,13 +181,14 @@ def map_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def _compute(
+def compute_maps(
     networks: Sequence[LocalizationNet],
     image: np.ndarray,
     labels: Sequence[int],
     settings: MapSettings,
     features: Sequence[Sequence[Tensor]] | None,
 ) -> dict[str, np.ndarray]:
+    """Return what the file of an image holds; arguments as for ``write_maps`` and ``class_maps``."""
     foreground, *background = networks
     maps = class_maps(foreground, image, settings, features)
     own = maps[[number - 1 for number in labels]]

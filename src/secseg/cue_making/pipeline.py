@@ -31,7 +31,8 @@ import torch
 import secseg
 from secseg.crf import CRF, build_stage_crf
 from secseg.cue_making.classifier import LocalizationNet, build_localization_net, load_localization
-from secseg.cue_making.maps import MapSettings, map_file, read_maps, write_maps
+from secseg.cue_making.maps import MapSettings, missing_maps, read_maps, write_maps
+from secseg.cue_making.plan import announce_maps
 from secseg.cue_making.recipes import MAP_KEYS, CueInputs, build_recipe, recipe_node
 from secseg.cue_making.training import NAME, open_cache, train_classifier
 from secseg.data.cues import Cues, CueStore
@@ -40,6 +41,7 @@ from secseg.data.images import read_image
 from secseg.data.transforms import crf_image, evaluation_input
 from secseg.runs.loggers import build_loggers
 from secseg.runs.wandb_logger import finish_wandb
+from secseg.training.feature_cache import FeatureCache
 from secseg.utils.config import PACKAGES, find, flatten
 from secseg.utils.device import pick_device
 from secseg.utils.errors import UserError
@@ -93,6 +95,7 @@ class Pipeline:
         for name in FOLDERS:
             for folder in (self.out / name).glob("**/"):
                 remove_leftovers(folder, WRITTEN)
+        self._announce()
         figures = {part: self._make_network(part, watch) for part in self.parts}
         self._make_maps(watch)
         self._make_cues(watch)
@@ -187,9 +190,22 @@ class Pipeline:
         finally:
             finish_wandb()
 
+    def _announce(self) -> None:
+        """Report what the missing maps cost, before networks are trained for them."""
+        if missing_maps(self._folder("maps"), self.images):
+            device = pick_device(self.config["device"])
+            networks = [self._build(part, weights=part == "foreground").to(device).eval() for part in self.parts]
+            place = (self._folder("maps"), self.images, self.labels)
+            announce_maps(*place, networks, self.map_settings, self._map_cache(networks[0]))
+
+    def _map_cache(self, network: LocalizationNet) -> FeatureCache | None:
+        """Return the cache of features from which maps are computed; None if it lacks the mirror images."""
+        mirror = self.config["localization"]["foreground"]["mirror"]
+        return open_cache(network, mirror, self.data.feature_cache) if mirror or not self.map_settings.mirror else None
+
     def _make_maps(self, watch: Stopwatch) -> None:
         folder = self._folder("maps")
-        missing = sum(not map_file(folder, name).is_file() for name in self.images.names)
+        missing = len(missing_maps(folder, self.images))
         if not missing:
             log.info("maps: reused, %s", self._place(folder))
             return
@@ -197,10 +213,7 @@ class Pipeline:
         with watch("maps"):
             device = pick_device(self.config["device"])
             networks = [load_localization(self._folder(part) / NAME).to(device) for part in self.parts]
-            mirror = self.config["localization"]["foreground"]["mirror"]
-            cache = None
-            if mirror or not self.map_settings.mirror:  # else the cache has no mirror images
-                cache = open_cache(networks[0], mirror, self.data.feature_cache)
+            cache = self._map_cache(networks[0])
             if cache is not None:
                 cache.prepare(self.images.images, networks[0].features)
             workers = self.config["workers"]

@@ -72,7 +72,7 @@ def train_classifier(
     train, held_out = (LabelledImages(part, labels, network.input_size, cache) for part in parts)
     data = LabelledDataModule(train, held_out, node["batch_size"], node["mirror"], seed, workers)
     module = ClassificationModule(network, node["optim"], positive_weights(train.labels, node["balance"]))
-    checkpoints = Checkpoints(folder / "checkpoints", monitor="val/map")
+    checkpoints = Checkpoints(folder / "checkpoints", "val/map", "The same command continues.")
     shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
     options = trainer_options(node, device, precision, validate=len(held_out) > 0)
     runner = build_trainer(options, folder, [RandomStates(), checkpoints, *shown], list(loggers))

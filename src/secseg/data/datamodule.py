@@ -22,11 +22,12 @@ from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.shared_memory import check_shared_memory
-from secseg.data.splits import ImageSet, split_warnings
+from secseg.data.splits import ImageSet, choose_some, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.checks import check_choice, check_text, check_whole, refuse
 from secseg.utils.errors import UserError
-from secseg.utils.quoting import override, shell_command
+from secseg.utils.program import command
+from secseg.utils.quoting import override
 from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class ImageDataModule(pl.LightningDataModule):
         scored: names of the classes in the mean IoU; None for all.
         feature_cache: folder for the features of a frozen trunk; None for the user's cache folder, ``off`` for no
             cache.
-        limit: use only the first ``limit`` images of each split; None for all.
+        limit: use only ``limit`` images of each split, chosen by ``choose_some``; None for all.
         mask_values: how the pixels of masks become class numbers, as ``check_mask_values`` takes it.
         seed: seed of the order of the training images.
 
@@ -201,14 +202,23 @@ class ImageDataModule(pl.LightningDataModule):
         """
         path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
         if path is None:
-            words = ("python", "src/make_cues.py", override("data", self.title), override("data.root", self.root))
+            settings = (override("data", self.title), override("data.root", self.root), *self._cue_folder())
             raise UserError(
-                f"No cue file was found in {self.root} or above it. Make cues with `{shell_command(*words)}`, or name "
-                "a file with data.cues=<cues.safetensors or localization_cues.pickle>."
+                f"No cue file was found in {self.root} or above it. Make cues with `{command('make_cues', *settings)}` "
+                "and train with the command that it prints, or name a file with data.cues=<cues.safetensors or "
+                "localization_cues.pickle>."
             )
         store = open_cues(path)
         check_cues(self.train_images, store, len(self.class_names))
         return store
+
+    def _cue_folder(self) -> list[str]:
+        """Return the setting of make_cues with which the training finds the cues. Cues do not lie among the images."""
+        folders = {
+            path.parents[name.count("/")].resolve()
+            for name, path in zip(self.train_images.names, self.train_images.images, strict=True)
+        }
+        return [] if self.root.resolve() in folders else [override("out", self.root)]
 
     def check_shown_classes(self, images: ImageSet) -> None:
         """Refuse masks that show no class, in which 255, void, seems to be a class."""
@@ -226,7 +236,9 @@ class ImageDataModule(pl.LightningDataModule):
         fit_classes(self.mask_values, self.class_names)
 
     def _limited(self, images: ImageSet) -> ImageSet:
-        return replace(images.take(range(len(images.names))[: self.limit]), mask_values=self.mask_values)
+        chosen = images.names if self.limit is None else choose_some(images.names, self.limit)
+        at = {name: number for number, name in enumerate(images.names)}
+        return replace(images.take([at[name] for name in chosen]), mask_values=self.mask_values)
 
     def build_samples(
         self,

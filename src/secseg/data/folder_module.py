@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from secseg.data.images import image_name, mask_file, remark
 from secseg.data.label_warnings import label_warnings
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
-from secseg.data.splits import ImageSet
+from secseg.data.splits import ImageSet, choose_some, name_rank
 from secseg.data.walk import not_read_warning
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
@@ -89,7 +88,7 @@ class FolderDataModule(ImageDataModule):
     def open_train(self) -> None:
         super().open_train()
         # all masks: the audit of the cues, or a later command needs them
-        self.warn(check_masks(self._image_set("all"), required=False, labels=self.data.labels))
+        self.warn(check_masks(self._image_set("all", limited=False), required=False, labels=self.data.labels))
 
     def check_shown_classes(self, images: ImageSet) -> None:
         if self.training_masks not in (None, "dataset"):  # else ``check_masks`` compared masks and labels
@@ -118,12 +117,13 @@ class FolderDataModule(ImageDataModule):
     def protocol(self) -> dict[str, Any]:
         return {**super().protocol(), "labels": self.label_source()}
 
-    def _names(self, split: str) -> tuple[str, ...]:
-        return choose_split(self.data, split, self.val_split, self.val_share)
+    def _names(self, split: str, limited: bool = True) -> tuple[str, ...]:
+        names = choose_split(self.data, split, self.val_split, self.val_share)
+        return choose_some(names, self.limit, self.data.labels) if limited and self.limit is not None else names
 
-    def _image_set(self, split: str, folder: Path | None = None) -> ImageSet:
-        """Return a split with its masks, or with the masks in ``folder``."""
-        names = self._names(split)
+    def _image_set(self, split: str, folder: Path | None = None, limited: bool = True) -> ImageSet:
+        """Return a split with its masks, or with the masks in ``folder``; ``limited`` to ``limit`` images."""
+        names = self._names(split, limited)
         images = ImageSet(
             title=f"{self.root.absolute().name}/{split}",
             names=names,
@@ -212,7 +212,7 @@ def _share(names: Sequence[str], share: float) -> tuple[str, ...]:
         raise UserError(
             f"There is only one image ({names[0]}), so none can be held out. Add images, or use data.val_split=all."
         )
-    rank = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64 for name in names}
+    rank = {name: name_rank(name) for name in names}
     lowest, *_, highest = sorted(names, key=rank.__getitem__)
     return tuple(name for name in names if name == lowest or (rank[name] < share and name != highest))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -66,6 +68,31 @@ class ImageSet:
         if not found:
             raise UserError(f"{self.title} has no masks to score against. Choose a split that has masks.")
         return self.take(found)
+
+
+def choose_some(names: Sequence[str], count: int, labels: Mapping[str, Sequence[int]] | None = None) -> tuple[str, ...]:
+    """Return at most ``count`` of the names, in their order. The first names may all be of one class, so the choice is
+    by a hash of the name; with ``labels``, the classes take turns, and images of background alone count as a class.
+
+    The choice depends only on the arguments: make_cues and the training choose the same images.
+
+    Args:
+        names: of images, unique.
+        count: number of images, at least 1.
+        labels: foreground classes of each image; None if they are not known.
+    """
+    queues: dict[int, list[str]] = {}
+    for name in sorted(names, key=name_rank):
+        for number in (labels[name] or (0,)) if labels is not None else (0,):
+            queues.setdefault(number, []).append(name)
+    turns = (name for turn in zip_longest(*(queues[number] for number in sorted(queues))) for name in turn)
+    chosen = set(islice(dict.fromkeys(name for name in turns if name is not None), count))
+    return tuple(name for name in names if name in chosen)
+
+
+def name_rank(name: str) -> float:
+    """Return a number in [0, 1) that depends only on the name of an image and looks random."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
 def split_warnings(

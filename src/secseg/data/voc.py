@@ -13,7 +13,8 @@ from secseg.data.id_list import read_ids
 from secseg.data.images import image_name
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
-from secseg.utils.quoting import shell_override
+from secseg.utils.program import command
+from secseg.utils.quoting import override
 from secseg.utils.text import nfc
 
 IMAGES = "JPEGImages"
@@ -58,7 +59,7 @@ def open_split(
         found |= _by_stem(place, (".png",))
     if lacking := _lacking(names, {"image": images, **({"mask": found} if require_masks else {})}):
         looked = [folder / IMAGES, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
-        fix = "`python src/prepare_voc.py` fetches and makes the files that VOC lacks" if is_voc else "Add the files"
+        fix = f"`{command('prepare_voc')}` fetches and makes the files that VOC lacks" if is_voc else "Add the files"
         raise UserError(
             f"{len(lacking)} of {len(names)} images of split {split!r} ({where}) are not complete:\n"
             f"{listing(lacking)}\nLooked in {', '.join(map(str, looked))}. {fix}, or "
@@ -96,7 +97,7 @@ def find_data(root: Path) -> Path:
         f"There is no data at {root}{'' if root.is_dir() else ', which is not a folder'}. None of these folders of "
         f"images exists:\n{listing([place / IMAGES for place in places])}\n"
         "Set root to the folder that holds VOC2012, or fetch VOC 2012 with "
-        f"`python src/prepare_voc.py {shell_override('root', root)}`."
+        f"`{command('prepare_voc', override('root', root))}`."
     )
 
 
@@ -112,7 +113,7 @@ def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
         raise UserError(
             f"{len(missing)} of {len(image_set.names)} images of {image_set.title} have no cues "
             f"(the cue file has {len(store)} images):\n{listing(missing)}\n"
-            "Set data.cues to the file made for these images, or make cues with `python src/make_cues.py`."
+            f"Set data.cues to the file made for these images, or make cues with `{command('make_cues')}`."
         )
     stray = store.stray(image_set.names)
     outside = stray | store.labelled(image_set.names)

@@ -119,11 +119,17 @@ class Checkpoints(Checkpoint):
       ``Stopped``. A second Ctrl-C interrupts the step.
     - After any other exception: ``exception.ckpt``, if all weights are finite. ``last.ckpt`` is kept, since the cause
       of the exception may have damaged the state.
+
+    Args:
+        folder: of the checkpoints.
+        monitor: the logged value that is highest at the best checkpoint.
+        resume: how the user continues an interrupted training, for a message.
     """
 
-    def __init__(self, folder: Path, monitor: str = "val/miou") -> None:
-        self.folder = folder
-        self.monitor = monitor
+    def __init__(
+        self, folder: Path, monitor: str = "val/miou", resume: str = "The same command with resume=auto continues."
+    ) -> None:
+        self.folder, self.monitor, self.resume = folder, monitor, resume
         self.best_score = float("-inf")
         self._validated_at = -1  # global step of the last whole validation
         self._signals = StopSignals()
@@ -164,7 +170,7 @@ class Checkpoints(Checkpoint):
                 return
             if isinstance(exception, KeyboardInterrupt | Stopped):
                 self._save(trainer, "last.ckpt")
-                log.warning("Stopped after step %d. Continue with resume=auto.", trainer.global_step)
+                log.warning("Stopped after step %d. %s", trainer.global_step, self.resume)
             # If one of several processes fails, the others do not reach the barrier in save_checkpoint.
             elif trainer.world_size == 1 and all(bool(x.isfinite().all()) for x in pl_module.state_dict().values()):
                 self._save(trainer, "exception.ckpt")

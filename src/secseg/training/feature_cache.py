@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +23,9 @@ from secseg.data.transforms import evaluation_input, mirror, training_input
 from secseg.models import SegmentationNet, trunk_fingerprint
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
-from secseg.utils.files import atomic_write, user_cache
+from secseg.utils.files import atomic_write, check_space, user_cache
 from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter
-
-log = logging.getLogger(__name__)
 
 RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"opencv": training_input, "aligned": evaluation_input}
 
@@ -57,6 +54,15 @@ def attach_features(datamodule: ImageDataModule, network: SegmentationNet, input
         val.prepare(datamodule.val_images.images, network.features)
         caches = (train, val)
     datamodule.build_samples(input_size, network.mask_size(input_size), *caches)
+
+
+class Trial(NamedTuple):
+    """The features of one image, levels (M, c, h, w) float16 with M = 2 for a mirrored image; and what they cost: bytes
+    of the file, and seconds."""
+
+    levels: list[Tensor]
+    size: int
+    seconds: float
 
 
 class FeatureCache:
@@ -101,7 +107,7 @@ class FeatureCache:
         Raises:
             UserError: if the folder cannot be written, the disk is too small, or an image cannot be read.
         """
-        missing = [path for path in images if not self._entry(path).is_file()]
+        missing = self.missing(images)
         if not missing:
             return
         self._check_folder()
@@ -116,6 +122,19 @@ class FeatureCache:
                 meter.update()
             if writing is not None:
                 writing.result()
+
+    def missing(self, images: Sequence[Path]) -> list[Path]:
+        """Return the images that have no features yet."""
+        return [path for path in images if not self._entry(path).is_file()]
+
+    def trial(self, image: Path, features: Callable[[Tensor], list[Tensor]]) -> Trial:
+        """Compute the features of an image and write nothing, to find out what they cost."""
+        for _ in range(2):  # the first time is longer: memory is allocated, code is chosen
+            started = time.perf_counter()
+            entry = self._read(image)
+            levels = self._compute(entry, features)
+        size = entry.nbytes + sum(level.nbytes for level in levels)
+        return Trial(levels, size, time.perf_counter() - started)
 
     def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
         """Return the features of an image: a list of (c, h, w) float16."""
@@ -183,14 +202,12 @@ class FeatureCache:
             ) from error
 
     def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
-        image = self._read(missing[0])
-        levels = self._compute(image, features)
-        needed = len(missing) * (image.nbytes + sum(level.nbytes for level in levels))
-        free = shutil.disk_usage(self.folder).free
-        text = f"The features of {len(missing)} images take {needed / 1e9:.2f} GB in {self.folder}"
-        if needed > 0.95 * free:
-            raise UserError(
-                f"{text}, which has {free / 1e9:.2f} GB of free space. Choose another folder with "
-                "data.feature_cache=<folder>, free some space, or train without the cache: data.feature_cache=off."
-            )
-        log.info("%s (%.0f GB of free space).", text, free / 1e9)
+        one = self.trial(missing[0], features)
+        check_space(
+            f"The features of {len(missing)} images",
+            len(missing) * one.size,
+            self.folder,
+            "Choose another folder with data.feature_cache=<folder>, free some space, or train without the cache: "
+            "data.feature_cache=off.",
+            len(missing) * one.seconds,
+        )

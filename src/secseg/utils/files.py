@@ -9,9 +9,11 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -127,6 +129,38 @@ def working_in(folder: Path) -> Iterator[None]:
             for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
                 remove_leftovers(place, WRITTEN)
         yield
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or else the nearest folder above it that exists."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
+def check_space(what: str, needed: int, folder: Path, advice: str, seconds: float, reserved: int = 0) -> None:
+    """Log how much space and time files that are about to be written take, and how much space is free.
+
+    Args:
+        what: the files, for messages: ``The maps of 900 images``.
+        needed: their bytes.
+        folder: where they are written; it may not exist yet.
+        advice: what to do if the space is too small: ``Choose another folder with out=``.
+        seconds: the estimated time.
+        reserved: bytes of other files that are going to be written to the same disk.
+
+    Raises:
+        UserError: if all of them need more than 95 % of the free space.
+    """
+    free = shutil.disk_usage(existing(folder)).free
+    if needed + reserved > 0.95 * free:
+        others = f", and {reserved / 1e9:.2f} GB of features go to the same disk" if reserved else ""
+        raise UserError(
+            f"{what} take {needed / 1e9:.2f} GB in {folder}, which has {free / 1e9:.2f} GB of free space{others}. "
+            f"{advice}"
+        )
+    log.info(
+        "%s take about %s and %.2f GB in %s (%.0f GB of free space).",
+        *(what, timedelta(seconds=max(1, round(seconds))), needed / 1e9, folder, free / 1e9),
+    )
 
 
 def remove_leftovers(folder: Path, suffixes: Collection[str]) -> None:

@@ -18,6 +18,8 @@ STAGES = ("reading", "network", "CRF", "output")
 """Stages of an image; in the last one, its mask is scored or written."""
 REFRESH_SECONDS = 0.5
 """Time between two updates of a bar in a terminal."""
+TIMED_SECONDS = 3.0
+"""Time of steps or images from which an ETA is computed."""
 
 _display: Progress | None = None  # of all bars: rich shows one live display at a time
 
@@ -34,6 +36,8 @@ class Bar:
     """Progress of one piece of work: a bar in a terminal, elsewhere a line from time to time.
 
     A line is ``step 120/600 (20 %)  <text>  ETA 0:03:10``. What is printed or logged meanwhile appears above the bar.
+    Speed and ETA leave out the first step or image, which compiles code and starts processes: the clock starts when it
+    ends. The ETA is ``-`` until some seconds are timed.
 
     Args:
         title: what is done, in a word; stands before the bar.
@@ -48,7 +52,7 @@ class Bar:
     ) -> None:
         self.total, self.done = total, done
         self._head = head or f"{title}: image"
-        self._first = done
+        self._begun = self._first = done
         self._started = self._shown = time.monotonic()
         self._task = _show(title, total, done) if is_terminal() else None
         self._every = every_seconds if self._task is None else REFRESH_SECONDS
@@ -68,6 +72,8 @@ class Bar:
             now: show it at once.
         """
         self.done = done
+        if self._first == self._begun < done:
+            self._first, self._started = done, time.monotonic()
         if not (now or done == self.total or time.monotonic() - self._shown >= self._every):
             return
         self._shown = time.monotonic()
@@ -78,12 +84,15 @@ class Bar:
             _display.update(self._task, completed=done, left=self.time_left(), text=text(), refresh=True)
 
     def rate(self) -> float:
-        """Return the mean number of steps or images a second."""
+        """Return the mean number of steps or images a second; 0 as long as only the first is done."""
         return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
-    def time_left(self) -> timedelta:
-        """Return the time that the rest takes at the mean rate so far, in whole seconds."""
-        return timedelta(seconds=round((self.total - self.done) / max(self.rate(), 1e-9)))
+    def time_left(self) -> str:
+        """Return the time that the rest takes at the mean rate so far, ``0:03:10``; ``-`` if it is not known yet."""
+        rate, rest = self.rate(), self.total - self.done
+        if rest and (not rate or time.monotonic() - self._started < TIMED_SECONDS):
+            return "-"
+        return str(timedelta(seconds=round(rest / rate) if rest else 0))
 
     def close(self) -> None:
         """Remove the bar; the last one that is open stays in the terminal as it is."""
@@ -161,7 +170,8 @@ class ImageMeter:
         }
 
     def _text(self) -> str:
-        return "  ".join(part for part in (f"{self._bar.rate():.1f} images/s", self.shares_text()) if part)
+        rate = self._bar.rate()
+        return "  ".join(part for part in (f"{rate:.1f} images/s" if rate else "", self.shares_text()) if part)
 
 
 def _show(title: str, total: int, done: int) -> TaskID:

@@ -59,7 +59,12 @@ def test_out_sets_the_folder_of_a_report_and_it_shows_the_commands(
     out = tmp_path / "out"
     outcome = run_in_process(report.main, [f"runs={runs}", f"out={out}"], tmp_path / "run", monkeypatch, capsys)
     assert outcome.code == 0, outcome.error
-    assert outcome.output.splitlines()[-1] == f"run: {out}"
+    *_, title, head, row, page, last = outcome.output.splitlines()
+    assert (page, last) == (f"page: {out}/report.html", f"run: {out}")
+    assert title.startswith("Mean IoU, %, and difference to the baseline")
+    assert head.startswith("setting ")
+    assert row.startswith("all runs ")
+    assert "baseline" in row
     assert not (tmp_path / "run").exists()
     page = (out / "report.html").read_text("utf-8")
     assert f"python src/report.py runs={runs} out={out}" in page

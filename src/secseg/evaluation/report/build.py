@@ -16,7 +16,7 @@ from secseg.evaluation.report.figures import Figures, draw, write_figures
 from secseg.evaluation.report.gallery import gallery
 from secseg.evaluation.report.runs import Run, find_runs
 from secseg.evaluation.report.study import Row, Study, open_study, study_rows
-from secseg.evaluation.report.tables import Table, escaped, markdown, results_csv, tables
+from secseg.evaluation.report.tables import Table, escaped, markdown, plain, results_csv, tables
 from secseg.runs.run_warnings import grouped_warnings
 from secseg.utils.checks import check_whole, refuse
 from secseg.utils.config import to_plain
@@ -24,7 +24,7 @@ from secseg.utils.files import COMMAND, working_in, write_text
 
 log = logging.getLogger(__name__)
 
-FIGURES = "figures"
+FIGURES, PAGE = "figures", "report.html"
 _MARKS = {"o": "●", "s": "■", "^": "▲"}
 _LINES = {"-": "──", "--": "╌╌", ":": "┈┈"}
 NOTE = (
@@ -55,7 +55,8 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def report(config: Mapping[str, Any], command: str) -> Path:
-    """Write the report that ``config`` (``conf/report.yaml``, composed) describes, and return its folder.
+    """Write the report that ``config`` (``conf/report.yaml``, composed) describes, print its warnings, its first table
+    and the path of its page, and return its folder.
 
     The folder has ``report.md``, ``results.csv``, ``report.html``, and the figures as SVG files. The report shows
     ``command``, its command line.
@@ -85,8 +86,10 @@ def report(config: Mapping[str, Any], command: str) -> Path:
     with working_in(folder):
         write_text(folder / "results.csv", results_csv(study))
         write_text(folder / "report.md", report_markdown(made))
-        write_text(folder / "report.html", page)
+        write_text(folder / PAGE, page)
         write_figures(folder / FIGURES, made.figures)
+    print(plain(made.tables[0], left=max(1, len(study.swept))))
+    print(f"page: {folder.absolute() / PAGE}")
     return folder
 
 

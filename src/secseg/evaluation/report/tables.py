@@ -11,6 +11,7 @@ from secseg.drawing.charts import LABELS
 from secseg.evaluation.report.runs import VARIANTS
 from secseg.evaluation.report.study import Row, Spread, Study, as_number, best
 from secseg.utils.console import markdown_table, percent
+from secseg.utils.console import table as terminal_table
 from secseg.utils.files import csv_text
 
 SIGNS = {"higher": " ▲", "lower": " ▼"}
@@ -151,6 +152,14 @@ def difference(row: Row, variant: str) -> Cell:
     mark = "higher" if found.low > 0 else "lower" if found.high < 0 else ""
     text = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}){SIGNS.get(mark, '')}"
     return Cell(text, found.difference, mark)
+
+
+def plain(table: Table, left: int) -> str:
+    """Return a table of mean IoU for the terminal: its title, and columns of which ``left`` are aligned to the left."""
+    head = [title.removeprefix("mean IoU ").partition(" (")[0] for title in table.head]
+    rows = [head, *([cell.text for cell in line] for line in table.lines)]
+    title = f"{table.title}, %, and difference to the baseline with its 95 % interval over images"
+    return f"{title}\n{terminal_table(rows, left)}"
 
 
 def markdown(table: Table) -> str:

@@ -16,7 +16,8 @@ from secseg.models.weights import check_state_dict, is_state_dict
 from secseg.utils.config import find
 from secseg.utils.errors import UserError
 from secseg.utils.files import neighbours
-from secseg.utils.quoting import shell_override
+from secseg.utils.program import command
+from secseg.utils.quoting import override
 from secseg.utils.torch_file import read_saved
 
 _PREFIX = "network."
@@ -31,8 +32,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: if the file is missing, damaged or something else. The message says what it is.
     """
     if path.suffix == SUFFIX and path.is_file():
-        command = f"python src/export.py {shell_override('caffe', path)}"
-        raise UserError(f"{path} is a Caffe model. Turn it into a network with: {command}")
+        turn = command("export", override("caffe", path))
+        raise UserError(f"{path} is a Caffe model. Turn it into a network with: {turn}")
     if path.is_file() and is_safetensors(path):
         raise UserError(f"{path} is a safetensors file. Training cannot continue from it: give a checkpoint of a run.")
     checkpoint: Any = read_saved(path)
@@ -72,7 +73,7 @@ def find_network(path: str | Path) -> Path:
     if not files:
         raise UserError(
             f"{path} contains no checkpoints/last.ckpt and no {NAME}. Give the folder of a training run, or one that "
-            "src/export.py wrote."
+            "the command export wrote."
         )
     return files[0]
 
