@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.datamodule import ImageDataModule, ShapesDataModule, VOCDataModule
+from secseg.data.datamodule import ImageDataModule, VOCDataModule
 from secseg.data.masks import read_mask, save_mask
+from secseg.data.shapes_module import ShapesDataModule
 from secseg.data.splits import ImageSet, choose_some
 from secseg.utils.config import find
 from secseg.utils.errors import UserError

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from secseg.data.datamodule import ShapesDataModule
 from secseg.data.images import read_image
 from secseg.data.samples import EvaluationImages, TrainingImages, gather
+from secseg.data.shapes_module import ShapesDataModule
 from secseg.data.transforms import crf_image, training_input
 from secseg.training.feature_cache import FeatureCache
 

@@ -15,8 +15,8 @@ import torch
 
 from secseg.cli.messages import explain
 from secseg.data import shared_memory
-from secseg.data.datamodule import ShapesDataModule
 from secseg.data.samples import gather
+from secseg.data.shapes_module import ShapesDataModule
 from secseg.data.shared_memory import check_shared_memory
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY

@@ -83,7 +83,7 @@ def test_environment_variables_are_not_resolved_into_a_page(tmp_path: Path, monk
 
 
 def test_a_report_does_not_draw_missing_data(tmp_path: Path) -> None:
-    node = {"_target_": "secseg.data.datamodule.ShapesDataModule", "val_split": "val", "draw_train": 10**9}
+    node = {"_target_": "secseg.data.shapes_module.ShapesDataModule", "val_split": "val", "draw_train": 10**9}
     for root in (tmp_path / "absent", tmp_path / "empty"):
         if root.name == "empty":
             root.mkdir()

@@ -16,12 +16,12 @@ from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.label_cells import TableOptions
 from secseg.data.labels import Labels, labels_in_masks, read_labels
-from secseg.data.mask_checks import check_shown_classes
+from secseg.data.mask_checks import check_masks, check_shown_classes
 from secseg.data.mask_values import as_mask_values, check_mask_values, fit_classes
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
-from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
 from secseg.data.shared_memory import check_shared_memory
+from secseg.data.some_masks import SOME, check_mask_limit, check_mask_use, choose_masks
 from secseg.data.splits import ImageSet, choose_some, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.checks import check_choice, check_text, check_whole, refuse
@@ -48,7 +48,9 @@ class ImageDataModule(pl.LightningDataModule):
         labels: source of ``image_labels``.
         label_separator, difficult: as for ``TableOptions``, for a table of labels.
         cues: cue file, ours or the official pickle; None searches ``root`` and the folders above it.
-        masks: folder of training masks, for ``loss=supervised`` only; ``dataset`` for the masks of the data set.
+        masks: training masks: ``some`` to train on the masks of the data set that are there, and with SEC on the other
+            images; for ``loss=supervised`` only, a folder, or ``dataset`` for the masks of the data set.
+        mask_limit: with ``masks=some``, most masks to train on, spread over the classes; None for all.
         batch_size: images per training step and process.
         workers: number of loader processes.
         mirror: mirror training images with probability 1/2.
@@ -64,6 +66,8 @@ class ImageDataModule(pl.LightningDataModule):
         train_images, val_images: the splits, after ``open``.
         cues: cues of the training images, after ``open``; None if they were not asked for.
         warnings: what was found in the data that the user may not have intended, a text for each.
+        masked: with ``masks=some``, after ``open``: whether each training image trains on its mask, (N,) bool; else
+            None.
     """
 
     title: str
@@ -88,11 +92,13 @@ class ImageDataModule(pl.LightningDataModule):
         limit: int | None = None,
         seed: int = 0,
         mask_values: Any = "auto",
+        mask_limit: int | None = None,
     ) -> None:
         super().__init__()
         refuse(
             [
                 *check_whole("data.limit", limit, 1, null=True),
+                *check_mask_limit(mask_limit, masks),
                 *check_choice("data.difficult", difficult, (None, "present", "absent")),
                 *check_text("data.label_separator", label_separator, null=True, note="space for white space"),
                 *check_mask_values(mask_values),
@@ -107,6 +113,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.feature_cache, self.limit, self.seed = feature_cache, limit, seed
         self.mask_values = as_mask_values(mask_values)
         self.warnings: list[str] = []
+        self.mask_limit = mask_limit
+        self.masked: np.ndarray | None = None
 
     def prepare(self) -> None:
         """Prepare the data before a split is opened: draw images, read labels. Does nothing by default."""
@@ -156,26 +164,21 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             UserError: for data that is missing or does not fit; lists everything that is wrong.
         """
-        if masks and self.training_masks is None:
-            raise UserError(
-                "loss=supervised trains on masks, but data.masks is not set. Use data.masks=dataset for the masks of "
-                "the data set, or data.masks=<folder> for predicted masks."
-            )
-        if self.training_masks is not None and not masks:
-            raise UserError(
-                "data.masks is set, but the loss does not use masks: only loss=supervised does. Leave data.masks out."
-            )
-        folder = None if self.training_masks in (None, "dataset") else Path(str(self.training_masks)).expanduser()
+        check_mask_use(self.training_masks, cues, masks)
+        some = self.training_masks == SOME
+        own = self.training_masks in (None, SOME, "dataset")
+        folder = None if own else Path(str(self.training_masks)).expanduser()
         self._prepare()
-        self.train_images = self._limited(self.open_train_split(masks, folder))
+        self.train_images = self._limited(self.open_train_split(masks and not some, folder))
         if folder is not None:
             self.train_images = self.train_images.for_predictions()
         self.val_images = self._limited(self.open_val_split())
-        for images in (self.train_images, self.val_images) if masks else (self.val_images,):
+        for images in (self.train_images, self.val_images) if masks and not some else (self.val_images,):
             self.check_shown_classes(images)
         if cues:
             self.warn(self.label_warnings())
         self.cues = self.open_cue_store() if cues else None
+        self.masked = self._choose_masks() if some else None
         self.warn(split_warnings(self.train_images, self.val_images, self.trained_classes(), self.scored))
 
     def open_train(self) -> None:
@@ -231,6 +234,22 @@ class ImageDataModule(pl.LightningDataModule):
                 log.warning("%s", warning)
                 self.warnings.append(warning)
 
+    def check_training_masks(self, images: ImageSet) -> None:
+        """Check the masks of the images that train on their mask; errors as ``check_masks``."""
+        self.warn(check_masks(images))
+
+    def masked_images(self) -> list[str]:
+        """Return the names of the images that train on their mask, with ``masks=some``."""
+        return [] if self.masked is None else [self.train_images.names[at] for at in np.flatnonzero(self.masked)]
+
+    def _choose_masks(self) -> np.ndarray:
+        assert self.cues is not None
+        images, labels = self.train_images, self.cues.labelled(self.train_images.names)
+        masked = choose_masks(images, labels, self.val_images.names, self.mask_limit, self.seed)
+        if masked.any():
+            self.check_training_masks(images.take(np.flatnonzero(masked).tolist()))
+        return masked
+
     def _prepare(self) -> None:
         self.prepare()
         fit_classes(self.mask_values, self.class_names)
@@ -254,7 +273,9 @@ class ImageDataModule(pl.LightningDataModule):
             train_features, val_features: features of each split from a frozen trunk; they replace the images.
         """
         masks = self.training_masks is not None
-        self.train_data = TrainingImages(self.train_images, self.cues, input_size, mask_size, train_features, masks)
+        self.train_data = TrainingImages(
+            self.train_images, self.cues, input_size, mask_size, train_features, masks, self.masked
+        )
         self.val_data = EvaluationImages(self.val_images, input_size, val_features)
         self._gallery_data = EvaluationImages(self.train_images, input_size, train_features, self.cues)
 
@@ -293,6 +314,7 @@ class ImageDataModule(pl.LightningDataModule):
             "labels": self.labels,
             "cues": None if self.cues is None else dict(self.cues.provenance),
             "training_masks": self.training_masks,
+            **({} if self.masked is None else {"training_masks_used": len(self.masked_images())}),
             "scored": list(self.scored or self.class_names),
             **({} if self.mask_values == "auto" else {"mask_values": self.mask_values}),
         }
@@ -333,24 +355,3 @@ class VOCDataModule(ImageDataModule):
                 "of lines name,label;label, with data.labels=; or use the training masks: data.labels=masks."
             )
         return path
-
-
-class ShapesDataModule(VOCDataModule):
-    """The built-in data set, drawn into ``root`` in the VOC layout when it is first used.
-
-    Args:
-        draw_train, draw_val, draw_seed: as for ``draw_shapes``.
-        others: as for ``ImageDataModule``.
-    """
-
-    title = "shapes"
-    class_names = SHAPES_CLASSES
-
-    def __init__(
-        self, root: str, draw_train: int = 300, draw_val: int = 100, draw_seed: int = 0, **others: Any
-    ) -> None:
-        super().__init__(root, **others)
-        self.draw_train, self.draw_val, self.draw_seed = draw_train, draw_val, draw_seed
-
-    def prepare(self) -> None:
-        draw_shapes(self.root, train=self.draw_train, val=self.draw_val, seed=self.draw_seed)

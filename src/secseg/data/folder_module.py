@@ -17,6 +17,7 @@ from secseg.data.images import image_name, mask_file, remark
 from secseg.data.label_warnings import label_warnings
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
+from secseg.data.some_masks import SOME
 from secseg.data.splits import ImageSet, choose_some, name_rank
 from secseg.data.walk import not_read_warning
 from secseg.utils.checks import check_choice, check_number, refuse
@@ -91,8 +92,11 @@ class FolderDataModule(ImageDataModule):
         self.warn(check_masks(self._image_set("all", limited=False), required=False, labels=self.data.labels))
 
     def check_shown_classes(self, images: ImageSet) -> None:
-        if self.training_masks not in (None, "dataset"):  # else ``check_masks`` compared masks and labels
+        if self.training_masks not in (None, SOME, "dataset"):  # else ``check_masks`` compared masks and labels
             super().check_shown_classes(images)
+
+    def check_training_masks(self, images: ImageSet) -> None:
+        self.warn(check_masks(images, labels=self.data.labels))
 
     def open_cue_store(self) -> CueStore:
         store = super().open_cue_store()

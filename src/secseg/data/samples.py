@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from secseg.data.classes import VOID
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import resample
 from secseg.data.images import read_image
@@ -35,7 +36,8 @@ class TrainingImages(Dataset[dict[str, Any]]):
 
     A sample holds ``name``; ``image`` (3, S, S) uint8 RGB or, if there are features, ``features``, a list of (c, h, w);
     ``crf_image`` (3, h, w) uint8 RGB; with cues ``cues`` (C, h, w) bool and ``labels`` (C,) float, column 0 unused;
-    with masks ``mask`` (h, w) uint8.
+    with masks ``mask`` (h, w) uint8. If only some images train on their mask, ``masked`` () bool is true for these, and
+    ``mask`` is void for the others.
 
     Args:
         images: the split.
@@ -44,6 +46,7 @@ class TrainingImages(Dataset[dict[str, Any]]):
         mask_size: (h, w) of the network's mask, to which cues and masks are resampled.
         features: features of the images from a frozen trunk; None to serve the images.
         masks: whether to serve masks.
+        masked: for each image, whether it trains on its mask: (N,) bool; None if all do, or none.
     """
 
     def __init__(
@@ -54,10 +57,11 @@ class TrainingImages(Dataset[dict[str, Any]]):
         mask_size: tuple[int, int],
         features: FeatureSource | None = None,
         masks: bool = False,
+        masked: np.ndarray | None = None,
     ) -> None:
         self.images, self.cues = images, cues
         self.input_size, self.mask_size = input_size, mask_size
-        self.features, self.masks = features, masks
+        self.features, self.masks, self.masked = features, masks, masked
 
     def __len__(self) -> int:
         return len(self.images.names)
@@ -80,9 +84,16 @@ class TrainingImages(Dataset[dict[str, Any]]):
             sample["labels"] = torch.zeros(classes)
             sample["labels"][list(cues.labels)] = 1
         if self.masks:
-            assert self.images.masks is not None
-            sample["mask"] = self._resampled(self.images.read_mask(self.images.masks[number]), mirrored)
+            sample["mask"] = self._mask(number, mirrored)
+        if self.masked is not None:
+            sample["masked"] = torch.tensor(bool(self.masked[number]))
         return sample
+
+    def _mask(self, number: int, mirrored: bool) -> Tensor:
+        if self.masked is not None and not self.masked[number]:
+            return torch.full(self.mask_size, VOID, dtype=torch.uint8)
+        assert self.images.masks is not None
+        return self._resampled(self.images.read_mask(self.images.masks[number]), mirrored)
 
     def _resampled(self, numbers: np.ndarray, mirrored: bool) -> Tensor:
         return mirror(torch.from_numpy(np.array(resample(numbers, self.mask_size))), mirrored)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image
+from secseg.data.some_masks import leave_out
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
 from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
@@ -104,23 +105,28 @@ def _draw_worst(run: Path, found: Scored, data: ImageDataModule, count: int) -> 
 
 
 def open_data(config: Mapping[str, Any]) -> ImageDataModule:
-    """Open the split to score: of ``data`` if an option is chosen, else of the run of ``ckpt``.
+    """Open the split to score: of ``data`` if an option is chosen, else of the run of ``ckpt``, without the images on
+    whose mask the run was trained (``data.masks=some``).
 
     Raises:
         UserError: if there is no data, files are missing, or no image has a mask.
     """
-    node = config.get("data")
+    node, record = config.get("data"), {}
     if node is None:
         if config["ckpt"] is None:
             raise UserError("masks= needs the data: give data=<option> (data=voc12aug), and root=<folder>.")
         file = find_network(config["ckpt"])
         if not (file.is_file() and is_safetensors(file)):
-            node = read_checkpoint(file)["secseg"]["config"].get("data")
+            record = read_checkpoint(file)["secseg"]
+            node = record["config"].get("data")
         if node is None:
             raise UserError(f"{config['ckpt']} does not record its data: give data=<option> and root=<folder>.")
     given = {"root": config["root"], "val_split": config["split"], "scored": config["scored"], "limit": config["limit"]}
     data = build({**node, **{key: value for key, value in given.items() if value is not None}}, ImageDataModule)
     data.open_scored()
+    trained = record.get("masked_images")
+    if isinstance(trained, list):
+        data.val_images = leave_out(data.val_images, set(map(str, trained)))
     return data
 
 

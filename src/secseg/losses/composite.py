@@ -23,6 +23,9 @@ class SECLoss(nn.Module):
         crf: ``(logits, images) -> probs``, for the terms that need a CRF.
         pooling: pools the scores of one class into one score in the expansion loss.
 
+    If only some images train on their mask (``masked``), these images take ``supervised`` in place of ``seed`` and
+    ``expand``. Each term is the mean over its own images in the batch, and 0 without any.
+
     Source: equation 1 of the paper (seed, expand and constrain, weights 1, 1, 1).
     """
 
@@ -41,10 +44,10 @@ class SECLoss(nn.Module):
 
         Args:
             logits: (B, C, H, W), the network's scores; half precision is computed in float32.
-            batch: ``crf_image`` (the images), ``cues``, ``labels`` and ``mask``, as in ``LossInputs``. An entry that no
-                term needs may be missing.
+            batch: ``crf_image`` (the images), ``cues``, ``labels``, ``mask`` and ``masked``, as in ``LossInputs``. An
+                entry that no term needs may be missing.
         """
-        targets: Any = {**dict.fromkeys(("crf_image", "cues", "labels", "mask")), **batch}
+        targets: Any = {**dict.fromkeys(("crf_image", "cues", "labels", "mask", "masked")), **batch}
         with torch.autocast(logits.device.type, enabled=False):
             inputs = LossInputs(
                 at_least_float32(logits),
@@ -55,6 +58,7 @@ class SECLoss(nn.Module):
                 decay=self.decay,
                 pooling=self.pooling,
                 crf=self.crf,
+                masked=targets["masked"],
             )
             values = {name: term(inputs) for name, term in self.terms.items()}
             loss = sum(term.weight * values[name] for name, term in self.terms.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from secseg.losses.averages import mean_over_images
 from secseg.losses.pooling import PoolingFunction, global_weighted_rank_pooling
 from secseg.losses.probabilities import at_least_float32, finite_log
 from secseg.losses.terms import LossInputs, Term
@@ -16,6 +17,7 @@ def expand_loss(
     neg: float,
     bg: float,
     pooling: PoolingFunction = global_weighted_rank_pooling,
+    chosen: Tensor | None = None,
 ) -> Tensor:
     """Mean over images of the expansion loss.
 
@@ -28,6 +30,7 @@ def expand_loss(
         neg: decay for absent classes, in [0, 1].
         bg: decay for the background, in [0, 1].
         pooling: ``(scores (..., n), decay) -> (...)``, pools the scores of one class into one score in [0, 1].
+        chosen: (B,) bool, the images of the mean; None for all (see ``mean_over_images``).
 
     Returns:
         scalar, at least 0. The first sum is 0 for an image without a foreground label, the second for an image with
@@ -45,7 +48,8 @@ def expand_loss(
     log_present = finite_log(_pool_chosen(foreground, present, pos, pooling))
     log_absent = finite_log(1 - _pool_chosen(foreground, absent, neg, pooling))
     log_background = finite_log(pooling(scores[:, 0], bg))
-    return -(_mean_over(log_present, present) + _mean_over(log_absent, absent) + log_background).mean()
+    values = -(_mean_over(log_present, present) + _mean_over(log_absent, absent) + log_background)
+    return mean_over_images(values, chosen)
 
 
 def _pool_chosen(scores: Tensor, chosen: Tensor, decay: float, pooling: PoolingFunction) -> Tensor:
@@ -72,4 +76,4 @@ class ExpandTerm(Term):
     color = "#d95f02"
 
     def __call__(self, inputs: LossInputs) -> Tensor:
-        return expand_loss(inputs.probs, inputs.labels, *inputs.decay, pooling=inputs.pooling)
+        return expand_loss(inputs.probs, inputs.labels, *inputs.decay, inputs.pooling, inputs.without_mask)

@@ -44,6 +44,8 @@ class LossInputs:
         decay: decays of the expansion loss.
         pooling: pools the scores of one class into one score.
         crf: ``(logits, images) -> probs``.
+        masked: (B,) bool, the images that train on their mask, in place of seed and expand; None if each term reads all
+            images. Terms of other packages decide themselves whether they read it.
     """
 
     logits: Tensor
@@ -54,11 +56,17 @@ class LossInputs:
     decay: Decay
     pooling: PoolingFunction
     crf: CRF | None
+    masked: Tensor | None = None
 
     @cached_property
     def probs(self) -> Tensor:
         """(B, C, H, W), the floored softmax of ``logits``."""
         return floor_softmax(self.logits)
+
+    @property
+    def without_mask(self) -> Tensor | None:
+        """(B,) bool, the images that train on their cues and labels; None for all."""
+        return None if self.masked is None else ~self.masked
 
     @cached_property
     def crf_probs(self) -> Tensor:
@@ -81,7 +89,7 @@ class Term:
     weight = 1.0
 
     def __call__(self, inputs: LossInputs) -> Tensor:
-        """Return the mean of the term over the images of the batch, a scalar."""
+        """Return the mean of the term over the images of the batch that it concerns, a scalar."""
         raise NotImplementedError
 
 

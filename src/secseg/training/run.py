@@ -23,6 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from secseg.crf import build_stage_crf
 from secseg.data.datamodule import ImageDataModule
+from secseg.data.some_masks import SOME
 from secseg.evaluation.score_warnings import score_warnings
 from secseg.losses import SECLoss
 from secseg.losses.pooling import Pooling, global_weighted_rank_pooling, resolve_decay
@@ -40,7 +41,7 @@ from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.processes import cluster_environment, leave_own_folder, shared_run_folder
 from secseg.training.settings import check_settings
-from secseg.utils.config import build, to_plain
+from secseg.utils.config import build, loss_weights, to_plain
 from secseg.utils.device import peak_memory, resolve_precision
 from secseg.utils.errors import UserError
 from secseg.utils.files import working_in
@@ -161,12 +162,14 @@ def warn_about_determinism(deterministic: bool | str, accelerator: Accelerator) 
 def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
     """Build the terms of the loss.
 
-    If training has no CRF (``crf=off``, ``crf=test_only``), terms that need one get weight 0 in ``config``, with a
-    warning.
+    With ``data.masks=some``, the term ``supervised`` gets weight 1 in ``config``, unless it has one. If training has no
+    CRF (``crf=off``, ``crf=test_only``), terms that need one get weight 0 in ``config``, with a warning.
 
     Raises:
         UserError: as ``build_terms``.
     """
+    if config["data"].get("masks") == SOME and not loss_weights(config["loss"]).get("supervised"):
+        config["loss"] = {**config["loss"], "supervised": 1.0}
     terms = build_terms(config["loss"])
     unused = [name for name, term in terms.items() if "crf" in term.needs]
     if not unused or config["crf"]["train"]["backend"] != "none":
@@ -205,7 +208,11 @@ def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: 
         crf_when=config["evaluation"]["crf"],
         pictures=shown - shown // 2,
         gallery_samples=datamodule.gallery_samples(shown // 2),
-        record={"config": dict(config), "class_names": list(datamodule.class_names)},
+        record={
+            "config": dict(config),
+            "class_names": list(datamodule.class_names),
+            "masked_images": datamodule.masked_images(),
+        },
     )
 
 
