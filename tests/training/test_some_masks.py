@@ -14,7 +14,7 @@ from secseg.evaluation.evaluate import evaluate
 from secseg.training.run import train
 from secseg.utils.config import compose
 from secseg.utils.errors import UserError
-from tests.folder_data import draw_folder, draw_mask, write_cues
+from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
 from tests.training.test_run import TINY, Run, weights
 
 PLAIN = ["evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null"]
@@ -76,12 +76,9 @@ LABELS = {"a": (1,), "b": (1, 2), "sub/c": (), "d": (2,), "e": (1,)}
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """Five images; all but ``e`` have a mask, and ``d`` is held out."""
-    table = (
-        "image,labels,split\na.jpg,cat,train\nb.jpg,cat;dog,train\nsub/c.png,,train\nd.jpg,dog,val\ne.jpg,cat,train\n"
-    )
-    root = draw_folder(tmp_path / "own", table)
-    for name in ("d", "e"):
-        (root / "images" / f"{name}.jpg").write_bytes((root / "images" / "a.jpg").read_bytes())
+    rows = ("a.jpg,cat,train", "b.jpg,cat;dog,train", "sub/c.png,,train", "d.jpg,dog,val", "e.jpg,cat,train")
+    root = draw_folder(tmp_path / "own", "\n".join(("image,labels,split", *rows)))
+    draw_images(root / "images", [row.partition(",")[0] for row in rows])
     for name, number in (("a", 1), ("b", 2), ("sub/c", 0), ("d", 2)):
         draw_mask(root / "masks" / f"{name}.png", number)
     write_cues(root / "cues.safetensors", LABELS)
