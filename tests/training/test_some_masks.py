@@ -93,7 +93,7 @@ def test_a_folder_trains_on_the_masks_of_training_images_and_is_scored_on_the_ot
     with caplog.at_level(logging.INFO):
         result = train(compose("train", *words, *PLAIN, *settings))
     assert "3 of 4 training images train on their mask (3 have one)" in caplog.text
-    assert result["datamodule"].masked_images() == ["a", "b", "sub/c"]
+    assert result["datamodule"].masked == ("a", "b", "sub/c")
     for number, name in enumerate(result["datamodule"].train_images.names):
         sample = result["datamodule"].train_data[number, False]
         assert sample["masked"].item() == (name != "e")

@@ -21,7 +21,7 @@ from secseg.data.mask_values import as_mask_values, check_mask_values, fit_class
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shared_memory import check_shared_memory
-from secseg.data.some_masks import SOME, check_mask_limit, check_mask_use, choose_masks
+from secseg.data.some_masks import SOME, check_mask_limit, choose_masks, mask_folder
 from secseg.data.splits import ImageSet, choose_some, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.checks import check_choice, check_text, check_whole, refuse
@@ -66,8 +66,7 @@ class ImageDataModule(pl.LightningDataModule):
         train_images, val_images: the splits, after ``open``.
         cues: cues of the training images, after ``open``; None if they were not asked for.
         warnings: what was found in the data that the user may not have intended, a text for each.
-        masked: with ``masks=some``, after ``open``: whether each training image trains on its mask, (N,) bool; else
-            None.
+        masked: names of the images that train on their mask with ``masks=some``, after ``open``; else None.
     """
 
     title: str
@@ -114,7 +113,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.mask_values = as_mask_values(mask_values)
         self.warnings: list[str] = []
         self.mask_limit = mask_limit
-        self.masked: np.ndarray | None = None
+        self.masked: tuple[str, ...] | None = None
 
     def prepare(self) -> None:
         """Prepare the data before a split is opened: draw images, read labels. Does nothing by default."""
@@ -164,10 +163,7 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             UserError: for data that is missing or does not fit; lists everything that is wrong.
         """
-        check_mask_use(self.training_masks, cues, masks)
-        some = self.training_masks == SOME
-        own = self.training_masks in (None, SOME, "dataset")
-        folder = None if own else Path(str(self.training_masks)).expanduser()
+        folder, some = mask_folder(self.training_masks, cues, masks), self.training_masks == SOME
         self._prepare()
         self.train_images = self._limited(self.open_train_split(masks and not some, folder))
         if folder is not None:
@@ -238,17 +234,13 @@ class ImageDataModule(pl.LightningDataModule):
         """Check the masks of the images that train on their mask; errors as ``check_masks``."""
         self.warn(check_masks(images))
 
-    def masked_images(self) -> list[str]:
-        """Return the names of the images that train on their mask, with ``masks=some``."""
-        return [] if self.masked is None else [self.train_images.names[at] for at in np.flatnonzero(self.masked)]
-
-    def _choose_masks(self) -> np.ndarray:
+    def _choose_masks(self) -> tuple[str, ...]:
         assert self.cues is not None
         images, labels = self.train_images, self.cues.labelled(self.train_images.names)
-        masked = choose_masks(images, labels, self.val_images.names, self.mask_limit, self.seed)
-        if masked.any():
-            self.check_training_masks(images.take(np.flatnonzero(masked).tolist()))
-        return masked
+        chosen = choose_masks(images, labels, self.val_images.names, self.mask_limit, self.seed)
+        if chosen.any():
+            self.check_training_masks(images.take(np.flatnonzero(chosen).tolist()))
+        return tuple(np.array(images.names)[chosen].tolist())
 
     def _prepare(self) -> None:
         self.prepare()
@@ -314,7 +306,7 @@ class ImageDataModule(pl.LightningDataModule):
             "labels": self.labels,
             "cues": None if self.cues is None else dict(self.cues.provenance),
             "training_masks": self.training_masks,
-            **({} if self.masked is None else {"training_masks_used": len(self.masked_images())}),
+            **({} if self.masked is None else {"training_masks_used": len(self.masked)}),
             "scored": list(self.scored or self.class_names),
             **({} if self.mask_values == "auto" else {"mask_values": self.mask_values}),
         }

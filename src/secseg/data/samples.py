@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +47,7 @@ class TrainingImages(Dataset[dict[str, Any]]):
         mask_size: (h, w) of the network's mask, to which cues and masks are resampled.
         features: features of the images from a frozen trunk; None to serve the images.
         masks: whether to serve masks.
-        masked: for each image, whether it trains on its mask: (N,) bool; None if all do, or none.
+        masked: names of the images that train on their mask; None if all do, or none.
     """
 
     def __init__(
@@ -57,11 +58,11 @@ class TrainingImages(Dataset[dict[str, Any]]):
         mask_size: tuple[int, int],
         features: FeatureSource | None = None,
         masks: bool = False,
-        masked: np.ndarray | None = None,
+        masked: Collection[str] | None = None,
     ) -> None:
         self.images, self.cues = images, cues
         self.input_size, self.mask_size = input_size, mask_size
-        self.features, self.masks, self.masked = features, masks, masked
+        self.features, self.masks, self.masked = features, masks, None if masked is None else frozenset(masked)
 
     def __len__(self) -> int:
         return len(self.images.names)
@@ -86,11 +87,11 @@ class TrainingImages(Dataset[dict[str, Any]]):
         if self.masks:
             sample["mask"] = self._mask(number, mirrored)
         if self.masked is not None:
-            sample["masked"] = torch.tensor(bool(self.masked[number]))
+            sample["masked"] = torch.tensor(name in self.masked)
         return sample
 
     def _mask(self, number: int, mirrored: bool) -> Tensor:
-        if self.masked is not None and not self.masked[number]:
+        if self.masked is not None and self.images.names[number] not in self.masked:
             return torch.full(self.mask_size, VOID, dtype=torch.uint8)
         assert self.images.masks is not None
         return self._resampled(self.images.read_mask(self.images.masks[number]), mirrored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,12 @@ def check_mask_limit(limit: Any, masks: str | None) -> list[str]:
     return [*check_whole("data.mask_limit", limit, 0, null=True)]
 
 
-def check_mask_use(masks: str | None, uses_cues: bool, uses_masks: bool) -> None:
-    """Check that ``data.masks`` fits the loss, by what its terms need; else raise a UserError."""
+def mask_folder(masks: str | None, uses_cues: bool, uses_masks: bool) -> Path | None:
+    """Return the folder that ``data.masks`` names; None for the masks of the data set, or for none.
+
+    Raises:
+        UserError: if ``data.masks`` does not fit the loss, by what its terms need.
+    """
     if uses_masks and masks is None:
         raise UserError(
             "The loss trains on masks, but data.masks is not set. Use data.masks=dataset for the masks of the data "
@@ -42,6 +47,7 @@ def check_mask_use(masks: str | None, uses_cues: bool, uses_masks: bool) -> None
             "data.masks=some trains on cues and labels where there is no mask, but the loss has neither seed nor "
             "expand. Use loss=sec. loss=supervised takes data.masks=dataset, or a folder of masks."
         )
+    return None if masks in (None, SOME, "dataset") else Path(str(masks)).expanduser()
 
 
 def choose_masks(

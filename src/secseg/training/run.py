@@ -211,7 +211,7 @@ def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: 
         record={
             "config": dict(config),
             "class_names": list(datamodule.class_names),
-            "masked_images": datamodule.masked_images(),
+            "masked_images": list(datamodule.masked or ()),
         },
     )
 
