@@ -20,7 +20,7 @@ _PLACES = {
     "data.masks": "folder of masks",
     "caffe": "Caffe model",
 }
-_WORDS = ("dataset",)  # of data.masks: no path
+_WORDS = ("dataset", "some")  # of data.masks: no path
 _FOLDER, _VOC = "secseg.data.folder_module.FolderDataModule", "secseg.data.datamodule.VOCDataModule"
 
 
