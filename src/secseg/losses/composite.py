@@ -24,7 +24,8 @@ class SECLoss(nn.Module):
         pooling: pools the scores of one class into one score in the expansion loss.
 
     If only some images train on their mask (``masked``), these images take ``supervised`` in place of ``seed`` and
-    ``expand``. Each term is the mean over its own images in the batch, and 0 without any.
+    ``expand``. Each term is the mean over its own images in the batch (of one process, if there are several), and 0
+    without any.
 
     Source: equation 1 of the paper (seed, expand and constrain, weights 1, 1, 1).
     """

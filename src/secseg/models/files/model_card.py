@@ -106,6 +106,8 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
             "data": protocol.get("data"),
             "split": f"{protocol.get('val_split')} ({protocol.get('val_images')} images)",
             "classes in the mean": protocol.get("scored"),
+            "training images": protocol.get("train_images"),
+            "training masks": protocol.get("training_masks_used", protocol.get("training_masks")),
             "CRF": protocol.get("crf") or "none",
             "scales": protocol.get("scales"),
             "mirrored too": protocol.get("mirror"),
