@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from torch import Tensor
 
 from secseg.crf.base import CRF, CRFParams
-from secseg.utils.checks import check_choice, refuse
+from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.config import build
 from secseg.utils.errors import UserError, nearest
 
@@ -62,6 +63,8 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
             must be null. The class gets the kernels as ``params``, the ``gradient``, and all settings that the options
             in ``conf/crf`` do not have. ``channels`` is the order in which the CRF gets the colours, ``rgb`` or
             ``bgr``: the lattice is not symmetric in its features, and the official training layer gets ``bgr``.
+            ``widths_at`` is the longest side of an image, in pixels, for which the spatial widths hold. For other
+            images, they are scaled in proportion. None or ``auto``: the widths are the same for all images.
 
     Raises:
         UserError: as ``build_crf``; for an unknown setting, or a ``_target_`` that cannot be built.
@@ -71,6 +74,10 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     gradient, scale = options.pop("gradient", "stop"), options.pop("scale")
     channels = options.pop("channels")
     kernels = {name: options.pop(name) for name in CRFParams.__dataclass_fields__ if name in options}
+    widths_at = options.pop("widths_at", None)
+    refuse(check_number("crf.test.widths_at", widths_at, above=0, null=True) if widths_at != "auto" else ())
+    if widths_at not in (None, "auto") and backend != "none":
+        return _RelativeCRF(stage, float(widths_at))
     params = CRFParams(**kernels).scaled(scale)
     if target is not None:
         if backend is not None:
@@ -83,6 +90,23 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     else:
         crf = build_crf(backend, params, gradient)
     return _ReversedChannels(crf) if channels == "bgr" else crf
+
+
+class _RelativeCRF:
+    """A CRF whose spatial widths are in proportion to the longest side of the images; see ``widths_at``."""
+
+    def __init__(self, stage: Mapping[str, Any], side: float) -> None:
+        self.side, self.stage = side, {**stage, "widths_at": None}
+        self.of_size = lru_cache(maxsize=64)(self._of_size)
+        self.of_size(round(side))  # raises for settings that do not fit
+
+    def _of_size(self, longest: int) -> CRF | None:
+        return build_stage_crf({**self.stage, "scale": self.stage["scale"] * self.side / longest})
+
+    def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
+        crf = self.of_size(max(images.shape[-2:]))
+        assert crf is not None
+        return crf(logits, images)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from secseg.losses.pooling import check_decay, global_weighted_rank_pooling, log_mean_exp_pooling
 from secseg.models.cpu import Dropout
-from secseg.utils.checks import check_number, check_whole, refuse
+from secseg.utils.checks import check_flag, check_number, check_whole, refuse
 from secseg.utils.errors import UserError
 
 
@@ -56,6 +57,8 @@ class ActivationMapHead(ScoreHead):
         standardize: first bring each channel of the features to mean 0 and variance 1 (batch statistics in training,
             running statistics afterwards): the channels of a frozen trunk differ much in scale.
         dropout: probability, element by element.
+        relative: also use the difference of each channel from its median over the image. Where most of an image is
+            background, the background is near 0 in these channels, whatever it looks like in this image.
         decay: of the pooling: 1 is average pooling, 0 max pooling, between them global weighted rank pooling.
         sharpness: of log-mean-exp pooling, which then replaces ranked pooling; None for ranked pooling.
         std: standard deviation of the initial weights (biases start at 0, which is our choice); None for PyTorch's
@@ -76,6 +79,7 @@ class ActivationMapHead(ScoreHead):
         last_relu: bool = False,
         standardize: bool = False,
         dropout: float = 0.5,
+        relative: bool = False,
         decay: float = 1.0,
         sharpness: float | None = None,
         std: float | None = 0.005,
@@ -86,7 +90,9 @@ class ActivationMapHead(ScoreHead):
         if any(side < 1 or side % 2 == 0 for side in kernels):
             raise UserError(f"head.kernels={list(kernels)}: give odd sides, such as [1, 3].")
         refuse(check_number("head.sharpness", sharpness, above=0, null=True, note="null is ranked pooling"))
-        self.decay, self.sharpness = decay, sharpness
+        refuse(check_flag("head.relative", relative))
+        self.decay, self.sharpness, self.relative = decay, sharpness, relative
+        in_channels *= 1 + relative
         self.hidden = nn.Sequential()
         if standardize:
             self.hidden.add_module("standardize", nn.BatchNorm2d(in_channels, affine=False))
@@ -100,12 +106,21 @@ class ActivationMapHead(ScoreHead):
         _initialise(self, std)
 
     def maps(self, features: Tensor) -> Tensor:
-        return self.classifier(self.hidden(features))
+        return self.classifier(self.hidden(with_differences(features) if self.relative else features))
 
     def pool(self, maps: Tensor) -> Tensor:
         if self.sharpness is not None:
             return log_mean_exp_pooling(maps.flatten(-2), self.sharpness)
         return global_weighted_rank_pooling(maps.flatten(-2), self.decay)
+
+
+def with_differences(features: Tensor) -> Tensor:
+    """Return features (B, c, h, w) and their differences from the median over h and w of each channel: (B, 2c, h, w).
+
+    Of an even number of cells, the median is the lower one of the two in the middle.
+    """
+    medians = features.flatten(2).median(2).values
+    return torch.cat([features, features - medians[:, :, None, None]], 1)
 
 
 class FullyConnectedHead(ScoreHead):

@@ -23,8 +23,17 @@ from secseg.data.cues.export import export_official, export_pngs
 from secseg.data.cues.official import GRID
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
+from secseg.models.fitted_input import fit_input
 from secseg.runs.run_writer import versions, write_config, write_results
-from secseg.utils.checks import check_choice, check_flag, check_numbers, check_options, check_whole, refuse
+from secseg.utils.checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_numbers,
+    check_options,
+    check_whole,
+    refuse,
+)
 from secseg.utils.config import build, find, to_plain
 from secseg.utils.device import PRECISIONS, pick_device, resolve_precision
 from secseg.utils.errors import UserError
@@ -61,6 +70,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     if data is not None and named is None:
         _keep_apart(out, data.train_images)
         _keep_other_files(out / "audit")
+    config = _fit_inputs(config, data)
     pipeline = Pipeline(config, data, out, run) if data is not None and config["stage"] == "all" else None
     if pipeline is not None:
         pipeline.check()
@@ -146,6 +156,15 @@ def _open_data(node: Mapping[str, Any], seed: int) -> ImageDataModule:
     return data
 
 
+def _fit_inputs(config: dict[str, Any], data: ImageDataModule | None) -> dict[str, Any]:
+    if data is None:
+        return config
+    nodes = dict(config["localization"])
+    for name in ("foreground", "background"):
+        nodes[name] = {**nodes[name], "network": fit_input(nodes[name]["network"], data.train_images.images)}
+    return {**config, "localization": nodes}
+
+
 def _protocol(cues: Path, data: ImageDataModule | None) -> dict[str, Any]:
     file = {"file": cues, "sha256": sha256(cues) if cues.is_file() else None}
     if data is None:
@@ -187,6 +206,10 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
         for key in ("steps", "batch_size", "validate_every"):
             yield from check_whole(f"localization.{name}.{key}", node[key], 1)
         yield from check_choice(f"localization.{name}.balance", node["balance"], BALANCES)
+        share, key = node["background_share"], f"localization.{name}.background_share"
+        yield from check_number(key, share, above=0, below=1, null=True)
+        if share is not None and not has_maps(node["network"]["head"]):
+            yield f"{key}={share} needs a head with class activation maps (ActivationMapHead), or null."
 
 
 def _cues(config: Mapping[str, Any]) -> Iterator[str]:
@@ -205,11 +228,16 @@ def _cues(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _networks(localization: Mapping[str, Any]) -> Iterator[str]:
     head = localization["foreground"]["network"]["head"]
-    if find(head["_target_"], ScoreHead).maps is ScoreHead.maps:
+    if not has_maps(head):
         yield (
             f"localization.foreground.network.head: a {head['_target_'].rpartition('.')[2]} has no class activation "
             "maps. Give _target_=secseg.cue_making.heads.ActivationMapHead."
         )
+
+
+def has_maps(head: Mapping[str, Any]) -> bool:
+    """Return whether the head of a node has class activation maps."""
+    return find(head["_target_"], ScoreHead).maps is not ScoreHead.maps
 
 
 def _keep_apart(out: Path, images: ImageSet) -> None:

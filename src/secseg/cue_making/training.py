@@ -71,7 +71,8 @@ def train_classifier(
     parts = split_holdout(images, node["holdout"])
     train, held_out = (LabelledImages(part, labels, network.input_size, cache) for part in parts)
     data = LabelledDataModule(train, held_out, node["batch_size"], node["mirror"], seed, workers)
-    module = ClassificationModule(network, node["optim"], positive_weights(train.labels, node["balance"]))
+    weights = positive_weights(train.labels, node["balance"])
+    module = ClassificationModule(network, node["optim"], weights, node["background_share"])
     checkpoints = Checkpoints(folder / "checkpoints", "val/map", "The same command continues.")
     shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
     options = trainer_options(node, device, precision, validate=len(held_out) > 0)
@@ -143,12 +144,15 @@ def _fit(
 class ClassificationModule(pl.LightningModule):
     """Trains ``network`` on one device with the multi-label logistic loss, the mean over classes and images.
 
+    With a ``background_share``, ``background_loss`` is added to it.
+
     Logged: ``train/loss``, ``val/loss``, ``val/map``, ``val/ap/<class>``.
 
     Args:
         network: images to scores.
         optim: as for ``build_optimizer``.
         positive_weights: weights (K,) of the positives in the loss, or None.
+        background_share: share of the cells of each image that are background, above 0 and below 1, or None.
 
     Attributes:
         scores: ``map`` and ``ap`` (by class) of the last validation; see ``average_precision``.
@@ -156,10 +160,14 @@ class ClassificationModule(pl.LightningModule):
     """
 
     def __init__(
-        self, network: LocalizationNet, optim: Mapping[str, Any], positive_weights: Tensor | None = None
+        self,
+        network: LocalizationNet,
+        optim: Mapping[str, Any],
+        positive_weights: Tensor | None = None,
+        background_share: float | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.optim = network, optim
+        self.network, self.optim, self.background_share = network, optim, background_share
         self.register_buffer("positive_weights", positive_weights, persistent=False)
         self.scores: dict[str, Any] = {}
         self.measured_at = -1
@@ -167,10 +175,18 @@ class ClassificationModule(pl.LightningModule):
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return scores (B, K) of a batch, from its cached features where it has them."""
-        return self.network.classify(batch["features"]) if "features" in batch else self.network(batch["image"])
+        return self.network.classify(self._levels(batch))
+
+    def _levels(self, batch: Mapping[str, Any]) -> Sequence[Tensor]:
+        return batch["features"] if "features" in batch else self.network.features(batch["image"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(self(batch), batch["labels"])
+        if self.background_share is None:
+            loss = self._loss(self(batch), batch["labels"])
+        else:
+            maps = self.network.activation_maps_of(self._levels(batch)).float()
+            loss = self._loss(self.network.head.pool(maps), batch["labels"])
+            loss = loss + background_loss(maps, self.background_share)
         self.loss_monitor.check({"loss": loss}, batch["name"], self.global_step)
         self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
         return loss
@@ -203,6 +219,22 @@ class ClassificationModule(pl.LightningModule):
         optimizer, schedule = build_optimizer(self.network, classifier, self.optim, self.trainer.max_steps)
         self.print(describe_groups(optimizer.param_groups))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def background_loss(maps: Tensor, share: float) -> Tensor:
+    """Return the logistic loss of the cells that must be background: in each image, the ``share`` of the cells where
+    the highest map is lowest. There, all maps are pushed below 0.
+
+    It is for data in which no image is free of all classes. Without it, the maps of a class need not be lower on the
+    background than on its objects, since nothing shows the classifier what background is. The term is ours.
+
+    Args:
+        maps: class activation maps (B, K, h, w) in the unit of scores.
+        share: above 0 and below 1; at least one cell counts.
+    """
+    highest = maps.amax(1).flatten(1)
+    count = max(1, int(share * highest.shape[1]))
+    return F.softplus(highest.topk(count, 1, largest=False, sorted=False).values).mean()
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> list[float]:

@@ -243,6 +243,8 @@ def build_predictor(
     network: SegmentationNet, inference: Mapping[str, Any], stage: Mapping[str, Any]
 ) -> tuple[Predictor, dict[str, Any]]:
     """As ``open_predictor``, for a network, and plain nodes of ``conf/inference`` and ``crf.test``."""
+    if stage.get("widths_at") == "auto":
+        stage = {**stage, "widths_at": network.widths_at}
     predictor = Predictor(network, open_protocol(inference, network), build_stage_crf(stage))
     crf = None if predictor.crf is None else {key: value for key, value in stage.items() if key != "gradient"}
     return predictor, {"inference": asdict(predictor.protocol), "crf": crf}

@@ -97,10 +97,14 @@ class SegmentationNet(TrunkNet):
     """A network that maps images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w).
 
     The arguments are those of ``TrunkNet``. The first of the C class names is the background.
+
+    Attributes:
+        widths_at: ``crf.test.widths_at`` of the training run; None if there was none, or it is not known.
     """
 
     kind = "segmentation"
     head: Head
+    widths_at: float | None = None
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Return the scores (B, C, h, w) of feature levels, in the head's precision."""

@@ -30,6 +30,7 @@ from secseg.losses.pooling import Pooling, global_weighted_rank_pooling, resolve
 from secseg.losses.terms import Term, build_terms, needed
 from secseg.models import SegmentationNet, build_network
 from secseg.models.files.load import read_checkpoint
+from secseg.models.fitted_input import fit_input
 from secseg.models.weights import check_state_dict
 from secseg.runs.loggers import build_loggers
 from secseg.runs.run_folder import RunFolder, first_process, open_run_folder
@@ -69,6 +70,7 @@ def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
     needs = needed(terms.values())
     datamodule.open(cues=bool(needs & {"cues", "labels"}), masks="mask" in needs)
+    config["backbone"] = fit_input(config["backbone"], datamodule.train_images.images)
     run = shared_run_folder(  # before the features: it may raise
         config["trainer"], lambda: open_run_folder(config["run_dir"], config["name"], config["resume"])
     )

@@ -31,7 +31,6 @@ WHOLE_NUMBERS = {  # the least legal value of each
     "seed": 0,
     "data.batch_size": 1,
     "data.workers": 0,
-    "backbone.input_size": 1,
     "optim.schedule.every": 1,
     "optim.schedule.warmup": 0,
     "trainer.max_steps": 1,
@@ -74,6 +73,8 @@ def _loss(loss: Mapping[str, Any]) -> Iterator[str]:
 def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
     for key, least in WHOLE_NUMBERS.items():
         yield from check_whole(key, _select(config, key), least)
+    if (size := config["backbone"]["input_size"]) != "auto":
+        yield from check_whole("backbone.input_size", size, 1, note="or auto")
     for key in ("optim.optimizer.lr", "optim.bias_lr", "optim.bias_decay", "optim.classifier_lr"):
         yield from check_number(key, _select(config, key), 0)
 

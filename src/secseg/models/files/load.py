@@ -13,7 +13,7 @@ from secseg.models.files.caffe import SUFFIX
 from secseg.models.files.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
 from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, is_state_dict
-from secseg.utils.config import find
+from secseg.utils.config import find, flatten
 from secseg.utils.errors import UserError
 from secseg.utils.files import neighbours
 from secseg.utils.program import command
@@ -93,8 +93,12 @@ def load_network(path: str | Path) -> SegmentationNet:
     file = find_network(path)
     if file.is_file() and is_safetensors(file):
         return build_stored(read_model(file, SegmentationNet.kind), f"model {file}", Head, build_network)
-    stored = stored_in_checkpoint(read_checkpoint(file), file)
-    return build_stored(stored, f"checkpoint {file}", Head, build_network)
+    checkpoint = read_checkpoint(file)
+    stored = stored_in_checkpoint(checkpoint, file)
+    network = build_stored(stored, f"checkpoint {file}", Head, build_network)
+    trained = flatten(checkpoint["secseg"]["config"]).get("crf.test.widths_at")
+    network.widths_at = None if trained == "auto" else trained
+    return network
 
 
 def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwork:
