@@ -246,12 +246,14 @@ def test_an_unknown_setting_of_a_backend_is_refused() -> None:
         ("train_only", "lattice", "none"),
         ("test_only", "none", "lattice"),
         ("off", "none", "none"),
+        ("relative", "lattice", "lattice"),
     ],
 )
 def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: str) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = to_plain(compose("train", ["run_dir=.", f"crf={name}"]))["crf"]
     assert config["train"] == {"backend": train, "gradient": "stop", "channels": "bgr", "scale": 12, **PAPER}
+    assert config["test"].pop("widths_at") == (500 if name == "relative" else "auto")
     assert config["test"] == {"backend": test, "gradient": "stop", "channels": "rgb", "scale": 1, **PAPER}
 
 
@@ -284,3 +286,21 @@ def test_a_numba_cache_that_the_user_chose_is_kept(tmp_path: Path) -> None:
 def test_if_the_cache_cannot_be_written_numba_caches_in_a_folder_that_is_removed_at_exit(tmp_path: Path) -> None:
     assert numba_cache(SECSEG_CACHE="/dev/null/cache", TMPDIR=str(tmp_path)).startswith(f"{tmp_path}/secseg-numba-")
     assert not list(tmp_path.iterdir())
+
+
+LATTICE = {"backend": "lattice", "channels": "rgb", "scale": 1, **PAPER}
+
+
+@pytest.mark.parametrize(("size", "factor"), [((20, 10), 2.0), ((40, 30), 1.0), ((30, 60), 2 / 3)])
+def test_relative_widths_are_in_proportion_to_the_longest_side(size: tuple[int, int], factor: float) -> None:
+    relative, plain = (build_stage_crf({**LATTICE, **one}) for one in ({"widths_at": 40}, {"scale": factor}))
+    logits, images = textured((1, 3, *size))
+    assert torch.equal(relative(logits, images), plain(logits, images))
+
+
+def test_widths_for_no_size_are_the_same_for_all_images_and_a_wrong_size_is_refused() -> None:
+    for given in (None, "auto"):
+        assert type(build_stage_crf({**LATTICE, "widths_at": given})) is type(build_stage_crf(LATTICE))
+    assert build_stage_crf({**LATTICE, "backend": "none", "widths_at": 500}) is None
+    with pytest.raises(UserError, match=r"crf\.test\.widths_at=-1"):
+        build_stage_crf({**LATTICE, "widths_at": -1})

@@ -58,3 +58,18 @@ def saliency(units: np.ndarray, total_score: Callable[[np.ndarray], float], step
         down[at] -= step
         slopes[at] = (total_score(up) - total_score(down)) / (2 * step)
     return np.abs(slopes).max(0)
+
+
+def background_loss(maps: np.ndarray, share: float) -> float:
+    """Mean, over the images, of ``-log(1 - s)`` of the highest map where it is lowest, in ``share`` of the cells.
+
+    Args:
+        maps: (B, K, h, w); ``s`` is the logistic function of the highest of the K.
+        share: of the cells, rounded down, but at least one cell.
+    """
+    losses = []
+    for image in maps:
+        highest = sorted(image.max(0).ravel().tolist())
+        lowest = highest[: max(1, int(share * len(highest)))]
+        losses.append(sum(math.log1p(math.exp(value)) for value in lowest) / len(lowest))
+    return sum(losses) / len(losses)
