@@ -14,6 +14,7 @@ from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.page import FIGURES, audit_file
 from secseg.cue_making.audit.tables import audit_table, comparison_table
+from secseg.cue_making.fitted_settings import fit_to_data, without_auto
 from secseg.cue_making.heads import ScoreHead
 from secseg.cue_making.pipeline import CUES, Pipeline
 from secseg.cue_making.recipes import build_recipe
@@ -23,7 +24,6 @@ from secseg.data.cues.export import export_official, export_pngs
 from secseg.data.cues.official import GRID
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.splits import ImageSet
-from secseg.models.fitted_input import fit_input
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import (
     check_choice,
@@ -62,7 +62,7 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: for anything that the user can fix, before anything is computed if it can be known by then.
     """
     config = to_plain(config)
-    check(config)
+    check(without_auto(config, lacks_background=False))
     config = {**config, "precision": resolve_precision(config["precision"], pick_device(config["device"]).type)}
     run, out, named = Path(config["run_dir"]), Path(config["out"]).expanduser(), config["cue_file"]
     cues, folder = (out / CUES, out) if named is None else (Path(named).expanduser(), run)
@@ -70,7 +70,8 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     if data is not None and named is None:
         _keep_apart(out, data.train_images)
         _keep_other_files(out / "audit")
-    config = _fit_inputs(config, data)
+    if data is not None and config["stage"] == "all":
+        config = fit_to_data(config, data)
     pipeline = Pipeline(config, data, out, run) if data is not None and config["stage"] == "all" else None
     if pipeline is not None:
         pipeline.check()
@@ -154,15 +155,6 @@ def _open_data(node: Mapping[str, Any], seed: int) -> ImageDataModule:
     data = build(node, ImageDataModule, seed=seed)
     data.open_train()
     return data
-
-
-def _fit_inputs(config: dict[str, Any], data: ImageDataModule | None) -> dict[str, Any]:
-    if data is None:
-        return config
-    nodes = dict(config["localization"])
-    for name in ("foreground", "background"):
-        nodes[name] = {**nodes[name], "network": fit_input(nodes[name]["network"], data.train_images.images)}
-    return {**config, "localization": nodes}
 
 
 def _protocol(cues: Path, data: ImageDataModule | None) -> dict[str, Any]:

@@ -135,6 +135,11 @@ class ImageDataModule(pl.LightningDataModule):
         """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``."""
         raise NotImplementedError
 
+    @property
+    def lacks_background(self) -> bool:
+        """Whether the labels of the training images cannot show what background is."""
+        return False
+
     def label_warnings(self) -> list[str]:
         """Return a line for each thing that the labels of ``train_images`` lack. Public data sets have none."""
         return []

@@ -14,7 +14,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.id_list import read_ids
 from secseg.data.images import image_name, mask_file, remark
-from secseg.data.label_warnings import label_warnings
+from secseg.data.label_warnings import label_warnings, lacks_background
 from secseg.data.labels import Labels, check_same_labels
 from secseg.data.mask_checks import check_masks
 from secseg.data.some_masks import SOME
@@ -105,6 +105,10 @@ class FolderDataModule(ImageDataModule):
 
     def image_labels(self) -> Labels:
         return {name: self.data.labels[name] for name in self.train_images.names}
+
+    @property
+    def lacks_background(self) -> bool:
+        return lacks_background(self.data.labels, self.train_images.names, len(self.class_names) - 1)
 
     def label_warnings(self) -> list[str]:
         return label_warnings(self.data.labels, self.train_images.names, self.class_names)

@@ -38,6 +38,17 @@ def label_warnings(labels: Labels, names: Collection[str], class_names: Sequence
     return [*_without_background(shown, class_names), *_few_images(shown, class_names), *_together(shown, class_names)]
 
 
+def lacks_background(labels: Labels, names: Collection[str], classes: int) -> bool:
+    """Return whether labels cannot show what background is: few classes, and hardly an image without any of them.
+
+    Args:
+        labels, names: as for ``label_warnings``.
+        classes: number of foreground classes.
+    """
+    alone = sum(not labels[name] for name in names)
+    return classes < MANY_CLASSES and alone < FEWEST_WITHOUT * len(names)
+
+
 def _without_background(shown: np.ndarray, class_names: Sequence[str]) -> Iterator[str]:
     images, classes = len(shown), len(class_names) - 1
     without = images - shown.sum(0)
