@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from secseg.cue_making.classifier import LocalizationNet
 from secseg.cue_making.data import LabelledDataModule, LabelledImages, positive_weights, split_holdout
+from secseg.cue_making.stopping import StopWhenPerfect
 from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
 from secseg.models import trunk_fingerprint
@@ -76,7 +77,7 @@ def train_classifier(
     checkpoints = Checkpoints(folder / "checkpoints", "val/map", "The same command continues.")
     shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
     options = trainer_options(node, device, precision, validate=len(held_out) > 0)
-    runner = build_trainer(options, folder, [RandomStates(), checkpoints, *shown], list(loggers))
+    runner = build_trainer(options, folder, [RandomStates(), StopWhenPerfect(), checkpoints, *shown], list(loggers))
     if cache is not None:
         cache.prepare(images.images, network.features)
     feature_seconds = time.perf_counter() - started
