@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ import secseg
 from secseg.cue_making.classifier import LocalizationNet, build_localization_net, load_localization
 from secseg.cue_making.heads import ActivationMapHead
 from secseg.models.files.model_file import write_model
+from secseg.models.fitted_input import fit_input
 from secseg.models.normalization import CAFFE_RGB, Normalization
 from secseg.models.trunk import Trunk
 from secseg.utils.errors import UserError
@@ -40,8 +42,13 @@ def images() -> Tensor:
 
 @pytest.mark.parametrize("option", ["efficientnet_lite0", "timm"])
 @pytest.mark.parametrize("part", ["foreground", "background"])
-def test_each_network_of_the_config_gives_maps_and_saliency_of_41_by_41(option: str, part: str) -> None:
-    node = localization(option)[part]["network"]
+@pytest.mark.parametrize("side", [200, 500])
+def test_each_network_of_the_config_gives_maps_and_saliency_of_41_by_41(
+    tmp_path: Path, option: str, part: str, side: int
+) -> None:
+    Image.new("RGB", (side, side)).save(tmp_path / "one.png")
+    node = fit_input(localization(option)[part]["network"], [tmp_path / "one.png"])
+    node["head"].update({key: False for key, value in node["head"].items() if value == "auto"})
     node["trunk"].update(weights=None, **({"model": "test_efficientnet"} if option == "timm" else {}))
     network = build_localization_net(node, CLASSES).eval()
     assert network.mask_size(network.input_size) == (41, 41)

@@ -42,6 +42,7 @@ def training_node(**changed: Any) -> dict[str, Any]:
         "batch_size": 8,
         "mirror": True,
         "balance": "none",
+        "background_share": None,
         "holdout": 0.25,
         "validate_every": 20,
         "optim": OPTIM,
