@@ -92,12 +92,11 @@ def load_network(path: str | Path) -> SegmentationNet:
     """
     file = find_network(path)
     if file.is_file() and is_safetensors(file):
-        return build_stored(read_model(file, SegmentationNet.kind), f"model {file}", Head, build_network)
-    checkpoint = read_checkpoint(file)
-    stored = stored_in_checkpoint(checkpoint, file)
-    network = build_stored(stored, f"checkpoint {file}", Head, build_network)
-    trained = flatten(checkpoint["secseg"]["config"]).get("crf.test.widths_at")
-    network.widths_at = None if trained == "auto" else trained
+        stored, what = read_model(file, SegmentationNet.kind), "model"
+    else:
+        stored, what = stored_in_checkpoint(read_checkpoint(file), file), "checkpoint"
+    network = build_stored(stored, f"{what} {file}", Head, build_network)
+    network.widths_at = stored.node.get("widths_at")
     return network
 
 
@@ -109,7 +108,9 @@ def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwor
         if name.startswith(_PREFIX)
     }
     record = checkpoint["secseg"]
-    return describe(record["config"].get("backbone"), record.get("class_names"), state, path)
+    stored = describe(record["config"].get("backbone"), record.get("class_names"), state, path)
+    widths_at = flatten(record["config"]).get("crf.test.widths_at")
+    return stored if widths_at in (None, "auto") else stored._replace(node={**stored.node, "widths_at": widths_at})
 
 
 def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..., Network]) -> Network:

@@ -29,7 +29,8 @@ class StoredNetwork(NamedTuple):
     """The parts of a network, as a file holds them.
 
     Attributes:
-        node: what the network is built from: a node of ``conf/backbone``, or a network of ``conf/localization``.
+        node: what the network is built from: a node of ``conf/backbone``, or a network of ``conf/localization``. With
+            ``widths_at``, if the run had that setting of ``crf.test``.
         normalization: the input that its weights expect; None if the options of the trunk determine it.
     """
 
@@ -48,7 +49,7 @@ def write_model(path: str | Path, network: TrunkNet, node: Mapping[str, Any]) ->
         "version": VERSION,
         "kind": network.kind,
         "network": {
-            **{key: node[key] for key in ("name", *_PARTS) if key in node},
+            **{key: node[key] for key in ("name", "widths_at", *_PARTS) if key in node},
             "trunk": {key: None if key == "weights" else value for key, value in node["trunk"].items()},
         },
         "class_names": network.class_names,
