@@ -45,6 +45,9 @@ def test_a_limit_of_zero_masks_is_plain_sec_bit_for_bit(run: Run) -> None:
     some = run("data.masks=some", "data.mask_limit=3", folder="some")
     assert equal(plain, none)
     assert not equal(plain, some)
+    assert not [
+        line for result in (none, some) for line in result["results"]["warnings"] if "train on their mask" in line
+    ]
     for result, used in ((none, 0), (some, 3)):
         protocol = result["results"]["protocol"]
         assert (protocol["training_masks"], protocol["training_masks_used"]) == ("some", used)
@@ -57,6 +60,7 @@ def test_masks_of_all_images_are_loss_supervised_bit_for_bit(run: Run) -> None:
     some = run("loss=seed_expand", "data.masks=some", folder="some")
     assert equal(masks, some)
     assert some["results"]["protocol"]["training_masks_used"] == 6
+    assert any(line.startswith("All 6 training images train on their mask") for line in some["results"]["warnings"])
 
 
 def test_settings_that_do_not_fit_are_refused(run: Run) -> None:

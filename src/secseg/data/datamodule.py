@@ -21,7 +21,7 @@ from secseg.data.mask_values import as_mask_values, check_mask_values, fit_class
 from secseg.data.sampler import ShuffledSampler
 from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages, loader
 from secseg.data.shared_memory import check_shared_memory
-from secseg.data.some_masks import SOME, check_mask_limit, choose_masks, mask_folder
+from secseg.data.some_masks import SOME, check_mask_limit, choose_masks, mask_folder, masks_warnings
 from secseg.data.splits import ImageSet, choose_some, split_warnings
 from secseg.data.voc import check_cues, open_split
 from secseg.utils.checks import check_choice, check_text, check_whole, refuse
@@ -243,6 +243,7 @@ class ImageDataModule(pl.LightningDataModule):
         assert self.cues is not None
         images, labels = self.train_images, self.cues.labelled(self.train_images.names)
         chosen = choose_masks(images, labels, self.val_images.names, self.mask_limit, self.seed)
+        self.warn(masks_warnings(chosen))
         if chosen.any():
             self.check_training_masks(images.take(np.flatnonzero(chosen).tolist()))
         return tuple(np.array(images.names)[chosen].tolist())

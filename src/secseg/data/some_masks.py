@@ -92,6 +92,16 @@ def choose_masks(
     return chosen
 
 
+def masks_warnings(chosen: np.ndarray) -> list[str]:
+    """Return a warning if all images train on their mask; ``chosen`` as ``choose_masks`` returns it."""
+    if not chosen.all():
+        return []
+    return [
+        f"All {len(chosen)} training images train on their mask, and constrain pulls their objects towards the output "
+        "of the CRF, which can remove small ones. Use loss=supervised data.masks=dataset, or give a data.mask_limit."
+    ]
+
+
 def leave_out(images: ImageSet, trained: Collection[str]) -> ImageSet:
     """Return the images on whose mask no network was trained; ``trained`` are names. Without any, raise a UserError."""
     kept = [at for at, name in enumerate(images.names) if name not in trained]
