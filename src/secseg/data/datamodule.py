@@ -48,8 +48,7 @@ class ImageDataModule(pl.LightningDataModule):
         labels: source of ``image_labels``.
         label_separator, difficult: as for ``TableOptions``, for a table of labels.
         cues: cue file, ours or the official pickle; None searches ``root`` and the folders above it.
-        masks: training masks: ``some`` to train on the masks of the data set that are there, and with SEC on the other
-            images; for ``loss=supervised`` only, a folder, or ``dataset`` for the masks of the data set.
+        masks: training masks: ``some``, those that are there; for ``loss=supervised`` only: ``dataset``, or a folder.
         mask_limit: with ``masks=some``, most masks to train on, spread over the classes; None for all.
         batch_size: images per training step and process.
         workers: number of loader processes.
@@ -109,10 +108,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.labels, self.cue_file, self.training_masks = labels, cues, masks
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
         self.scored = None if scored is None else [nfc(str(name)) for name in scored]
-        self.feature_cache, self.limit, self.seed = feature_cache, limit, seed
+        self.feature_cache, self.limit, self.mask_limit, self.seed = feature_cache, limit, mask_limit, seed
         self.mask_values = as_mask_values(mask_values)
         self.warnings: list[str] = []
-        self.mask_limit = mask_limit
         self.masked: tuple[str, ...] | None = None
 
     def prepare(self) -> None:
@@ -179,7 +177,7 @@ class ImageDataModule(pl.LightningDataModule):
         if cues:
             self.warn(self.label_warnings())
         self.cues = self.open_cue_store() if cues else None
-        self.masked = self._choose_masks() if some else None
+        self.masked = self._choose_masks(self.cues) if some and self.cues is not None else None
         self.warn(split_warnings(self.train_images, self.val_images, self.trained_classes(), self.scored))
 
     def open_train(self) -> None:
@@ -239,14 +237,14 @@ class ImageDataModule(pl.LightningDataModule):
         """Check the masks of the images that train on their mask; errors as ``check_masks``."""
         self.warn(check_masks(images))
 
-    def _choose_masks(self) -> tuple[str, ...]:
-        assert self.cues is not None
-        images, labels = self.train_images, self.cues.labelled(self.train_images.names)
+    def _choose_masks(self, cues: CueStore) -> tuple[str, ...]:
+        images, labels = self.train_images, cues.labelled(self.train_images.names)
         chosen = choose_masks(images, labels, self.val_images.names, self.mask_limit, self.seed)
         self.warn(masks_warnings(chosen))
-        if chosen.any():
-            self.check_training_masks(images.take(np.flatnonzero(chosen).tolist()))
-        return tuple(np.array(images.names)[chosen].tolist())
+        trained = images.take(np.flatnonzero(chosen).tolist())
+        if trained.names:
+            self.check_training_masks(trained)
+        return trained.names
 
     def _prepare(self) -> None:
         self.prepare()
@@ -270,9 +268,10 @@ class ImageDataModule(pl.LightningDataModule):
             input_size, mask_size: as for ``TrainingImages``.
             train_features, val_features: features of each split from a frozen trunk; they replace the images.
         """
-        masks = self.training_masks is not None
         self.train_data = TrainingImages(
-            self.train_images, self.cues, input_size, mask_size, train_features, masks, self.masked
+            *(self.train_images, self.cues, input_size, mask_size, train_features),
+            masks=self.training_masks is not None,
+            masked=self.masked,
         )
         self.val_data = EvaluationImages(self.val_images, input_size, val_features)
         self._gallery_data = EvaluationImages(self.train_images, input_size, train_features, self.cues)
