@@ -106,5 +106,5 @@ def test_without_cues_the_error_names_the_command_that_makes_them(command: Comma
     root = draw(tmp_path / "data")
     outcome = command(train.main, *SMALL, f"data.root={root}")
     assert outcome.code == 1
-    assert f"`python src/make_cues.py data=folder data.root={root}`" in outcome.error
+    assert f"make_cues.py data=folder data.root={root} out={root}" in outcome.error
     assert not (tmp_path / "run").exists(), "the error comes before anything is written"

@@ -203,9 +203,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_error_names_images_and_t
 ) -> None:
     calls = []
 
-    def spoilt(probs: torch.Tensor, cues: torch.Tensor) -> torch.Tensor:
+    def spoilt(*inputs: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        return losses.seed_loss(probs, cues) * (float("nan") if len(calls) == 4 else 1)
+        return losses.seed_loss(*inputs) * (float("nan") if len(calls) == 4 else 1)
 
     monkeypatch.setattr(losses.seed, "seed_loss", spoilt)
     with pytest.raises(UserError, match=r"step 3 \(term: seed\)") as error:
