@@ -80,4 +80,4 @@ def test_average_precision_is_the_sum_of_precision_times_the_increase_of_recall(
     wanted = [reference.average_precision(scores[:, c], labels[:, c]) for c in range(5)]
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert math.isnan(found[3])
-    assert found[4] == 1
+    assert math.isnan(found[4])  # any scores would have 1, and the training would end as perfect

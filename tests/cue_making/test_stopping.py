@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from secseg.cue_making import make_cues
 from secseg.cue_making.stopping import StopWhenPerfect
 
 
@@ -35,3 +37,11 @@ def test_a_resumed_training_knows_the_precision_before() -> None:
     )
     second.on_validation_end(trainer, None)  # type: ignore[arg-type]
     assert trainer.should_stop
+
+
+def test_precision_that_cannot_be_measured_is_said_to_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    network = {"map": math.nan, "holdout_images": 7}
+    make_cues._show({"foreground": network, "background": {**network, "map": 0.875}, "audit": None, "export": None})
+    first, second = capsys.readouterr().out.splitlines()
+    assert "unknown" in first
+    assert "87.5 % on 7 held-out images" in second

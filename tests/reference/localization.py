@@ -9,13 +9,15 @@ import numpy as np
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Sum over the distinct scores, from the highest: precision there times the rise of recall. NaN without positives.
+    """Sum over the distinct scores, from the highest: precision there times the rise of recall.
+
+    NaN without positives or without negatives.
 
     Args:
         scores, truth: (n,), the latter 0 or 1.
     """
     positives = int(truth.sum())
-    if positives == 0:
+    if positives in (0, len(truth)):
         return math.nan
     total, recall = 0.0, 0.0
     for threshold in sorted(set(scores.tolist()), reverse=True):

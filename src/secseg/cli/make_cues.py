@@ -35,10 +35,11 @@ def task(config: Mapping[str, Any]) -> Path:
 
 def training_command(cues: Any) -> str:
     """Return the command that trains on the cues, with the settings of the data and packages given for them. Your own
-    images have a recipe, which chooses ``data=folder``."""
+    images have a recipe, which chooses ``data=folder``, and a fast one that follows fast cues."""
     given = given_settings()
     data = [word for word in given if word.startswith(("data=", "data.")) and not word.startswith("data.cues=")]
-    data = ["experiment=own_images" if word == "data=folder" else word for word in data]
+    recipe = "own_images_fast" if "localization=efficientnet_lite0_fast" in given else "own_images"
+    data = [f"experiment={recipe}" if word == "data=folder" else word for word in data]
     packages = [
         word for word in (*given, *given_settings("hydra")) if word.startswith(("plugins=", "hydra.searchpath="))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -252,11 +253,16 @@ def _keep_other_files(folder: Path) -> None:
         )
 
 
+def _precision(mean: float | None) -> str:
+    if mean is None or math.isnan(mean):
+        return "mean average precision unknown (no class is in some images and not in others)"
+    return f"mean average precision {100 * mean:.1f} %"
+
+
 def _show(figures: Mapping[str, Any]) -> None:
     for name in ("foreground", "background"):
-        if figures[name] is not None and figures[name]["map"] is not None:
-            mean, count = figures[name]["map"], figures[name]["holdout_images"]
-            print(f"{name} network: mean average precision {100 * mean:.1f} % on {count} held-out images")
+        if figures[name] is not None and (count := figures[name]["holdout_images"]):
+            print(f"{name} network: {_precision(figures[name]['map'])} on {count} held-out images")
     if figures["audit"] is not None:
         print(audit_table(figures["audit"]))
         if figures["audit"]["against"] is not None:

@@ -115,9 +115,9 @@ def _fit(
     """Train, and give the module the weights of the best validation, or the last ones without held-out images.
 
     Returns:
-        plain values: ``map`` and ``ap`` (by class, NaN without positives) on the held-out images, None where there are
-        none; ``loss`` of the last step; ``kept_step``, the step of the weights, and ``steps`` in all; ``train_images``
-        and ``holdout_images``.
+        plain values: ``map`` and ``ap`` (by class, see ``average_precision``) on the held-out images, None where there
+        are none; ``loss`` of the last step; ``kept_step``, the step of the weights, and ``steps`` in all;
+        ``train_images`` and ``holdout_images``.
     """
     last = checkpoints.folder / "last.ckpt"
     runner.fit(module, data, ckpt_path=str(last) if last.is_file() else None)
@@ -247,9 +247,11 @@ def average_precision(scores: Tensor, labels: Tensor) -> list[float]:
         labels: (n, K), 0 or 1.
 
     Returns:
-        K values in 0..1, NaN for a class without positives.
+        K values in 0..1, NaN for a class without positives or without negatives: it would be 1 for all scores.
     """
     return [
-        float(binary_average_precision(torch.sigmoid(column.double()), truth.long())) if truth.any() else math.nan
+        float(binary_average_precision(torch.sigmoid(column.double()), truth.long()))
+        if 0 < truth.sum() < len(truth)
+        else math.nan
         for column, truth in zip(scores.T, labels.T, strict=True)
     ]
