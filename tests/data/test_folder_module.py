@@ -242,6 +242,14 @@ def test_what_the_labels_lack_is_reported_for_cues_but_not_for_masks(tmp_path: P
     assert [line.partition(".")[0] for line in module.warnings] == ["3 of 3 validation images are training images, too"]
 
 
+@pytest.mark.parametrize(("last", "lacks"), [("cat", True), ("", False)])
+def test_a_folder_without_images_of_the_background_lacks_it(tmp_path: Path, last: str, lacks: bool) -> None:
+    root = draw_folder(tmp_path, f"image,labels\na,cat\nb,dog\nsub/c,{last}\n")
+    module = FolderDataModule(str(root), train_split="all", val_split="all")
+    module.open_train()
+    assert module.lacks_background is lacks
+
+
 def test_masks_of_held_out_images_are_looked_at_before_cues_are_made(tmp_path: Path) -> None:
     root = draw_folder(tmp_path, "image,labels,split\na,cat,train\nb,cat,val\nsub/c,cat,test\n")
     for name in ("b", "sub/c"):

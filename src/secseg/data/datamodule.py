@@ -54,13 +54,13 @@ class ImageDataModule(pl.LightningDataModule):
         workers: number of loader processes.
         mirror: mirror training images with probability 1/2.
         scored: names of the classes in the mean IoU; None for all.
-        feature_cache: folder for the features of a frozen trunk; None for the user's cache folder, ``off`` for no
-            cache.
+        feature_cache: folder for the features of a frozen trunk; None for the user's cache folder; ``off`` for none.
         limit: use only ``limit`` images of each split, chosen by ``choose_some``; None for all.
         mask_values: how the pixels of masks become class numbers, as ``check_mask_values`` takes it.
         seed: seed of the order of the training images.
 
     Attributes:
+        lacks_background: whether labels cannot show what background is; set by ``open_train``.
         class_names, palette: names, background first; (256, 3) uint8 RGB. ``prepare`` may set ``class_names``.
         train_images, val_images: the splits, after ``open``.
         cues: cues of the training images, after ``open``; None if they were not asked for.
@@ -71,6 +71,7 @@ class ImageDataModule(pl.LightningDataModule):
     title: str
     class_names: tuple[str, ...]
     palette: np.ndarray = voc_palette()
+    lacks_background = False
 
     def __init__(
         self,
@@ -132,11 +133,6 @@ class ImageDataModule(pl.LightningDataModule):
     def image_labels(self) -> Labels:
         """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``."""
         raise NotImplementedError
-
-    @property
-    def lacks_background(self) -> bool:
-        """Whether the labels of the training images cannot show what background is."""
-        return False
 
     def label_warnings(self) -> list[str]:
         """Return a line for each thing that the labels of ``train_images`` lack. Public data sets have none."""

@@ -88,6 +88,8 @@ class FolderDataModule(ImageDataModule):
 
     def open_train(self) -> None:
         super().open_train()
+        classes = len(self.class_names) - 1
+        self.lacks_background = lacks_background(self.data.labels, self.train_images.names, classes)
         # all masks: the audit of the cues, or a later command needs them
         self.warn(check_masks(self._image_set("all", limited=False), required=False, labels=self.data.labels))
 
@@ -105,10 +107,6 @@ class FolderDataModule(ImageDataModule):
 
     def image_labels(self) -> Labels:
         return {name: self.data.labels[name] for name in self.train_images.names}
-
-    @property
-    def lacks_background(self) -> bool:
-        return lacks_background(self.data.labels, self.train_images.names, len(self.class_names) - 1)
 
     def label_warnings(self) -> list[str]:
         return label_warnings(self.data.labels, self.train_images.names, self.class_names)
