@@ -31,6 +31,12 @@ def test_labels_that_do_not_show_the_background_have_a_background_share() -> Non
     assert fitted(True) == (0.8, True, pytest.approx(0.6), 1)
 
 
+def test_a_share_that_is_given_for_the_foreground_network_holds_for_the_background_network() -> None:
+    given = without_auto(config("localization.foreground.background_share=null"), True)["localization"]["background"]
+    assert given["background_share"] is None
+    assert given["network"]["head"]["relative"] is False
+
+
 def test_the_user_decides_against_what_the_labels_show() -> None:
     assert fitted(True, "localization.foreground.background_share=null") == (None, False, 0.1, 4)
     assert fitted(False, "localization.foreground.background_share=0.5", "cues.share=0.3") == (0.5, True, 0.3, 1)

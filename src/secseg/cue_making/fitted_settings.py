@@ -28,10 +28,12 @@ def without_auto(config: Mapping[str, Any], lacks_background: bool) -> dict[str,
         lacks_background: see ``ImageDataModule.lacks_background``.
     """
     fitted: dict[str, Any] = copy.deepcopy(dict(config))
+    share = BACKGROUND_SHARE if lacks_background else None
     for part in PARTS:
         node = fitted["localization"][part]
         if node["background_share"] == "auto":
-            node["background_share"] = BACKGROUND_SHARE if lacks_background else None
+            node["background_share"] = share
+        share = node["background_share"]  # what is given for the foreground network holds for the other one, too
         head = node["network"]["head"]
         if head.get("relative") == "auto":
             head["relative"] = node["background_share"] is not None
