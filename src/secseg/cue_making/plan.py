@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
 from secseg.training.feature_cache import FeatureCache
 from secseg.utils.files import check_space, existing
+from secseg.utils.progress import timed
 
 
 def announce_maps(
@@ -42,10 +42,7 @@ def announce_maps(
             features = [[level[at] for level in one.levels] for at in range(len(settings.flips))]
         if os.stat(existing(cache.folder)).st_dev == os.stat(existing(folder)).st_dev:
             reserved = len(cache.missing(images.images)) * one.size
-    for _ in range(2):  # the first time is longer: memory is allocated, code is chosen
-        started = time.perf_counter()
-        arrays = compute_maps(networks, read_image(path), labels[name], settings, features)
-        seconds = time.perf_counter() - started
+    arrays, seconds = timed(lambda: compute_maps(networks, read_image(path), labels[name], settings, features))
     count, size = len(missing), sum(array.nbytes for array in arrays.values())
     advice = "Choose another folder with out=, or free some space."
     check_space(f"The maps of {count} images", count * size, folder, advice, count * seconds, reserved)

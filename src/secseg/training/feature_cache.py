@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write, check_space, user_cache
 from secseg.utils.parallel import results_of
-from secseg.utils.progress import ImageMeter
+from secseg.utils.progress import ImageMeter, timed
 
 RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"opencv": training_input, "aligned": evaluation_input}
 
@@ -129,12 +128,13 @@ class FeatureCache:
 
     def trial(self, image: Path, features: Callable[[Tensor], list[Tensor]]) -> Trial:
         """Compute the features of an image and write nothing, to find out what they cost."""
-        for _ in range(2):  # the first time is longer: memory is allocated, code is chosen
-            started = time.perf_counter()
+
+        def compute() -> tuple[Tensor, list[Tensor]]:
             entry = self._read(image)
-            levels = self._compute(entry, features)
-        size = entry.nbytes + sum(level.nbytes for level in levels)
-        return Trial(levels, size, time.perf_counter() - started)
+            return entry, self._compute(entry, features)
+
+        (entry, levels), seconds = timed(compute)
+        return Trial(levels, entry.nbytes + sum(level.nbytes for level in levels), seconds)
 
     def read(self, image: Path, mirrored: bool = False) -> list[Tensor]:
         """Return the features of an image: a list of (c, h, w) float16."""

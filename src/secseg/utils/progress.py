@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+Result = TypeVar("Result")
 
 STAGES = ("reading", "network", "CRF", "output")
 """Stages of an image; in the last one, its mask is scored or written."""
@@ -22,6 +24,16 @@ TIMED_SECONDS = 3.0
 """Time of steps or images from which an ETA is computed."""
 
 _display: Progress | None = None  # of all bars: rich shows one live display at a time
+
+
+def timed(compute: Callable[[], Result]) -> tuple[Result, float]:
+    """Call ``compute`` twice. Return the result and the seconds of the second call.
+
+    The first call takes longer: memory is allocated, and code is chosen.
+    """
+    compute()
+    started = time.perf_counter()
+    return compute(), time.perf_counter() - started
 
 
 def is_terminal() -> bool:
