@@ -18,7 +18,7 @@ from secseg import losses
 from secseg.training.module import SECModule
 from secseg.training.monitor import LossMonitor, StepClock
 from secseg.utils.errors import UserError
-from tests.training.test_run import Run, run, shapes  # noqa: F401 (fixtures)
+from tests.training.test_run import Run, run  # noqa: F401 (fixtures)
 
 READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim", "_unique2"}
 NAMES = ["a", "b"]

@@ -17,7 +17,6 @@ import secseg
 import secseg.training.module
 import secseg.training.run
 from secseg import losses
-from secseg.data.shapes import draw_shapes
 from secseg.models.files.export import export_checkpoint
 from secseg.training.run import build_loss, compile_in_place, train, warn_about_determinism
 from secseg.utils.config import compose, using_plugins
@@ -48,13 +47,6 @@ TINY = [
 QUICK = ["evaluation.crf=never", "loss=seed", "callbacks.pictures=null", "callbacks.curves=null"]
 
 Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    draw_shapes(root, train=6, val=3, seed=0)
-    return root
 
 
 @pytest.fixture

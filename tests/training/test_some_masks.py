@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from secseg.data.shapes import draw_shapes
 from secseg.evaluation.evaluate import evaluate
 from secseg.training.run import train
 from secseg.utils.config import compose
@@ -18,13 +17,6 @@ from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
 from tests.training.test_run import TINY, Run, weights
 
 PLAIN = ["evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null"]
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    draw_shapes(root, train=6, val=3, seed=0)
-    return root
 
 
 @pytest.fixture
