@@ -1,4 +1,4 @@
-"""Some images of a batch train on their mask in place of seed and expand, the others on cues and labels."""
+"""Some images of a batch train on their mask in place of seed, expand and constrain, the others on cues and labels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_each_term_is_the_mean_over_its_own_images_of_the_plain_numpy_version(ma
     batch = example(seed)
     f = reference.probabilities(batch["scores"].numpy())
     with_mask = np.array(masked)
-    own = {"seed": ~with_mask, "expand": ~with_mask, "constrain": with_mask | True, "supervised": with_mask}
+    own = {"seed": ~with_mask, "expand": ~with_mask, "constrain": ~with_mask, "supervised": with_mask}
     got, _ = values(WITH_MASKS, batch, masked)
     for name, chosen in own.items():
         part = {key: value.numpy()[chosen] for key, value in batch.items()}
@@ -60,15 +60,15 @@ def test_with_a_mask_for_each_image_the_loss_is_supervised_bit_for_bit(dtype: to
     batch = example()
     batch["scores"] = batch["scores"].to(dtype)
     plain, gradient = values({"supervised": 1.0}, batch)
-    some, same = values({**WITH_MASKS, "constrain": 0.0}, batch, [True] * 3)
-    assert (some["seed"].item(), some["expand"].item()) == (0, 0)
+    some, same = values(WITH_MASKS, batch, [True] * 3)
+    assert not any(some[name].item() for name in SEC)
     assert torch.equal(plain["loss"], some["loss"])
     assert torch.equal(gradient, same)
 
 
 def test_an_image_gets_gradients_of_its_own_terms_only() -> None:
     batch = example()
-    for name, without in (("seed", 0), ("expand", 0), ("supervised", 1)):
+    for name, without in (("seed", 0), ("expand", 0), ("constrain", 0), ("supervised", 1)):
         _, gradient = values({name: 1.0}, batch, [True, False, False])
         assert not gradient[without].any(), name
         assert gradient[1 - without].any(), name

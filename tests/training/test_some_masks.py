@@ -49,7 +49,7 @@ def test_a_limit_of_zero_masks_is_plain_sec_bit_for_bit(run: Run) -> None:
 
 def test_masks_of_all_images_are_loss_supervised_bit_for_bit(run: Run) -> None:
     masks = run("loss=supervised", "data.masks=dataset", folder="masks")
-    some = run("loss=seed_expand", "data.masks=some", folder="some")
+    some = run("loss=sec", "data.masks=some", folder="some")
     assert equal(masks, some)
     assert some["results"]["protocol"]["training_masks_used"] == 6
     assert any(line.startswith("All 6 training images train on their mask") for line in some["results"]["warnings"])

@@ -97,8 +97,8 @@ def masks_warnings(chosen: np.ndarray) -> list[str]:
     if not chosen.all():
         return []
     return [
-        f"All {len(chosen)} training images train on their mask, and constrain pulls their objects towards the output "
-        "of the CRF, which can remove small ones. Use loss=supervised data.masks=dataset, or give a data.mask_limit."
+        f"All {len(chosen)} training images train on their mask, so seed, expand and constrain have no images. Use "
+        "loss=supervised data.masks=dataset, which is the same and needs no cues, or give a data.mask_limit."
     ]
 
 

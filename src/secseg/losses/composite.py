@@ -23,9 +23,9 @@ class SECLoss(nn.Module):
         crf: ``(logits, images) -> probs``, for the terms that need a CRF.
         pooling: pools the scores of one class into one score in the expansion loss.
 
-    If only some images train on their mask (``masked``), these images take ``supervised`` in place of ``seed`` and
-    ``expand``. Each term is the mean over its own images in the batch (of one process, if there are several), and 0
-    without any.
+    If only some images train on their mask (``masked``), these images take ``supervised`` in place of ``seed``,
+    ``expand`` and ``constrain``. Each term is the mean over its own images in the batch (of one process, if there are
+    several), and 0 without any.
 
     Source: equation 1 of the paper (seed, expand and constrain, weights 1, 1, 1).
     """

@@ -44,8 +44,8 @@ class LossInputs:
         decay: decays of the expansion loss.
         pooling: pools the scores of one class into one score.
         crf: ``(logits, images) -> probs``.
-        masked: (B,) bool, the images that train on their mask, in place of seed and expand; None if each term reads all
-            images. Terms of other packages decide themselves whether they read it.
+        masked: (B,) bool, the images that train on their mask, in place of seed, expand and constrain; None if each
+            term reads all images. Terms of other packages decide themselves whether they read it.
     """
 
     logits: Tensor
