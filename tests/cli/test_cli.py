@@ -177,6 +177,20 @@ def test_a_wrong_word_ends_in_one_message_and_exit_code_1(
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
+def test_a_group_of_another_command_is_reported_with_the_commands_that_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["make_cues.py", "experiment=own_images"])
+    with pytest.raises(SystemExit):
+        run_command("make_cues", lambda _: pytest.fail("the words passed"), "")
+    printed = capsys.readouterr().err
+    assert "make_cues.py has no group 'experiment', which " in printed
+    assert "train.py has. Its groups are data, localization, cues, crf, logger." in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize("root", ["user", "wrapped"])
 def test_an_error_of_the_user_ends_in_its_message_only(fake: Path, tmp_path: Path, root: str) -> None:
     result = run(fake, tmp_path, f"data.root={root}")

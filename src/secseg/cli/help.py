@@ -16,7 +16,7 @@ _HIDDEN = {"local", "hydra"}
 def help_text(name: str, examples: str) -> str:
     """Return the help of the command ``name``: its purpose, examples, its groups with their options, its keys."""
     root, call = config_dir() / f"{name}.yaml", shell_command(*program(name))
-    groups = list(_groups_of(root))
+    groups = list(groups_of(root))
     lines = [describe(root), "", f"  {call} {'[group=option ...] ' if groups else ''}[key=value ...]", "", "Examples"]
     lines += [f"  {line.replace(f'python src/{name}.py', call)}" for line in examples.strip().splitlines()]
     if groups:
@@ -54,7 +54,7 @@ def describe(path: Path) -> str:
     return ""
 
 
-def _groups_of(root: Path) -> Iterator[tuple[str, str, str]]:
+def groups_of(root: Path) -> Iterator[tuple[str, str, str]]:
     """Yield each group in the defaults list of a root config, with its default option and its comment."""
     for line in root.read_text("utf-8").splitlines():
         entry, _, purpose = line.partition("#")

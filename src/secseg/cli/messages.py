@@ -104,7 +104,12 @@ def _unknown_option(error: Any, words: Sequence[str]) -> str:
 
 
 def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
-    known = sorted({*_keys(name, words), *_groups()})
+    groups = _groups(name)
+    others = [other for other in _commands() if key in _groups(other)]
+    if key not in groups and others:
+        own = f"Its groups are {', '.join(groups)}" if groups else "It has no groups"
+        return f"{command(name)} has no group '{key}', which {', '.join(map(command, others))} has. {own}."
+    known = sorted({*_keys(name, words), *groups})
     parent, _, last = key.rpartition(".")
     namesakes = [k for k in known if k.rpartition(".")[2] == last]
     if key in known:
@@ -131,7 +136,7 @@ def _keys(name: str, words: Sequence[str]) -> Iterator[str]:
 
     from secseg.utils.config import compose
 
-    groups = [*_groups(), "hydra.searchpath"]
+    groups = [*_groups(name), "hydra.searchpath"]
     chosen = [word for word in words if re.fullmatch(rf"({'|'.join(groups)})=(\w+|\[[^=]*\])", word)]
     yield from _walk(OmegaConf.to_container(compose(name, *chosen), resolve=False), "")
 
@@ -143,7 +148,14 @@ def _walk(node: Any, prefix: str) -> Iterator[str]:
             yield from _walk(child, f"{prefix}{key}.")
 
 
-def _groups() -> Iterator[str]:
+def _groups(name: str) -> list[str]:
+    from secseg.cli.help import groups_of
     from secseg.utils.config import config_dir
 
-    yield from (folder.name for folder in config_dir().iterdir() if folder.is_dir())
+    return [group for group, *_ in groups_of(config_dir() / f"{name}.yaml")]
+
+
+def _commands() -> list[str]:
+    from secseg.utils.config import config_dir
+
+    return sorted(path.stem for path in config_dir().glob("*.yaml"))
