@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import secseg
 from secseg.cue_making import make_cues
-from secseg.cue_making.stopping import StopWhenPerfect
+from secseg.cue_making.stopping import TIMES, StopWhenPerfect
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
     ("precisions", "stopped_after"),
-    [([1.0, 1.0], 2), ([1.0, 0.9, 1.0, 1.0], 4), ([0.99] * 5, None), ([1.0], None), ([float("nan")] * 3, None)],
+    [([1.0, 1.0], 2), ([1.0, 0.9, 1.0, 1.0], 4), ([0.99] * 5, None), ([1.0], None)],
 )
 def test_training_stops_when_the_precision_stays_at_one(precisions: list[float], stopped_after: int | None) -> None:
     stopper, found = StopWhenPerfect(), None
@@ -45,3 +47,12 @@ def test_precision_that_cannot_be_measured_is_said_to_be_unknown(capsys: pytest.
     first, second = capsys.readouterr().out.splitlines()
     assert "unknown" in first
     assert "87.5 % on 7 held-out images" in second
+
+
+def test_each_classifier_is_measured_often_enough_to_end_before_its_last_step() -> None:
+    options = [path.stem for path in (REPOSITORY / "conf/localization").glob("*.yaml")]
+    assert len(options) >= 4
+    for option in options:
+        localization = secseg.compose([f"localization={option}"], config="make_cues").localization
+        for part in ("foreground", "background"):
+            assert TIMES * localization[part].validate_every < localization[part].steps, (option, part)

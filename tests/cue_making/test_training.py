@@ -112,10 +112,27 @@ def test_without_held_out_images_the_last_weights_are_kept_without_scores(tmp_pa
     assert math.isfinite(results["loss"])
 
 
-def test_held_out_images_without_labels_give_no_score_and_training_continues(tmp_path: Path) -> None:
-    results = train(tmp_path, steps=2, holdout=["image00"])
+@pytest.mark.parametrize("held_out", [["image00"], ["image07", "image15"]], ids=["no class", "all classes"])
+def test_held_out_images_that_cannot_tell_classes_apart_give_no_score_and_one_warning(
+    tmp_path: Path, held_out: list[str], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = train(tmp_path, steps=4, validate_every=1, holdout=held_out, callbacks=None)
     assert math.isnan(results["map"])
-    assert results["kept_step"] == 2
+    assert (results["kept_step"], results["steps"]) == (4, 4)
+    warnings = [line for line in caplog.messages if "cannot be computed" in line]
+    assert len(warnings) == 1
+    assert f"all of the {len(held_out)} held-out images or in none of them" in warnings[0]
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_a_class_that_all_held_out_images_have_does_not_count_in_the_mean(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = train(tmp_path, steps=2, holdout=["image01", "image03", "image05"])  # all red, some green, some blue
+    precision = results["ap"]
+    assert math.isnan(precision["red"])
+    assert results["map"] == pytest.approx((precision["green"] + precision["blue"]) / 2)
+    assert "cannot be computed" not in caplog.text
 
 
 def test_a_frozen_trunk_shares_the_entries_of_the_segmentation_networks_cache(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ PERFECT, TIMES = 0.995, 2
 class StopWhenPerfect(pl.Callback):
     """Stops the training when the mean average precision on the held-out images stays near 1.
 
-    Then hardly anything is left to learn from the labels.
+    Then hardly anything is left to learn from the labels. Without a class whose precision can be computed, the mean is
+    NaN, and the training has to be run without this callback.
     """
 
     def __init__(self) -> None:

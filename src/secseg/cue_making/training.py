@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from secseg.training.optimizers import build_optimizer, describe_groups
 from secseg.training.progress import Progress, SpeedMonitor
 from secseg.training.run import build_trainer
 from secseg.utils.device import pick_device
+
+log = logging.getLogger(__name__)
 
 NAME = "network.safetensors"
 
@@ -76,8 +79,9 @@ def train_classifier(
     module = ClassificationModule(network, node["optim"], weights, node["background_share"])
     checkpoints = Checkpoints(folder / "checkpoints", "val/map", "The same command continues.")
     shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
+    stopping = [StopWhenPerfect()] if can_measure(held_out.labels) else []
     options = trainer_options(node, device, precision, validate=len(held_out) > 0)
-    runner = build_trainer(options, folder, [RandomStates(), StopWhenPerfect(), checkpoints, *shown], list(loggers))
+    runner = build_trainer(options, folder, [RandomStates(), *stopping, checkpoints, *shown], list(loggers))
     if cache is not None:
         cache.prepare(images.images, network.features)
     feature_seconds = time.perf_counter() - started
@@ -236,6 +240,23 @@ def background_loss(maps: Tensor, share: float) -> Tensor:
     highest = maps.amax(1).flatten(1)
     count = max(1, int(share * highest.shape[1]))
     return F.softplus(highest.topk(count, 1, largest=False, sorted=False).values).mean()
+
+
+def can_measure(labels: Tensor) -> bool:
+    """Return whether the average precision of a class can be computed; if not, log what follows.
+
+    Args:
+        labels: (n, K), 0 or 1, of the held-out images; n may be 0, if none are to be held out.
+    """
+    positives = labels.sum(0)
+    measurable = bool(((positives > 0) & (positives < len(labels))).any())
+    if len(labels) and not measurable:
+        log.warning(
+            "The precision of the classifier cannot be computed: each class is in all of the %d held-out images or in "
+            "none of them. All steps are trained, and the last weights are kept.",
+            len(labels),
+        )
+    return measurable
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -121,7 +122,7 @@ def _values(trainer: Trainer, rate: float) -> str:
     terms = [key for key in metrics if key.startswith("train/") and key not in NOT_TERMS]
     parts = [f"{key.removeprefix('train/')} {float(metrics[key]):.3f}" for key in terms]
     parts.append(f"lr {rate:.1e}")
-    if "val/map" in metrics:
+    if "val/map" in metrics and not math.isnan(metrics["val/map"]):
         parts.append(f"mAP {100 * float(metrics['val/map']):.1f}")
     if "train/images_per_second" in metrics:
         parts.append(f"{float(metrics['train/images_per_second']):.1f} images/s")
