@@ -299,25 +299,36 @@ def test_an_error_from_a_loader_process_is_reported_without_the_traceback_of_tha
 
 
 class Deadly(Dataset[dict[str, Any]]):
-    """A data set whose reader is killed, as by a system that is out of memory."""
+    """A data set whose reader ends by a signal, as by a system that is out of memory, or by its exit code."""
+
+    def __init__(self, cause: int | None) -> None:
+        self.cause = cause
 
     def __len__(self) -> int:
         return 1
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.cause is None:
+            os._exit(3)
+        os.kill(os.getpid(), self.cause)
         return {}
 
 
-def test_a_killed_loader_process_is_reported_with_advice() -> None:
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (signal.SIGKILL, "A loader process was killed, probably for lack of memory. Lower data.workers."),
+        (signal.SIGTERM, "A loader process was ended by another process or a person (SIGTERM)."),
+        (None, "A loader process ended unexpectedly."),
+    ],
+)
+def test_a_loader_process_that_ends_is_reported_with_its_cause(cause: int | None, text: str) -> None:
     with pytest.raises(RuntimeError) as raised:
-        next(iter(loader(Deadly(), workers=1)))
-    for name, resume in (
-        ("train", "resume=auto resumes the training"),
-        ("make_cues", "the same command resumes the work"),
-    ):
-        message = explain(raised.value, name, [])
+        next(iter(loader(Deadly(cause), workers=1)))
+    messages = [explain(raised.value, name, []) for name in ("train", "make_cues")]
+    resumptions = ("resume=auto resumes the training.", "The same command resumes the work.")
+    for message, resumption in zip(messages, resumptions, strict=True):
         assert message is not None
-        assert message.startswith(
-            f"A loader process was killed, probably for lack of memory. Lower data.workers; {resume}."
-        )
+        assert message.startswith(text)
+        assert message.splitlines()[0].endswith(resumption)
+        assert ("memory" in message.splitlines()[0]) == (cause == signal.SIGKILL)

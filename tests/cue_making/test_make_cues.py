@@ -178,7 +178,7 @@ def test_another_setting_image_or_label_computes_what_depends_on_it_and_keeps_th
     outcome = make("cues=official", "cues.threshold=0.7")
     assert ran(outcome) == ["cues", "audit"]
     assert (root / "cues.safetensors").read_bytes() != first
-    assert "1 networks, maps and cues of other settings take 0.00 GB" in outcome.output
+    assert re.search(r"1 networks, maps and cues of other settings take \d\S+ kB in", outcome.output)
     assert ran(make("cues=official")) == ["audit"], "with the earlier settings again"
     assert (root / "cues.safetensors").read_bytes() == first
     assert ran(make("cues=official", "cues.mirror=true")) == ["maps", "cues", "audit"]
@@ -249,7 +249,7 @@ def test_time_and_space_are_reported_before_a_network_is_trained(
 ) -> None:
     words = ("cues=official", "cues.background=maps")
     lines = make(*words, out=tmp_path / "new").output.splitlines()
-    plan = rf"The maps of {COUNT} images take about 0:00:\d\d and 0\.00 GB in {tmp_path}/new/maps/.* free space\)\."
+    plan = rf"The maps of {COUNT} images take about 0:00:\d\d and \d\S+ kB in {tmp_path}/new/maps/.* of free space\)\."
     at = next(number for number, line in enumerate(lines) if re.fullmatch(plan, line))
     assert "foreground network: is trained" in lines[at + 1]
     assert "The maps of" not in make(*words, out=tmp_path / "new").output, "they are there"
@@ -257,7 +257,8 @@ def test_time_and_space_are_reported_before_a_network_is_trained(
     monkeypatch.setattr("secseg.utils.files.shutil.disk_usage", lambda _: usage(10_000, 8_000, 2_000))
     refused = make(*words, out=tmp_path / "full")
     assert refused.code == 1
-    assert re.match(rf"The maps of {COUNT} images take 0\.00 GB in {tmp_path}/full/maps/\w+, which has", refused.error)
+    start = rf"The maps of {COUNT} images take \d\S+ kB in {tmp_path}/full/maps/\w+, which has 2\.00 kB of free space\."
+    assert re.match(start, refused.error)
     assert "Choose another folder with out=, or free some space." in refused.error
     assert not (tmp_path / "full" / "networks").exists()
 

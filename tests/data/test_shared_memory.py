@@ -54,7 +54,7 @@ def test_batches_that_do_not_fit_are_refused_with_both_remedies(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with_free(monkeypatch, tmp_path, MEGABYTES - 1)
-    with pytest.raises(UserError, match=r"need 1\.4 MB of shared memory .* has 1\.4 MB left") as raised:
+    with pytest.raises(UserError, match=r"need 1\.40 MB of shared memory .* has 1\.40 MB left") as raised:
         check_shared_memory(lambda: SAMPLE, 4, 2)
     assert "--shm-size=1g" in str(raised.value)
     assert "data.workers=0" in str(raised.value)
@@ -102,8 +102,10 @@ def test_errors_of_full_shared_memory_are_explained(monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="No space") as raised:
         multiprocessing.Lock()
     killed = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's")
+    late = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    late.__cause__ = killed
     batch = RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
-    for error in (raised.value, killed, batch):
+    for error in (raised.value, killed, late, batch):
         message = explain(error, "train", [])
         assert message is not None
         assert message.startswith("No shared memory is left")

@@ -87,7 +87,7 @@ def test_its_size_and_its_time_are_logged_before_it_is_written(tmp_path: Path, i
     store = cache(tmp_path / "cache", mirror=False)
     with caplog.at_level("INFO"):
         store.prepare(images, Trunk())
-    assert re.search(r"features of 5 images take about 0:00:0\d and 0\.00 GB in .* \(\d+ GB of free", caplog.text)
+    assert re.search(r"features of 5 images take about 0:00:0\d and 19\.\d kB in .* \(\S+ [GT]B of free", caplog.text)
 
 
 def test_a_damaged_file_is_reported_with_its_path(tmp_path: Path, images: list[Path]) -> None:

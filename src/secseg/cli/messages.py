@@ -57,16 +57,33 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
     if type(error).__name__ == "OutOfMemoryError":  # torch's: by its name, since torch may not be imported
         return f"The memory of the device is full. Lower data.batch_size or backbone.input_size.\n{error}"
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # torch's
-        resume = "resume=auto resumes the training" if name == "train" else "the same command resumes the work"
-        return f"A loader process was killed, probably for lack of memory. Lower data.workers; {resume}.\n{error}"
+        return f"{_ended_loader(_with_cause(error))} {_resumption(name)}\n{_with_cause(error)}"
     if type(error).__name__ in ("TerminatedWorkerError", "FailedJobError", "UncompletedJobError"):  # of launchers
         return f"The process of a job could not be started, or was killed. The same command resumes the sweep.\n{error}"
     return None
 
 
+def _with_cause(error: BaseException) -> str:
+    """Return an error of torch's loader as text. Only its cause may name the signal that ended a process."""
+    return f"{error} {error.__cause__ or ''}".strip()
+
+
+def _ended_loader(text: str) -> str:
+    """Return why a loader process ended, from torch's message: its signal by the system's name, or an exit code."""
+    if "killed by signal: Killed" in text:
+        return "A loader process was killed, probably for lack of memory. Lower data.workers."
+    if "killed by signal: Terminated" in text:
+        return "A loader process was ended by another process or a person (SIGTERM)."
+    return "A loader process ended unexpectedly. data.workers=0 loads the images without it, and may show the cause."
+
+
+def _resumption(name: str) -> str:
+    return "resume=auto resumes the training." if name == "train" else "The same command resumes the work."
+
+
 def _is_shared_memory(error: BaseException) -> bool:
     """Return whether shared memory is full: for a batch, for a page of it (a bus error), or for a semaphore."""
-    text = str(error)
+    text = _with_cause(error)
     if isinstance(error, RuntimeError):
         return any(words in text for words in ("shared memory(shm)", "write to file </torch_", "signal: Bus error"))
     if not (isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None):

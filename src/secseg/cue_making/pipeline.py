@@ -48,6 +48,7 @@ from secseg.utils.errors import UserError
 from secseg.utils.files import WRITTEN, atomic_write, read_json, remove_leftovers, sha256, write_text
 from secseg.utils.parallel import results_of, with_progress
 from secseg.utils.progress import Stopwatch
+from secseg.utils.text import size_text
 
 log = logging.getLogger(__name__)
 
@@ -270,8 +271,13 @@ class Pipeline:
         size = sum(file.stat().st_size for place in unused for file in [place, *place.rglob("*")] if file.is_file())
         if unused:
             log.info(
-                "%d networks, maps and cues of other settings take %.2f GB in %s and may be deleted: %s",
-                *(len(unused), size / 1e9, self.out, ", ".join(str(place.relative_to(self.out)) for place in unused)),
+                "%d networks, maps and cues of other settings take %s in %s and may be deleted: %s",
+                *(
+                    len(unused),
+                    size_text(size),
+                    self.out,
+                    ", ".join(str(place.relative_to(self.out)) for place in unused),
+                ),
             )
 
 

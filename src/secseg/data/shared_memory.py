@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from secseg.utils.errors import UserError
+from secseg.utils.text import size_text
 
 PLACE = Path("/dev/shm")
 """Where Linux has shared memory. Other systems have no such folder, and no limit."""
@@ -39,8 +40,8 @@ def check_shared_memory(read_sample: Callable[[], Mapping[str, Any]], batch_size
     free = status.f_bavail * status.f_frsize
     if bytes_needed > free:
         raise UserError(
-            f"The {workers} loader processes (data.workers) need {bytes_needed / 1e6:.1f} MB of shared memory for "
-            f"batches of {batch_size} images, and {PLACE} has {free / 1e6:.1f} MB left. {advice(bytes_needed)}"
+            f"The {workers} loader processes (data.workers) need {size_text(bytes_needed)} of shared memory for "
+            f"batches of {batch_size} images, and {PLACE} has {size_text(free)} left. {advice(bytes_needed)}"
         )
 
 

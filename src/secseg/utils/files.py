@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from secseg.utils.errors import UserError, nearest
+from secseg.utils.text import size_text
 
 log = logging.getLogger(__name__)
 
@@ -151,15 +152,13 @@ def check_space(what: str, needed: int, folder: Path, advice: str, seconds: floa
         UserError: if all of them need more than 95 % of the free space.
     """
     free = shutil.disk_usage(existing(folder)).free
+    space = size_text(needed)
     if needed + reserved > 0.95 * free:
-        others = f", and {reserved / 1e9:.2f} GB of features go to the same disk" if reserved else ""
-        raise UserError(
-            f"{what} take {needed / 1e9:.2f} GB in {folder}, which has {free / 1e9:.2f} GB of free space{others}. "
-            f"{advice}"
-        )
+        others = f", and {size_text(reserved)} of features go to the same disk" if reserved else ""
+        raise UserError(f"{what} take {space} in {folder}, which has {size_text(free)} of free space{others}. {advice}")
     log.info(
-        "%s take about %s and %.2f GB in %s (%.0f GB of free space).",
-        *(what, timedelta(seconds=max(1, round(seconds))), needed / 1e9, folder, free / 1e9),
+        "%s take about %s and %s in %s (%s of free space).",
+        *(what, timedelta(seconds=max(1, round(seconds))), space, folder, size_text(free)),
     )
 
 

@@ -1,4 +1,5 @@
-"""Text that users write: decoded from the encodings of common programs, and in one Unicode form."""
+"""Text that users write: decoded from the encodings of common programs, and in one Unicode form. Numbers of bytes as
+text."""
 
 from __future__ import annotations
 
@@ -15,6 +16,17 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes with three digits and a decimal unit: ``812 bytes``, ``4.20 kB``, ``77.1 GB``."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    digits = 0 if unit == "bytes" or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {unit}"
 
 
 def nfc(text: str) -> str:
