@@ -35,7 +35,8 @@ def removed(plain: list[int], refined: list[int], true: list[int] | None = None)
 def test_a_class_of_which_the_crf_removes_more_than_half_is_reported() -> None:
     (line,) = removed([800, 100, 100, 0], [900, 49, 51, 0])
     assert line.startswith(
-        "cat: the CRF removes 51 % of its area (10.0 % of all pixels without it, 4.9 % with it). Make the CRF narrower"
+        "cat: the CRF removes 51 % of its area (10.0 % of all pixels without it, 4.9 % with it). "
+        "Try a half or a quarter of crf.test.bilateral_xy, "
     )
     assert removed([800, 100, 100, 0], [900, 50, 50, 0]) == []
 
