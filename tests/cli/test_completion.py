@@ -65,3 +65,11 @@ def test_each_call_is_registered() -> None:
     found = subprocess.check_output(["bash", "-c", code], text=True).splitlines()
     assert len(found) == 4
     assert all("-F _secseg_complete" in line for line in found)
+
+
+def test_the_option_that_uninstalls_leaves_completions_of_other_programs() -> None:
+    words = [sys.executable, "src/make_cues.py", "-sc", "uninstall=bash"]
+    removal = subprocess.check_output(words, cwd=REPOSITORY, text=True)
+    code = f"{bash_script()}complete -F _other python3.12\n{removal}complete -p; declare -F _secseg_complete"
+    left = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+    assert (left.stdout.splitlines(), left.stderr) == (["complete -F _other python3.12"], "")

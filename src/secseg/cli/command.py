@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from secseg.cli.completion import bash_script, completes
+from secseg.cli.completion import completion_script
 from secseg.cli.encoding import print_anything, use_utf8
 from secseg.cli.flags import refuse_unknown_flags
 from secseg.cli.help import help_text
@@ -50,8 +50,8 @@ def run_command(name: str, task: Task, examples: str) -> None:
         if {"--help", "-h"} & set(words):
             print(help_text(name, examples), flush=True)
             return
-        if completes(words):
-            print(bash_script(), flush=True)
+        if (script := completion_script(words)) is not None:
+            print(script, flush=True)
             return
         _allow_lazy_help()
         sys.argv[1:] = hydra_words(words, name)

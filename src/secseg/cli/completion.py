@@ -34,14 +34,32 @@ _secseg_complete() {{
 }}
 complete -o nospace -o default -F _secseg_complete {names}
 """
+# Programs whose completion is another's by now keep it.
+_REMOVAL = """\
+for name in {names}; do
+  if [[ $(complete -p "$name" 2> /dev/null) == *" -F _secseg_complete "* ]]; then complete -r "$name"; fi
+done
+unset -f _secseg_complete
+"""
 
 
-def completes(words: Sequence[str]) -> bool:
-    """Return whether a command line asks for the script: ``-sc install=bash``."""
-    return list(words) in [[flag, "install=bash"] for flag in ("-sc", "--shell-completion")]
+def completion_script(words: Sequence[str]) -> str | None:
+    """Return the script that a command line asks for, for ``eval``: ``-sc install=bash`` or ``-sc uninstall=bash``;
+    None for another command line."""
+    if len(words) != 2 or words[0] not in ("-sc", "--shell-completion"):
+        return None
+    return {"install=bash": bash_script, "uninstall=bash": _removal}.get(words[1], lambda: None)()
 
 
 def bash_script() -> str:
-    """Return the script for ``eval``. It completes all commands, called in any way."""
+    """Return the script that completes all commands, called in any way."""
+    return _SCRIPT.format(names=_names())
+
+
+def _removal() -> str:
+    return _REMOVAL.format(names=_names())
+
+
+def _names() -> str:
     versions = [f"python3.{minor}" for minor in range(11, 15)]
-    return _SCRIPT.format(names=" ".join(["python", "python3", *versions, *map(console_script, COMMANDS)]))
+    return " ".join(["python", "python3", *versions, *map(console_script, COMMANDS)])
