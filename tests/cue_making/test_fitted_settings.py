@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from secseg.cue_making.fitted_settings import without_auto
+from secseg.cue_making.fitted_settings import fit_to_data, without_auto
 from secseg.cue_making.make_cues import check
 from secseg.data.label_warnings import lacks_background
 from secseg.utils.config import compose, flatten, to_plain
@@ -64,3 +65,37 @@ def test_few_classes_and_hardly_an_image_of_the_background_alone_lack_background
 ) -> None:
     labels = {str(at): () if at < alone else (1 + at % classes,) for at in range(100)}
     assert lacks_background(labels, list(labels), classes) is lacks
+
+
+@pytest.mark.parametrize(
+    ("alone", "words", "text"),
+    [
+        (
+            0,
+            (),
+            "None of 100 training images shows the background alone, so {key}=0.8 is chosen: the classifier takes ",
+        ),
+        (1, (), "Only 1 of 100 training images shows the background alone, so {key}=0.8 is chosen: "),
+        (4, (), "Only 4 of 100 training images show the background alone, so {key}=0.8 is chosen: "),
+        (0, ("{key}=0.5",), "The classifier takes the least likely 50 % of each image for background ({key}=0.5)."),
+        (0, ("{key}=null",), None),
+        (9, (), None),
+    ],
+)
+def test_the_line_about_the_background_says_why_it_was_chosen_and_which_setting_changes_it(
+    alone: int, words: tuple[str, ...], text: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "localization.foreground.background_share"
+    labels = {str(at): () if at < alone else (1 + at % 3,) for at in range(100)}
+    data: Any = SimpleNamespace(
+        lacks_background=lacks_background(labels, list(labels), 3),
+        train_images=SimpleNamespace(names=tuple(labels), images=()),
+        image_labels=lambda: labels,
+    )
+    with caplog.at_level("INFO"):
+        fit_to_data(config("localization=efficientnet_lite0_fast", *(word.format(key=key) for word in words)), data)
+    lines = [line for line in caplog.messages if "background" in line]
+    assert len(lines) == (text is not None)
+    if text is not None:
+        assert lines[0].startswith(text.format(key=key))
+        assert ("null" in lines[0]) == (not words)

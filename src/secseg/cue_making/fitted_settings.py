@@ -57,9 +57,21 @@ def fit_to_data(config: Mapping[str, Any], data: ImageDataModule) -> dict[str, A
     foreground = fitted["localization"]["foreground"]
     log.info("Input: %s x %s pixels.", *[foreground["network"]["input_size"]] * 2)
     if foreground["background_share"] is not None:
-        log.info(
-            "The least likely %.0f %% of each image are taken for background "
-            "(localization.foreground.background_share; null: none).",
-            100 * foreground["background_share"],
-        )
+        asked = config["localization"]["foreground"]["background_share"]
+        log.info("%s", _background_line(foreground["background_share"], asked == "auto", data))
     return fitted
+
+
+def _background_line(share: float, auto: bool, data: ImageDataModule) -> str:
+    """Return what the share of background does, why it was chosen if it was ``auto``, and how to change it."""
+    setting = f"localization.foreground.background_share={share:g}"
+    effect = f"the classifier takes the least likely {100 * share:.0f} % of each image for background"
+    if not auto:
+        return f"{effect[:1].upper()}{effect[1:]} ({setting})."
+    labels, names = data.image_labels(), data.train_images.names
+    alone = sum(not labels[name] for name in names)
+    few = "None" if alone == 0 else f"Only {alone}"
+    return (
+        f"{few} of {len(names)} training images {'shows' if alone < 2 else 'show'} the background alone, so {setting} "
+        f"is chosen: {effect}. Set a lower share if objects cover more of your images, or null if they fill them."
+    )
