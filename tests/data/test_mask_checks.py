@@ -105,7 +105,7 @@ def test_masks_whose_background_is_void_are_reported(tmp_path: Path, caplog: pyt
         (root / "masks").mkdir(exist_ok=True)
         Image.fromarray(mask).save(root / "masks" / f"{name}.png")
     scored(root)
-    assert re.search(r"No mask of \S+ shows the background \(0\), and 2 of 2 hold 255\. ", caplog.text)
+    assert re.search(r"No mask of \w+ \(split masks\) shows the background \(0\), and 2 of 2 hold 255\. ", caplog.text)
     caplog.clear()
     draw_mask(root / "masks" / "a.png", 1)
     scored(root)
@@ -130,7 +130,9 @@ def test_predicted_masks_are_not_compared_with_the_labels_but_must_show_a_class(
 
     for name in ("a", "b"):
         draw_mask(tmp_path / "predicted" / f"{name}.png", 255)
-    with pytest.raises(UserError, match=r"No mask of data/train\.txt shows a class: 2 masks were read, and 2 of them"):
+    with pytest.raises(
+        UserError, match=r"No mask of data \(split train\.txt\) shows a class: 2 masks were read, and 2 of them"
+    ):
         train()
     draw_mask(tmp_path / "predicted" / "a.png", 2)
     train()
@@ -161,7 +163,9 @@ def test_masks_of_void_alone_are_refused_in_the_layout_of_voc(tmp_path: Path) ->
     (base / "val.txt").write_text("a\nb\n")
     for values in ({"labels": "masks"}, {}):
         module = VOCDataModule(str(tmp_path), "val", "val", **values)
-        with pytest.raises(UserError, match=r"No mask of VOC2012/val shows a class: 2 masks were read, and 2 of them"):
+        with pytest.raises(
+            UserError, match=r"No mask of VOC2012 \(split val\) shows a class: 2 masks were read, and 2 of them"
+        ):
             module.open_scored()
-        with pytest.raises(UserError, match="No mask of VOC2012/val shows a class"):
+        with pytest.raises(UserError, match=r"No mask of VOC2012 \(split val\) shows a class"):
             module.open_train()

@@ -39,7 +39,7 @@ def test_the_usual_layouts_open(tmp_path: Path, layout: str, lists: str) -> None
     assert split.names == IDS
     assert split.images == tuple(folder / "JPEGImages" / f"{name}.jpg" for name in IDS)
     assert split.masks == tuple(folder / "SegmentationClassAug" / f"{name}.png" for name in IDS)
-    assert split.title == f"{folder.resolve().name}/val"
+    assert split.title == f"{folder.resolve().name} (split val)"
     assert split.class_names == VOC_CLASSES
     assert tuple(split.palette[15]) == (192, 128, 128)  # person
 

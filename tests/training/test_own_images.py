@@ -60,7 +60,7 @@ def test_a_folder_without_masks_trains_predicts_and_is_exported(command: Command
             assert image.width > 100
 
     refused = command(evaluate.main, f"ckpt={run}", "crf=off", run="evaluated")
-    assert (refused.code, "data/val has no masks to score against" in refused.error) == (1, True)
+    assert (refused.code, "data (split val) has no masks to score against" in refused.error) == (1, True)
 
     masks = command(
         predict.main, f"ckpt={run}", f"images={root}/images", f"labels={root}/labels.csv", "crf=off", run="p"

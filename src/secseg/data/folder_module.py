@@ -131,7 +131,7 @@ class FolderDataModule(ImageDataModule):
         """Return a split with its masks, or with the masks in ``folder``; ``limited`` to ``limit`` images."""
         names = self._names(split, limited)
         images = ImageSet(
-            title=f"{self.root.absolute().name}/{split}",
+            title=f"{self.root.absolute().name} (split {split})",
             names=names,
             images=tuple(self.data.images[name] for name in names),
             masks=tuple(self.data.masks[name] if folder is None else mask_file(folder, name) for name in names),

@@ -21,7 +21,7 @@ class ImageSet:
     """Names, images and masks of one split.
 
     Attributes:
-        title: data set and split, for messages and results (``voc12aug/train_aug``).
+        title: data set and split, for messages and results (``VOC2012 (split train_aug)``), which is no path.
         names: image ids, unique.
         images: image files, in the order of ``names``.
         masks: mask files in the order of ``names``, some of which may be missing (uint8, class numbers, 255 = void);

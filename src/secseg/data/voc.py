@@ -66,7 +66,7 @@ def open_split(
             f"put a list of the images you have into {folder / LISTS[0]}."
         )
     return ImageSet(
-        title=f"{folder.absolute().name}/{split}",
+        title=f"{folder.absolute().name} (split {split})",
         names=names,
         images=tuple(images[name] for name in names),
         masks=tuple(found.get(name, mask_folders[0] / f"{name}.png") for name in names) if mask_folders else None,
