@@ -84,12 +84,16 @@ def test_background_in_the_four_corners_of_nearly_all_images_is_reported() -> No
         one[one == 0] = NONE
         one[:3, :3] = one[:3, -3:] = one[-3:, :3] = one[-3:, -3:] = 0
     maps[0][:] = np.where(maps[0] == 0, NONE, maps[0])
-    (line,) = warnings([*maps, *maps, *maps])
+    settings = {"share": 0.1, "smooth": 4.0}
+    (line,) = warnings([*maps, *maps, *maps], cues=settings)
     assert line.startswith(
         "Background cues: 94 % lie at the same 34 of 441 grid cells, whatever the 60 images show, and"
     )
     assert "times as dense near the frame of the image as inside" in line
+    assert "Raise cues.share of make_cues.py. Lower cues.smooth of make_cues.py." in line
+    (line,) = warnings([*maps, *maps, *maps], cues={**settings, "smooth": 0})
     assert "Raise cues.share" in line
+    assert "cues.smooth" not in line
 
 
 def test_images_of_background_alone_do_not_count_as_the_same_places() -> None:

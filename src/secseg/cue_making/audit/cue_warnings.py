@@ -102,13 +102,14 @@ def _without_background(counts: CueCounts, keys: Collection[str]) -> Iterator[st
         )
 
 
-def _places(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
+def _places(counts: CueCounts, settings: Mapping[str, Any]) -> Iterator[str]:
     images = int(counts.labelled.any(1).sum())
     if images < FEWEST_IMAGES:
         return
     same, cells = sameness(counts.places[0], images)
     ratio = frame_ratio(counts.places[0])
     found = []
+    change = _change("Raise", ("share",), settings)
     if same > SAME_PLACES:
         most = np.sort(counts.places[0], axis=None)[-cells:].sum() / counts.places[0].sum()
         found.append(
@@ -117,11 +118,10 @@ def _places(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
         )
     if ratio > FRAME_BACKGROUND:
         found.append(_frame(ratio))
+        if settings.get("smooth"):  # smoothing spreads what is low along the frame
+            change += _change("Lower", ("smooth",), settings)
     if found:
-        yield (
-            f"Background cues: {', and '.join(found)}.{_change('Raise', ('share',), keys)} Images without any class "
-            "show more of the background."
-        )
+        yield f"Background cues: {', and '.join(found)}.{change} Images without any class show more of the background."
     for number, name in list(enumerate(counts.class_names))[1:]:
         if (ratio := frame_ratio(counts.places[number])) > FRAME_CLASS:
             yield f"{name}: its cues follow the frame of the image: {_frame(ratio)}. Look at them in the audit."
