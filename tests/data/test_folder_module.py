@@ -124,8 +124,7 @@ def test_cues_made_for_other_labels_are_refused(tmp_path: Path) -> None:
     assert opened(root, cues=True, val_split="val.txt").cues is not None
     write_cues(root / "cues.safetensors", {"a": (1,), "b": (2,), "sub/c": (1,)})
     with pytest.raises(
-        UserError,
-        match=r"cues of 2 of 2 images were made for other labels.*\n  b: 1, 2; cues 2\n  sub/c: none; cues 1\n",
+        UserError, match=r"labels\.csv lacks most of what .*:\n  all classes: 1 of 2 labels\n.*make the cues again"
     ):
         opened(root, cues=True, val_split="val.txt")
 

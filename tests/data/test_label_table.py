@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from secseg.data.label_cells import TableOptions
-from secseg.data.label_table import LabelTable, read_table
+from secseg.data.label_entries import LabelTable
+from secseg.data.label_table import read_table
 from secseg.utils.errors import UserError
 
 NAMES = ("a", "b", "sub/c")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+import pickletools
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from secseg.data.classes import VOC_CLASSES
 from secseg.data.cues import Cues, CueStore
-from secseg.data.labels import read_labels
+from secseg.data.labels import find_labels, read_labels
 from secseg.utils.errors import UserError
 
 CLASSES = ("background", "cat", "dog", "horse")
@@ -72,7 +76,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"Cannot read the labels in \S+binary\.csv"):
         read_labels(tmp_path / "binary.csv", ["a"], CLASSES)
-    with pytest.raises(UserError, match="Cannot read the labels"):
+    with pytest.raises(UserError, match="holds no labels: neither VOC's annotations"):
         read_labels(tmp_path, ["a"], CLASSES)
 
 
@@ -89,6 +93,53 @@ def test_vectors_of_psa_and_irn_are_read_with_their_kinds_of_keys(tmp_path: Path
     vector = np.array([1, 0, 1])
     path = save(tmp_path / "cls_labels.npy", {key: vector.tolist() if kind is list else vector.astype(kind)})
     assert read_labels(path, ["2007_000032"], CLASSES) == {"2007_000032": (1, 3)}
+
+
+def save_in_protocol(path: Path, content: object, protocol: int, module: str = "numpy._core") -> Path:
+    """Write what ``np.save`` of this protocol writes. NumPy 1 names its module ``numpy.core``."""
+    array = np.empty((), dtype=object)
+    array[()] = content
+    data = pickle.dumps(array, protocol)
+    if module == "numpy.core":  # in protocol 4, a name starts with its length, and a frame too
+        data = pickletools.optimize(data) if protocol < 4 else data
+        data = data.replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray")
+        data = data.replace(b"cnumpy._core.multiarray", b"cnumpy.core.multiarray")
+        if protocol >= 4:
+            start = data.index(b"\x95")
+            data = data[: start + 1] + (len(data) - start - 9).to_bytes(8, "little") + data[start + 9 :]
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(data)
+    return path
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
+@pytest.mark.parametrize("keys", ["numbers", "words"])
+def test_both_kinds_of_cls_labels_are_read_from_each_version_of_numpy(
+    tmp_path: Path, protocol: int, module: str, keys: str
+) -> None:
+    names = [f"2007_{number:06}" for number in range(50)]
+    vectors = np.random.default_rng(0).integers(0, 2, (50, 20)).astype(np.float32)
+    makes = {"numbers": lambda name: np.int32(int(name.replace("_", ""))), "words": str}
+    content = {makes[keys](name): vector for name, vector in zip(names, vectors, strict=True)}
+    path = save_in_protocol(tmp_path / "cls_labels.npy", content, protocol, module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.load(path, allow_pickle=True).item().keys() == content.keys(), "NumPy reads the file, too"
+    assert module.encode() in path.read_bytes()
+    found = find_labels(path, names, VOC_CLASSES)
+    assert found.labels == {
+        name: tuple((np.flatnonzero(vector) + 1).tolist()) for name, vector in zip(names, vectors, strict=True)
+    }
+    assert found.source == "cls_labels.npy (vectors of 0 and 1)"
+
+
+def test_an_image_that_is_named_twice_in_two_forms_is_refused(tmp_path: Path) -> None:
+    vector = np.array([1, 0, 0])
+    path = save(tmp_path / "labels.npy", {"2007_000032": vector, 2007000032: vector})
+    with pytest.raises(UserError, match="name the image 2007_000032 twice, in two forms"):
+        read_labels(path, ["2007_000032"], CLASSES)
 
 
 def test_vectors_of_other_images_and_numbers_with_leading_zeros_are_matched(tmp_path: Path) -> None:

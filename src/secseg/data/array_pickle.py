@@ -86,6 +86,8 @@ class _Unpickler(pickle._Unpickler):
                 return None  # only an argument of _reconstruct
             case "numpy", "dtype":
                 return lambda code, *_: Dtype(code, self.types, self.content)
+            case "_codecs", "encode":
+                return _encoded  # the bytes of an array, as Python 3 writes them in protocol 2
         raise UserError(
             f"asks for {module}.{name}, which is not one of the NumPy names that {self.content} need. "
             "It may be an attempt to run code; nothing was run"
@@ -96,6 +98,12 @@ class _Unpickler(pickle._Unpickler):
         raise UserError("contains a bytearray, which arrays do not need")
 
     dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: refuse_bytearray}
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    if not (isinstance(text, str) and encoding == "latin1"):
+        raise UserError("contains bytes in another form than NumPy's")
+    return text.encode("latin1")
 
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:

@@ -13,9 +13,10 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
+from secseg.data.cue_labels import with_labels
 from secseg.data.cues import CueStore, find_cues, open_cues
 from secseg.data.label_cells import TableOptions
-from secseg.data.labels import Labels, labels_in_masks, read_labels
+from secseg.data.labels import FoundLabels, Labels, find_labels, labels_in_masks
 from secseg.data.mask_checks import check_masks, check_shown_classes
 from secseg.data.mask_values import as_mask_values, check_mask_values, fit_classes
 from secseg.data.sampler import ShuffledSampler
@@ -46,7 +47,7 @@ class ImageDataModule(pl.LightningDataModule):
         root: folder of the data.
         train_split, val_split: names of the splits.
         labels: source of ``image_labels``.
-        label_separator, difficult: as for ``TableOptions``, for a table of labels.
+        label_separator, difficult, first_class: as for ``TableOptions``, for a file of labels.
         cues: cue file, ours or the official pickle; None searches ``root`` and the folders above it.
         masks: training masks: ``some``, those that are there; for ``loss=supervised`` only: ``dataset``, or a folder.
         mask_limit: with ``masks=some``, most masks to train on, spread over the classes; None for all.
@@ -92,6 +93,7 @@ class ImageDataModule(pl.LightningDataModule):
         seed: int = 0,
         mask_values: Any = "auto",
         mask_limit: int | None = None,
+        first_class: int | None = None,
     ) -> None:
         super().__init__()
         refuse(
@@ -99,13 +101,14 @@ class ImageDataModule(pl.LightningDataModule):
                 *check_whole("data.limit", limit, 1, null=True),
                 *check_mask_limit(mask_limit, masks),
                 *check_choice("data.difficult", difficult, (None, "present", "absent")),
+                *check_choice("data.first_class", first_class, (None, 0, 1)),
                 *check_text("data.label_separator", label_separator, null=True, note="space for white space"),
                 *check_mask_values(mask_values),
             ]
         )
         self.root = Path(root).expanduser()
         self.train_split, self.val_split = train_split, val_split
-        self.table_options = TableOptions(label_separator, difficult)
+        self.table_options = TableOptions(label_separator, difficult, first_class)
         self.labels, self.cue_file, self.training_masks = labels, cues, masks
         self.batch_size, self.workers, self.mirror = batch_size, workers, mirror
         self.scored = None if scored is None else [nfc(str(name)) for name in scored]
@@ -146,6 +149,11 @@ class ImageDataModule(pl.LightningDataModule):
     def label_source(self) -> str:
         """Return the source of ``image_labels``, for messages and results."""
         raise NotImplementedError
+
+    def own_labels(self) -> Labels | None:
+        """Return ``image_labels`` if they do not come from the cue file; else None. Expand uses them in place of the
+        labels of the cue file."""
+        return None
 
     def trained_classes(self) -> set[int] | None:
         """Return the numbers of the classes in the training images; None if the masks would have to be read."""
@@ -193,10 +201,10 @@ class ImageDataModule(pl.LightningDataModule):
             log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
 
     def open_cue_store(self) -> CueStore:
-        """Open and check the cues of the training images.
+        """Open and check the cues of the training images. ``own_labels`` replace the labels of the cue file.
 
         Raises:
-            UserError: if there are no cues, or they do not fit the images.
+            UserError: if there are no cues, or they do not fit the images or the labels.
         """
         path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
         if path is None:
@@ -208,6 +216,10 @@ class ImageDataModule(pl.LightningDataModule):
             )
         store = open_cues(path)
         check_cues(self.train_images, store, len(self.class_names))
+        if (labels := self.own_labels()) is not None:
+            images = self.train_images.names
+            store, lines = with_labels(store, labels, images, self.class_names, self.label_source())
+            self.warn(lines)
         return store
 
     def _cue_folder(self) -> list[str]:
@@ -318,12 +330,13 @@ class VOCDataModule(ImageDataModule):
 
     Args:
         root, train_split, val_split: as for ``open_split``.
-        labels: a cue file or a table; ``masks`` for the classes in the training masks; None for the cue file of the
-            training.
+        labels: a file of labels, as for ``find_labels``; ``masks`` for the classes in the training masks; None for the
+            labels of the cue file.
     """
 
     title = "voc12aug"
     class_names = VOC_CLASSES
+    _found_labels: FoundLabels | None = None
 
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         return open_split(self.root, self.train_split, masks, self.class_names, folder)
@@ -332,12 +345,21 @@ class VOCDataModule(ImageDataModule):
         return open_split(self.root, self.val_split, True, self.class_names)
 
     def image_labels(self) -> Labels:
-        if self.labels == "masks":
-            return labels_in_masks(self.train_images)
-        return read_labels(self._label_file(), self.train_images.names, self.class_names, self.table_options)
+        names = self.train_images.names
+        if self._found_labels is None or tuple(self._found_labels.labels) != names:
+            if self.labels == "masks":
+                self._found_labels = FoundLabels(labels_in_masks(self.train_images), "masks")
+            else:
+                self._found_labels = find_labels(self._label_file(), names, self.class_names, self.table_options)
+        return self._found_labels.labels
 
     def label_source(self) -> str:
-        return "masks" if self.labels == "masks" else self._label_file().name
+        self.image_labels()
+        assert self._found_labels is not None
+        return self._found_labels.source
+
+    def own_labels(self) -> Labels | None:
+        return None if self.labels is None else self.image_labels()
 
     def _label_file(self) -> Path:
         named = self.labels or self.cue_file

@@ -12,9 +12,10 @@ from pathlib import Path
 from secseg.data.folder_labels import folder_labels
 from secseg.data.images import KINDS, REMARKS, FoundImages, check_image, find_images, mask_file, name_clashes
 from secseg.data.label_cells import ANSWERS, NUMBER, WHOLE, TableOptions
+from secseg.data.label_entries import BACKGROUND, LabelTable
 from secseg.data.label_rows import FORMS
-from secseg.data.label_table import LABEL_TITLES, LabelTable, read_table
-from secseg.data.labels import BACKGROUND, CUE_SUFFIXES, Labels, numbered
+from secseg.data.label_table import LABEL_TITLES, read_table
+from secseg.data.labels import CUE_SUFFIXES, Labels, numbered
 from secseg.data.walk import not_read_warning
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
@@ -105,7 +106,7 @@ def open_folder(
         class_names=(BACKGROUND, *names),
         masks={name: mask_file(masks, name) for name in labelled},
         splits={name: table.splits[name] for name in labelled} if table.splits else {},
-        source="sub-folders" if table.path == folder else table.path.name,
+        source="sub-folders" if table.path == folder else table.source,
         left_out=tuple(name for name in files if name not in numbers),
         stray_masks=_stray_masks(masks, files),
         notes=tuple(table.notes),
@@ -232,7 +233,7 @@ def _not_names(names: Sequence[str], table: LabelTable) -> Iterator[str]:
             "data.classes=[...]."
         )
     elif table.path.is_dir():
-        return  # sub-folders have any names
+        return  # sub-folders and annotations have any names
     elif numbers:
         yield (
             f"{len(numbers)} labels are numbers ({', '.join(numbers[:10])}; {place(numbers[0])}). A number is no name "

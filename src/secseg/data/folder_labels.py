@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from secseg.data.label_table import SPLIT_WORDS, LabelTable
+from secseg.data.label_entries import LabelTable
+from secseg.data.label_table import SPLIT_WORDS
 from secseg.utils.errors import UserError, listing
 
 NO_CLASSES = ("images", "imgs", "img")

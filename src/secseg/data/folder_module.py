@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from secseg.data.copies import copy_warnings
-from secseg.data.cues import CueStore
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.id_list import read_ids
 from secseg.data.images import image_name, mask_file, remark
 from secseg.data.label_warnings import label_warnings, lacks_background
-from secseg.data.labels import Labels, check_same_labels
+from secseg.data.labels import Labels
 from secseg.data.mask_checks import check_masks
 from secseg.data.some_masks import SOME
 from secseg.data.splits import ImageSet, choose_some, name_rank
@@ -100,13 +99,11 @@ class FolderDataModule(ImageDataModule):
     def check_training_masks(self, images: ImageSet) -> None:
         self.warn(check_masks(images, labels=self.data.labels))
 
-    def open_cue_store(self) -> CueStore:
-        store = super().open_cue_store()
-        check_same_labels(self.image_labels(), {name: store[name].labels for name in self.train_images.names})
-        return store
-
     def image_labels(self) -> Labels:
         return {name: self.data.labels[name] for name in self.train_images.names}
+
+    def own_labels(self) -> Labels:
+        return self.image_labels()
 
     def label_warnings(self) -> list[str]:
         return label_warnings(self.data.labels, self.train_images.names, self.class_names)

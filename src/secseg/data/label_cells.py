@@ -46,11 +46,14 @@ class TableOptions:
     Attributes:
         separator: text between the labels of one cell; ``space`` for any white space; None for ``;``, ``|`` and ``,``.
         difficult: whether a 0 in a table that also has -1 (VOC: all objects are difficult) means that the class is
-            ``present`` or ``absent``; None if such a table is refused.
+            ``present`` or ``absent``; None if such a table is refused. The same holds for VOC's own files.
+        first_class: number of the first foreground class where labels are numbers, 0 or 1; None for 1 in tables, where
+            0 is the background, and for what the numbers show in lists.
     """
 
     separator: str | None = None
     difficult: str | None = None
+    first_class: int | None = None
 
 
 class CellError(ValueError):

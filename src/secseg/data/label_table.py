@@ -6,22 +6,23 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from secseg.data.images import image_name
+from secseg.data.label_annotations import read_label_folder
 from secseg.data.label_cells import (
     SPACE,
     Answers,
     CellError,
     TableOptions,
     ambiguous_spaces,
-    check_words,
     is_list,
     joined_labels,
     labels_in,
 )
+from secseg.data.label_entries import LabelTable
+from secseg.data.label_lists import is_label_list, read_label_list
 from secseg.data.label_rows import FORMS, Naming, image_first, read_rows, without_empty_end
 from secseg.data.label_vectors import is_array_file, read_vectors
 from secseg.data.walk import is_image_file
@@ -40,44 +41,6 @@ SPLIT_WORDS = {
 """Words for the splits, in lower case, in the column ``split`` and as names of folders."""
 _LIKE_LABELS = re.compile(rf"(?<![^\W\d_])({'|'.join(LABEL_TITLES)})(?![^\W\d_])", re.IGNORECASE)
 """Titles like ``Finding Labels`` and ``label_2``."""
-
-
-@dataclass
-class LabelTable:
-    """The content of a table.
-
-    Attributes:
-        path: the file.
-        words: the labels of each image as written; an empty tuple means background alone.
-        places: the line or entry of each image, for messages.
-        unknown: the line and the word of each image whose labels are a word for a missing value (``nan``).
-        columns: the classes in the order of their columns, if each class has a column; else None.
-        splits: ``train``, ``val`` or ``test`` of each image, if the table has a column ``split``; else empty.
-        titles: the first line, if it was read as titles.
-        problems: a message for each problem, with the number of the line.
-        notes: a line for each thing that the user may not have intended.
-    """
-
-    path: Path
-    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-    unknown: dict[str, str] = field(default_factory=dict)
-    columns: tuple[str, ...] | None = None
-    splits: dict[str, str] = field(default_factory=dict)
-    titles: tuple[str, ...] | None = None
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, name: str, place: str, words: Sequence[str] | None, word: str = "") -> None:
-        """Add an image; ``words`` is None if its labels are unknown, written as ``word``."""
-        if name in self.places:
-            self.problems.append(f"{place}: {name} is listed a second time (first: {self.places[name]}).")
-            return
-        self.places[name] = place
-        if words is None:
-            self.unknown[name] = f"{place}: {word!r}"
-        else:
-            self.words[name] = tuple(dict.fromkeys(words))
 
 
 def read_table(
@@ -101,10 +64,11 @@ def read_table(
 
     In both, a column with the title ``split`` holds words of ``SPLIT_WORDS``, and a first column that counts the
     lines is left out. JSON is ``{"image": ["label", ...], ...}``. An image is named by its path below the folder of
-    images, with or without suffix. A file of NumPy is read by ``read_vectors``.
+    images, with or without suffix. A file of NumPy is read by ``read_vectors``, a list of ids and class numbers by
+    ``read_label_list``, and a folder by ``read_label_folder``.
 
     Args:
-        path: the file.
+        path: the file, or a folder of VOC.
         names: names of the images, to distinguish a first line of titles from an image.
         class_names: the classes, if known.
         prefix: path of the folder of images (``images/``), which names in the table may start with.
@@ -118,16 +82,21 @@ def read_table(
         name = image_name(cell)
         return name if name in names else name.removeprefix(prefix)
 
+    options = options or TableOptions()
+    if path.is_dir():
+        return read_label_folder(path, naming, names, class_names, options)
     data = _read_bytes(path)
     if is_array_file(data):
-        table = LabelTable(path)
+        table = LabelTable(path, form="vectors of 0 and 1")
         for name, classes in read_vectors(path, data, naming, names, class_names).items():
             table.add(name, f"entry {name!r}", classes)
         return table
     text = _text(path, data)
     if path.suffix.lower() == ".json":
         return _read_json(path, text, naming, class_names)
-    return _read_csv(path, text, naming, names, class_names, options or TableOptions())
+    if is_label_list(text, naming, names):
+        return read_label_list(path, text, naming, names, class_names, options)
+    return _read_csv(path, text, naming, names, class_names, options)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -163,7 +132,7 @@ def _read_json(path: Path, text: str, naming: Naming, class_names: Collection[st
             table.problems.append(f'{image}: give its labels as a list, ["label", ...], and [] for background alone.')
             labels = []
         words = [nfc(str(label).strip()) for label in labels]
-        _add(table, naming(nfc(image)), f"entry {image!r}", words, class_names, is_list=True)
+        table.add_written(naming(nfc(image)), f"entry {image!r}", words, class_names, is_list=True)
     return table
 
 
@@ -171,21 +140,10 @@ class _Pairs(list[tuple[str, Any]]):
     """The entries of a JSON object. A dict would hide a name that is listed twice."""
 
 
-def _add(
-    table: LabelTable, name: str, place: str, words: Sequence[str], class_names: Collection[str], is_list: bool
-) -> None:
-    """Add the labels of an image, as written, or the reason why they are none."""
-    try:
-        table.add(name, place, check_words(words, class_names, is_list), " ".join(words))
-    except CellError as error:
-        table.problems.append(f"{place}, {name}: {error}")
-        table.add(name, place, [])
-
-
 def _read_csv(
     path: Path, text: str, naming: Naming, names: Collection[str], class_names: Collection[str], options: TableOptions
 ) -> LabelTable:
-    table = LabelTable(path)
+    table = LabelTable(path, first_class=1 if options.first_class is None else options.first_class)
     rows, is_counted = image_first(read_rows(path, text, naming, names), naming, names)
     if is_counted:
         table.notes.append(f"{path}: the first column counts the lines. It is not read.")
@@ -297,7 +255,7 @@ def _by_cell(
         except CellError as error:
             table.problems.append(f"line {line}, {image}: {error}")
             words = []
-        _add(table, image, f"line {line}", words, class_names, is_list(chosen))
+        table.add_written(image, f"line {line}", words, class_names, is_list(chosen))
         plain += [] if is_list(chosen) else [words]
     if not class_names and separator is None:
         _check_joined(table, plain)

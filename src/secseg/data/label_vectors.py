@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from secseg.data.array_pickle import Array, load_arrays
+from secseg.data.label_entries import BACKGROUND, image_finder
+from secseg.data.label_rows import Naming
 from secseg.utils.errors import UserError, listing
 from secseg.utils.text import nfc
 
-BACKGROUND = "background"
 _MAGIC = b"\x93NUMPY"
 _TYPES = re.compile(r"O8?|[iu][1248]|f[248]|b1|U\d{1,4}|S\d{1,4}")
 _FIX = "Give a dict from image to vector: np.save('labels.npy', {'2007_000032': vector, ...})."
@@ -26,7 +27,7 @@ def is_array_file(data: bytes) -> bool:
 
 
 def read_vectors(
-    path: Path, data: bytes, naming: Callable[[str], str], names: Collection[str], class_names: Collection[str]
+    path: Path, data: bytes, naming: Naming, names: Collection[str], class_names: Collection[str]
 ) -> dict[str, list[str]]:
     """Return the classes of each image from the content of a ``.npy`` file that holds a dict of vectors.
 
@@ -37,7 +38,7 @@ def read_vectors(
         path: the file, for messages.
         data: its content.
         naming: maps a key to the name of an image.
-        names: names of the images. A key may be their digits alone, as a number (2007000032 for ``2007_000032``).
+        names: names of the images. A key may be their digits alone, see ``image_finder``.
         class_names: the classes, with or without background; empty if they are unknown.
 
     Raises:
@@ -45,8 +46,6 @@ def read_vectors(
             different lengths, another number of classes, or other values than 0 and 1.
     """
     vectors = {_name(key): vector for key, vector in _checked(path, _load(path, data)).items()}
-    numbered = {re.sub(r"\D", "", name): name for name in names if re.fullmatch(r"\d+(_\d+)*", name)}
-    numbered |= {digits.lstrip("0"): name for digits, name in numbered.items()}
     length = len(next(iter(vectors.values())))
     classes = [name for name in class_names if name != BACKGROUND]
     first = np.stack(list(vectors.values()))[:, 0]
@@ -57,10 +56,10 @@ def read_vectors(
             f"{', '.join(classes)}. The file is of another data set, or has another order of classes."
         )
     words = classes or [str(number) for number in range(1, length + 1)]
-    found = {}
+    find, found = image_finder(naming, names), dict[str, list[str]]()
     for key, vector in vectors.items():
-        name = naming(key)
-        name = name if name in names else numbered.get(key, name)
+        if (name := find(key)) in found:
+            raise UserError(f"The labels in {path} name the image {name} twice, in two forms. Remove one.")
         found[name] = [words[at] for at in np.flatnonzero(vector[skip:])]
     return found
 
