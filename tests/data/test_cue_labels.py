@@ -77,8 +77,6 @@ def test_classes_that_changed_their_numbers_are_refused() -> None:
 def test_class_names_in_another_order_than_the_cue_file_states_are_refused_and_new_ones_at_the_end_are_not() -> None:
     labels = many((1,), (2,))
     then = ["background", "ant", "cat", "dog"]
-    with pytest.raises(
-        UserError, match=r"3 class numbers have another meaning.*\n  1: ant in the cues, cat in"
-    ):
+    with pytest.raises(UserError, match=r"3 class numbers have another meaning.*\n  1: ant in the cues, cat in"):
         with_labels(store(labels, then), labels, list(labels), CLASSES, "labels.csv")
     with_labels(store(labels, ["background", "cat", "dog"]), labels, list(labels), CLASSES, "labels.csv")

@@ -60,9 +60,7 @@ def write_lists(folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["Annotations", "ImageSets/Main"])
 def test_both_folders_of_voc_give_its_labels_with_or_without_difficult_objects(tmp_path: Path, kind: str) -> None:
     folder = (write_annotations if kind == "Annotations" else write_lists)(tmp_path / kind)
-    with pytest.raises(
-        UserError, match=r"In 1 images, .*difficult:\n  2007_000002: dining table\n.*=present"
-    ):
+    with pytest.raises(UserError, match=r"In 1 images, .*difficult:\n  2007_000002: dining table\n.*=present"):
         read_labels(folder, NAMES, CLASSES)
     for difficult, expected in (("present", PRESENT), ("absent", ABSENT)):
         found = find_labels(folder, NAMES, CLASSES, TableOptions(difficult=difficult))

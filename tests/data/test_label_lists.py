@@ -41,9 +41,7 @@ def test_numbers_up_to_the_number_of_classes_start_at_1(tmp_path: Path) -> None:
 
 def test_numbers_that_fit_in_two_ways_are_refused_with_the_setting_which_then_decides(tmp_path: Path) -> None:
     path = write(tmp_path, "2007_000032 1 15\n")
-    with pytest.raises(
-        UserError, match=r"run from 1 to 15, and there are 20 classes, so .* data\.first_class=0 or"
-    ):
+    with pytest.raises(UserError, match=r"run from 1 to 15, and there are 20 classes, so .* data\.first_class=0 or"):
         read_labels(path, ["2007_000032"], VOC_CLASSES)
     for first, expected in ((0, (2, 16)), (1, (1, 15))):
         options = TableOptions(first_class=first)

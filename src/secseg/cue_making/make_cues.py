@@ -12,6 +12,7 @@ from typing import Any
 
 from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.cue_warnings import cue_warnings
+from secseg.cue_making.audit.label_check import label_line
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.page import FIGURES, audit_file
 from secseg.cue_making.audit.tables import audit_table, comparison_table
@@ -24,6 +25,7 @@ from secseg.data.cues import CueStore, open_cues
 from secseg.data.cues.export import export_official, export_pngs
 from secseg.data.cues.official import GRID
 from secseg.data.datamodule import ImageDataModule
+from secseg.data.labels import FoundLabels
 from secseg.data.splits import ImageSet
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import (
@@ -135,12 +137,15 @@ def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str 
     store = open_cues(path)
     other = None if against is None else open_cues(against)
     if data is not None:
-        return audit_file(store, data.train_images, folder, other, data.scored, data.warnings)
+        own = data.own_labels()
+        labels = None if own is None else FoundLabels(own, data.label_source())
+        return audit_file(store, data.train_images, folder, other, data.scored, data.warnings, labels)
     names = _class_names(store)
     counts = count_cues(store, names)
     return {
         **summarize(counts),
         "warnings": cue_warnings(counts, store.provenance),
+        "label_differences": None,
         "against": None if other is None else compare_cues(store, other, None, names),
     }
 
@@ -265,6 +270,8 @@ def _show(figures: Mapping[str, Any]) -> None:
             print(f"{name} network: {_precision(figures[name]['map'])} on {count} held-out images")
     if figures["audit"] is not None:
         print(audit_table(figures["audit"]))
+        if figures["audit"]["label_differences"] is not None:
+            print(label_line(figures["audit"]["label_differences"]))
         if figures["audit"]["against"] is not None:
             print(comparison_table(figures["audit"]["against"]))
         for warning in figures["audit"]["warnings"]:

@@ -336,7 +336,7 @@ class VOCDataModule(ImageDataModule):
 
     title = "voc12aug"
     class_names = VOC_CLASSES
-    _found_labels: FoundLabels | None = None
+    _label_source: str | None = None
 
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         return open_split(self.root, self.train_split, masks, self.class_names, folder)
@@ -345,18 +345,19 @@ class VOCDataModule(ImageDataModule):
         return open_split(self.root, self.val_split, True, self.class_names)
 
     def image_labels(self) -> Labels:
-        names = self.train_images.names
-        if self._found_labels is None or tuple(self._found_labels.labels) != names:
-            if self.labels == "masks":
-                self._found_labels = FoundLabels(labels_in_masks(self.train_images), "masks")
-            else:
-                self._found_labels = find_labels(self._label_file(), names, self.class_names, self.table_options)
-        return self._found_labels.labels
+        if self.labels == "masks":
+            found = FoundLabels(labels_in_masks(self.train_images), "masks")
+        else:
+            names = self.train_images.names
+            found = find_labels(self._label_file(), names, self.class_names, self.table_options)
+        self._label_source = found.source
+        return found.labels
 
     def label_source(self) -> str:
-        self.image_labels()
-        assert self._found_labels is not None
-        return self._found_labels.source
+        if self._label_source is None:
+            self.image_labels()
+        assert self._label_source is not None
+        return self._label_source
 
     def own_labels(self) -> Labels | None:
         return None if self.labels is None else self.image_labels()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -82,7 +84,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
         "image_folder": str(images.folder),
         "checkpoint": sha256(find_network(config["ckpt"])),
         **protocol,
-        "labels": None if labels_file is None else sha256(labels_file),
+        "labels": None if labels is None else hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
     }
     with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
         write_config(run, config)

@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 
 from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.cue_warnings import cue_warnings
+from secseg.cue_making.audit.label_check import compare_labels, label_table
 from secseg.cue_making.audit.measure import CueCounts, count_cues, summarize
 from secseg.cue_making.audit.tables import OFFICIAL_QUALITY, QUALITY_SOURCE, audit_table, comparison_table, is_voc
 from secseg.data.cues import CueStore
 from secseg.data.images import read_image
+from secseg.data.labels import FoundLabels
 from secseg.data.splits import ImageSet
 from secseg.drawing.html import figure_source, image_source, mask_source, render
 from secseg.drawing.overlays import cues_over_grey, hex_colour
@@ -48,6 +50,7 @@ def audit_file(
     against: CueStore | None = None,
     scored: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
+    labels: FoundLabels | None = None,
 ) -> dict[str, Any]:
     """Measure the cues of a split, write figures and page into ``folder``, and return the figures.
 
@@ -58,10 +61,11 @@ def audit_file(
         against: cues to compare with.
         scored: as for ``summarize``.
         warnings: texts about the data, which the page shows above those about the cues.
+        labels: labels to compare with those of the cue file.
 
     Returns:
-        What ``summarize`` returns; ``warnings``, those of ``cue_warnings``; and ``against``: None or what
-        ``compare_cues`` returns, ``store`` first.
+        What ``summarize`` returns; ``warnings``, those of ``cue_warnings``; ``label_differences``: None or what
+        ``compare_labels`` returns; and ``against``: None or what ``compare_cues`` returns, ``store`` first.
 
     Raises:
         UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
@@ -69,8 +73,9 @@ def audit_file(
     masks = {name: path for name, path in zip(images.names, images.masks or (), strict=False) if path.is_file()}
     counts = count_cues(store, images.class_names, masks, images.names, images.read_mask)
     found = cue_warnings(counts, store.provenance)
-    figures = {**summarize(counts, scored), "warnings": found, "against": None}
-    tables = [audit_table(figures)]
+    differences = None if labels is None else compare_labels(counts, labels)
+    figures = {**summarize(counts, scored), "warnings": found, "label_differences": differences, "against": None}
+    tables = [audit_table(figures), *([] if differences is None else [label_table(differences)])]
     if against is not None:
         figures["against"] = compare_cues(
             store, against, images.names, images.class_names, masks, scored, images.read_mask
