@@ -40,13 +40,16 @@ def tiny_network(class_names: Sequence[str] = VOC_CLASSES, seed: int = 0) -> Seg
     return network.eval()
 
 
-def write_run(folder: Path, class_names: Sequence[str] = VOC_CLASSES, seed: int = 0) -> Path:
-    """Write ``checkpoints/last.ckpt`` into ``folder`` and return the folder."""
+def write_run(
+    folder: Path, class_names: Sequence[str] = VOC_CLASSES, seed: int = 0, step: int = 300, steps: int = 300
+) -> Path:
+    """Write ``checkpoints/last.ckpt``, of a step out of ``steps``, into ``folder`` and return the folder."""
     network = tiny_network(class_names, seed)
-    record = {"config": {"backbone": BACKBONE}, "class_names": list(class_names)}
+    record = {"config": {"backbone": BACKBONE, "trainer": {"max_steps": steps}}, "class_names": list(class_names)}
     checkpoint = {
         "state_dict": {f"network.{name}": tensor for name, tensor in network.state_dict().items()},
         "secseg": record,
+        "global_step": step,
     }
     (folder / "checkpoints").mkdir(parents=True)
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")

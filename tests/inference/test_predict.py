@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from secseg.inference.mask_folder import LEVELS, MaskFolder, read_probabilities
 from secseg.inference.predict import Summary, prediction_warnings
 from secseg.inference.predictor import Predictor, Protocol
 from secseg.inference.sources import InputImage
+from secseg.models.files.load import read_checkpoint
 from secseg.utils.config import config_dir, to_plain
 from secseg.utils.files import sha256
 from tests.inference.conftest import Predict, draw, masks_in, voc_layout
@@ -70,6 +72,40 @@ def test_results_state_protocol_counts_and_time_and_the_last_line_the_run(
     assert outcome.output.splitlines()[-1] == f"run: {tmp_path / 'run'}"
     assert "network" in outcome.output
     assert "images/s" in outcome.output
+
+
+def test_masks_never_get_the_fingerprint_of_a_checkpoint_that_replaced_theirs(
+    predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write_run(tmp_path / "old")
+    old_digest = sha256(old / "checkpoints" / "last.ckpt")
+    new = write_run(tmp_path / "new", seed=1) / "checkpoints" / "last.ckpt"
+
+    def read_then_replace(path: Path) -> Any:
+        content = read_checkpoint(path)
+        shutil.copy(new, copy := path.with_suffix(".copy"))
+        copy.replace(path)
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr("secseg.models.files.load.read_checkpoint", read_then_replace)
+        outcome = predict("images=photos", "out=m", ckpt=old)
+    assert (outcome.code, outcome.results) == (1, None)
+    assert "last.ckpt was replaced or written while it was read" in outcome.error
+    assert predict("images=photos", "out=m", ckpt=old).results["protocol"]["checkpoint"] == sha256(new) != old_digest
+
+
+def test_a_run_that_has_not_finished_is_reported_with_its_step(predict: Predict, photos: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "trained", step=150, steps=300)
+    said = f"The training in {run} has not finished: its network is of step 150 of 300."
+    outcome = predict("images=photos", ckpt=run)
+    assert outcome.output.count(said) == 1
+    assert outcome.results is not None
+    assert said in outcome.results["warnings"][0]
+    best = predict("images=photos", "overwrite=true", ckpt=run / "checkpoints" / "last.ckpt")
+    assert "has not finished" not in best.output, "one checkpoint was chosen"
+    (run / "results.json").touch()
+    assert "has not finished" not in predict("images=photos", "overwrite=true", ckpt=run).output
 
 
 def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(

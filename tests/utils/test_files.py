@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from secseg.utils.errors import UserError
-from secseg.utils.files import working_in
+from secseg.utils.files import read_hashed, sha256, working_in
 
 
 def half_written(folder: Path) -> Path:
@@ -53,3 +53,25 @@ def test_a_file_system_without_locks_gives_a_warning_and_no_file_is_removed(
     with caplog.at_level(logging.WARNING), working_in(tmp_path):
         assert left.exists(), "another process may be writing it"
     assert "cannot be locked (Function not implemented)" in caplog.text
+
+
+def test_the_hash_is_that_of_the_content_that_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"old")
+    assert read_hashed(path, Path.read_bytes) == (b"old", sha256(path))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, in_place: bool) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"old")
+
+    def read(file: Path) -> bytes:
+        content = file.read_bytes()
+        new = file if in_place else tmp_path / "new.ckpt"
+        new.write_bytes(b"longer" if in_place else b"new")
+        new.replace(file)
+        return content
+
+    with pytest.raises(UserError, match=r"last\.ckpt was replaced or written while it was read"):
+        read_hashed(path, read)

@@ -24,7 +24,7 @@ from secseg.runs.wandb_logger import finish_wandb
 from secseg.utils.checks import check_options, check_whole, refuse
 from secseg.utils.config import build, to_plain
 from secseg.utils.errors import UserError
-from secseg.utils.files import sha256, working_in
+from secseg.utils.files import working_in
 from secseg.utils.progress import ImageMeter, Stopwatch
 
 log = logging.getLogger(__name__)
@@ -35,13 +35,14 @@ class Scored(NamedTuple):
 
     Attributes:
         evaluations: metrics by variant, ``without_crf`` and, if there is a CRF, ``with_crf``.
-        protocol, time: for ``results.json``.
+        protocol, time, warnings: for ``results.json``; the warnings are about the network.
     """
 
     evaluations: dict[str, Evaluation]
     protocol: dict[str, Any]
     time: dict[str, Any]
     read: Callable[[ImageFiles], Masks]
+    warnings: Sequence[str] = ()
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +74,10 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
                 **({} if data.mask_values == "auto" else {"mask_values": data.mask_values}),
             }
             confusions = {variant: one.score.confusion for variant, one in found.evaluations.items()}
-            warnings = score_warnings(confusions, data.class_names, len(data.val_images.names), data.scored)
+            warnings = [
+                *found.warnings,
+                *score_warnings(confusions, data.class_names, len(data.val_images.names), data.scored),
+            ]
             results = {
                 "figures": figures,
                 "warnings": [*data.warnings, *warnings],
@@ -132,7 +136,7 @@ def open_data(config: Mapping[str, Any]) -> ImageDataModule:
 
 def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     """Score the network of ``config`` on the opened split of ``data``."""
-    predictor, protocol = open_predictor(config)
+    predictor, protocol, opened = open_predictor(config)
     names = predictor.network.class_names
     if names != data.class_names:
         raise UserError(
@@ -154,9 +158,9 @@ def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     images = data.val_images.triples()
     with ImageMeter("evaluate", len(images)) as meter:
         score_images(read, images, evaluations, meter, config["workers"])
-    file = find_network(config["ckpt"])
-    protocol |= {"checkpoint": {"file": file, "sha256": sha256(file)}, "device": str(predictor.device)}
-    return Scored(evaluations, protocol, meter.time(), read)
+    checkpoint = {"file": opened.file, "sha256": opened.sha256}
+    protocol |= {"checkpoint": checkpoint, "device": str(predictor.device)}
+    return Scored(evaluations, protocol, meter.time(), read, opened.warnings)
 
 
 def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:

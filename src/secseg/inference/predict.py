@@ -23,7 +23,6 @@ from secseg.inference.mask_warnings import count_pixels, removed_by_crf, unpredi
 from secseg.inference.predictor import Predictor, open_predictor
 from secseg.inference.sources import InputImage, find_photographs
 from secseg.inference.voc_server import write_archive
-from secseg.models.files.load import find_network
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_flag, check_options, check_whole, refuse
 from secseg.utils.config import to_plain
@@ -73,7 +72,7 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
     run = Path(config["run_dir"])
     folder = MaskFolder(Path(config["out"] or run / "masks").expanduser(), config["overlays"], config["probabilities"])
     images = find_photographs(str(config["images"]), config["root"], folder.path)
-    predictor, protocol = open_predictor(config)
+    predictor, protocol, opened = open_predictor(config)
     class_names = predictor.network.class_names
     labels_file = None if config["labels"] is None else Path(config["labels"]).expanduser()
     names = [item.name for item in images.items]
@@ -82,10 +81,11 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
         raise UserError(f"server=true: the VOC server takes VOC's classes, and {config['ckpt']} has others.")
     settings = {
         "image_folder": str(images.folder),
-        "checkpoint": sha256(find_network(config["ckpt"])),
+        "checkpoint": opened.sha256,
         **protocol,
         "labels": None if labels is None else hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
     }
+    files = {"checkpoint_file": opened.file, "labels_file": config["labels"]}
     with folder.opened(settings, images.items, config["overwrite"]) as todo, working_in(run):
         write_config(run, config)
         summary = Summary(folder, len(images.items), len(images.items) - len(todo), count_pixels({}, len(class_names)))
@@ -99,8 +99,8 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
                 write_archive(folder.path, {item.name: item.path for item in images.items}, archive)
             except UserError as error:
                 problem, archive = error, None
-    warnings = prediction_warnings(summary, class_names, labels)
-    _write_results(config, settings, summary, meter, archive, warnings)
+    warnings = [*opened.warnings, *prediction_warnings(summary, class_names, labels)]
+    _write_results(config, {**settings, **files}, summary, meter, archive, warnings)
     return problem
 
 
@@ -178,14 +178,13 @@ def prediction_warnings(summary: Summary, class_names: Sequence[str], labels: La
 
 def _write_results(
     config: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    protocol: Mapping[str, Any],
     summary: Summary,
     meter: ImageMeter,
     archive: Path | None,
     warnings: Sequence[str],
 ) -> None:
     """Write ``results.json``, and log the paths of the results."""
-    files = {"checkpoint_file": find_network(config["ckpt"]), "labels_file": config["labels"]}
     results = {
         "masks": summary.folder.path,
         "images": summary.total,
@@ -194,7 +193,7 @@ def _write_results(
         "failures": {str(item.path): _reason(item, error) for item, error in summary.failures.items()},
         "archive": archive,
         "warnings": warnings,
-        "protocol": {**settings, **files, "images": str(config["images"])},
+        "protocol": {**protocol, "images": str(config["images"])},
         "time": meter.time(),
         "versions": versions(),
     }

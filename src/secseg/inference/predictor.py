@@ -22,7 +22,7 @@ from secseg.crf import CRF, build_stage_crf
 from secseg.data.transforms import evaluation_input
 from secseg.inference.full_size import crf_classes, full_size_probs, predict_mask, refine_classes
 from secseg.models import SegmentationNet, TrunkNet, fast_copy
-from secseg.models.files.load import load_network
+from secseg.models.files.load import OpenedNetwork, open_network
 from secseg.utils.checks import check_choice, check_number, check_numbers, check_whole, refuse
 from secseg.utils.device import pick_device
 from secseg.utils.errors import UserError
@@ -229,14 +229,16 @@ def open_protocol(settings: Mapping[str, Any], network: SegmentationNet) -> Prot
         raise UserError(f"These inference settings cannot be used ({error}): {given}.") from error
 
 
-def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]]:
+def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any], OpenedNetwork]:
     """Build the predictor of a command from its ``ckpt``, ``device``, ``inference`` and ``crf.test``.
 
     Returns:
-        The predictor, and the part of the protocol for ``results.json``: ``inference`` and ``crf``.
+        The predictor, the part of the protocol for ``results.json``, ``inference`` and ``crf``, and the network with
+        its file.
     """
-    network = load_network(config["ckpt"]).to(pick_device(config["device"]))
-    return build_predictor(network, config["inference"], config["crf"]["test"])
+    opened = open_network(config["ckpt"])
+    network = opened.network.to(pick_device(config["device"]))
+    return *build_predictor(network, config["inference"], config["crf"]["test"]), opened
 
 
 def build_predictor(

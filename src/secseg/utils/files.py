@@ -11,16 +11,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from secseg.utils.errors import UserError, nearest
 from secseg.utils.text import size_text
 
 log = logging.getLogger(__name__)
+
+Content = TypeVar("Content")
 
 # Read once: it belongs to the whole process, and two threads that read it would leave it at 0.
 _UMASK = os.umask(0)
@@ -211,6 +213,32 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_hashed(path: Path, read: Callable[[Path], Content]) -> tuple[Content, str]:
+    """Return what ``read(path)`` returns, and the SHA-256 of the file that was read.
+
+    Raises:
+        UserError: if the file was replaced or written in between, as by a training; whatever ``read`` raises.
+    """
+    before = _identity(path)
+    content = read(path)
+    digest = sha256(path)
+    if _identity(path) != before:
+        raise UserError(
+            f"{path} was replaced or written while it was read. Give the same command again; during a training, a "
+            "copy of the file does not change."
+        )
+    return content, digest
+
+
+def _identity(path: Path) -> tuple[int, int, int, int] | None:
+    """Return what differs for another file or another version of it; None if there is no file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def neighbours(path: Path) -> str:

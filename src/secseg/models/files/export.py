@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import yaml
 from secseg.data.classes import VOC_CLASSES
 from secseg.models import Head, build_network
 from secseg.models.files.caffe import import_caffe, read_caffe
-from secseg.models.files.load import build_stored, find_network, read_checkpoint, stored_in_checkpoint
+from secseg.models.files.load import build_stored, find_network, read_checkpoint, stored_in_checkpoint, unfinished
 from secseg.models.files.model_card import model_card
 from secseg.models.files.model_file import NAME, StoredNetwork, write_model
 from secseg.runs.run_reader import read_training_results
 from secseg.utils.config import config_dir, loss_weights
 from secseg.utils.errors import UserError
-from secseg.utils.files import RESULTS, sha256, write_text
+from secseg.utils.files import RESULTS, read_hashed, write_text
 from secseg.utils.quoting import shell_override
+
+log = logging.getLogger(__name__)
 
 CARD = "README.md"
 
@@ -35,7 +38,7 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     file, out = find_network(path), check_out(out)
     if file.name == NAME:
         raise UserError(f"{file} is exported already. Give a run folder or a checkpoint.")
-    checkpoint = read_checkpoint(file)
+    checkpoint, digest = read_hashed(file, read_checkpoint)
     stored = stored_in_checkpoint(checkpoint, file)
     network = build_stored(stored, f"checkpoint {file}", Head, build_network)
     config, step = checkpoint["secseg"]["config"], checkpoint.get("global_step", 0)
@@ -54,7 +57,9 @@ def export_checkpoint(path: str | Path, out: str | Path) -> dict[str, Any]:
     write_text(out / CARD, model_card(network, stored.node, origin, training, results, unmeasured))
     write_model(out / NAME, network, stored.node)  # last, so that a folder with weights is complete
     measured = {key: None if results is None else results[key] for key in ("figures", "protocol")}
-    return {"out": out, "source": file, **measured}
+    for warning in (warnings := unfinished(checkpoint, Path(path).expanduser())):
+        log.warning("%s", warning)
+    return {"out": out, "source": file, "sha256": digest, "warnings": warnings, **measured}
 
 
 def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
@@ -73,7 +78,8 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
     backbone["trunk"] |= {"weights": None, "normalization": "caffe"}
     with torch.device("meta"):
         wanted = build_network(backbone, VOC_CLASSES, weights=False).state_dict()
-    imported = import_caffe(read_caffe(path), wanted, str(path))
+    caffe, digest = read_hashed(path, read_caffe)
+    imported = import_caffe(caffe, wanted, str(path))
     if any(row.action == "initialised" for row in imported.report):
         raise UserError(
             f"{path} has no last layer (fc8) for the {len(VOC_CLASSES)} classes of VOC: these are initial weights, not "
@@ -81,13 +87,13 @@ def export_caffe(path: str | Path, out: str | Path) -> dict[str, Any]:
             f"{shell_override('backbone.trunk.weights', path)}"
         )
     network = build_stored(StoredNetwork(backbone, VOC_CLASSES, imported.state), f"file {path}", Head, build_network)
-    origin = f"It was converted from the Caffe weights `{path.name}` (SHA-256 {sha256(path)})."
+    origin = f"It was converted from the Caffe weights `{path.name}` (SHA-256 {digest})."
     unmeasured = "secseg did not measure any figure on these weights."
     write_text(out / CARD, model_card(network, backbone, origin, {}, None, unmeasured))
     write_model(out / NAME, network, backbone)
     print(imported.table())
     report = [row._asdict() for row in imported.report]
-    return {"out": out, "source": path, "report": report, "figures": None, "protocol": None}
+    return {"out": out, "source": path, "sha256": digest, "report": report, "figures": None, "protocol": None}
 
 
 def check_out(out: str | Path) -> Path:

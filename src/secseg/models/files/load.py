@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -15,7 +15,7 @@ from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, is_state_dict
 from secseg.utils.config import find, flatten
 from secseg.utils.errors import UserError
-from secseg.utils.files import neighbours
+from secseg.utils.files import RESULTS, neighbours, read_hashed
 from secseg.utils.program import command
 from secseg.utils.quoting import override
 from secseg.utils.torch_file import read_saved
@@ -78,26 +78,61 @@ def find_network(path: str | Path) -> Path:
     return files[0]
 
 
+class OpenedNetwork(NamedTuple):
+    """A trained network, and what a command records of it.
+
+    Attributes:
+        file, sha256: the file, and the SHA-256 of the content that was read.
+        warnings: a line if the training of the run folder has not finished.
+    """
+
+    network: SegmentationNet
+    file: Path
+    sha256: str
+    warnings: list[str]
+
+
 def load_network(path: str | Path) -> SegmentationNet:
     """Return a trained network, in evaluation mode, with its ``class_names``, ``input_size`` and normalisation.
 
     The network maps images (B, 3, S, S), RGB, 0..255, to scores (B, C, h, w). No code from the file is run.
+
+    Args, Raises: as ``open_network``.
+    """
+    return open_network(path).network
+
+
+def open_network(path: str | Path) -> OpenedNetwork:
+    """Load a trained network as ``load_network``, with its file and fingerprint.
 
     Args:
         path: a run folder (its last checkpoint is loaded), a checkpoint, or an exported folder or its
             ``model.safetensors``.
 
     Raises:
-        UserError: if the file is missing, damaged or something else, or its weights do not fit its network.
+        UserError: if the file is missing, damaged or something else, was replaced while it was read, or its weights do
+            not fit its network.
     """
-    file = find_network(path)
+    file, warnings = find_network(path), []
     if file.is_file() and is_safetensors(file):
-        stored, what = read_model(file, SegmentationNet.kind), "model"
+        (stored, digest), what = read_hashed(file, lambda file: read_model(file, SegmentationNet.kind)), "model"
     else:
-        stored, what = stored_in_checkpoint(read_checkpoint(file), file), "checkpoint"
+        (checkpoint, digest), what = read_hashed(file, read_checkpoint), "checkpoint"
+        stored, warnings = stored_in_checkpoint(checkpoint, file), unfinished(checkpoint, Path(path).expanduser())
     network = build_stored(stored, f"{what} {file}", Head, build_network)
     network.widths_at = stored.node.get("widths_at")
-    return network
+    return OpenedNetwork(network, file, digest, warnings)
+
+
+def unfinished(checkpoint: Mapping[str, Any], path: Path) -> list[str]:
+    """Return a warning if ``path`` is the folder of a run that has not finished, with its last checkpoint."""
+    step, steps = checkpoint.get("global_step"), flatten(checkpoint["secseg"]["config"]).get("trainer.max_steps")
+    if not path.is_dir() or (path / RESULTS).is_file() or type(step) is not int or type(steps) is not int:
+        return []
+    text = (
+        f"The training in {path} has not finished: its network is of step {step} of {steps}. resume=auto continues it."
+    )
+    return [text] if step < steps else []
 
 
 def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwork:
