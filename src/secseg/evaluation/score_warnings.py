@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from secseg.inference.mask_warnings import removed_by_crf, unpredicted
+from secseg.inference.mask_warnings import removed_by_crf, too_large, unpredicted
 
 
 def score_warnings(
@@ -18,7 +18,7 @@ def score_warnings(
     pixels: np.ndarray | None = None,
     labelled: Collection[int] = (),
 ) -> list[str]:
-    """Return a line for each scored class that is never predicted, or that the CRF removes.
+    """Return a line for each scored class that is never predicted or too large, or that the CRF removes.
 
     Args:
         confusions: pixels (C, C) by (truth, prediction) of the images with a mask, by variant; ``without_crf`` first.
@@ -44,4 +44,5 @@ def score_warnings(
     return [
         *unpredicted(everywhere[0], class_names, seen & reported, images),
         *removed_by_crf(everywhere if true is None else counted, class_names, reported, true),
+        *(() if true is None else too_large(counted[len(confusions) - 1], true, class_names, reported)),
     ]

@@ -1,4 +1,4 @@
-"""Warnings about predicted masks: classes that are never predicted, and a CRF that removes classes."""
+"""Warnings about predicted masks: classes that are never predicted or too large, and a CRF that removes classes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ NARROWER = (
 )
 """Measured on 40 images of steel with thin inclusions, of which the CRF kept 7 %: a half of bilateral_xy kept 50 %, a
 quarter 77 %, bilateral_weight=3 55 % at a lower mean IoU, and bilateral_rgb=6 16 %."""
+LARGER = 3
+"""Largest predicted area of a class, as a multiple of its true area, without a warning."""
+COMPARE = "Without masks, this may be right or wrong: compare the scores with and without it (evaluate.py)."
 LONGER = "Train for more steps (trainer.max_steps), or use loss=seed_constrain, which learns faster."
 
 
@@ -72,8 +75,29 @@ def removed_by_crf(
         enough = true is not None and after >= true[number]
         if before >= LEAST_AREA * total and after < KEPT * before and not enough:
             truth = "" if true is None else f", {percent(true[number] / total)} % in the truth"
+            advice = COMPARE if true is None else NARROWER
             yield (
                 f"{class_names[number]}: the CRF removes {percent(1 - after / before, 0)} % of its area "
                 f"({percent(before / total)} % of all pixels without it, {percent(after / total)} % with it{truth}). "
-                f"{NARROWER}"
+                f"{advice}"
+            )
+
+
+def too_large(
+    predicted: np.ndarray, true: np.ndarray, class_names: Sequence[str], classes: Collection[int]
+) -> Iterator[str]:
+    """Yield a warning for each class whose predicted area is more than three times its true area.
+
+    Args:
+        predicted, true: (C,) pixels of each class in the masks and in the truth of the same images.
+        class_names: C names, background first.
+        classes: numbers of the foreground classes that are reported.
+    """
+    total = int(true.sum())
+    for number in sorted(classes):
+        if predicted[number] >= max(LEAST_AREA * total, 1) and predicted[number] > LARGER * true[number]:
+            yield (
+                f"{class_names[number]}: {percent(predicted[number] / total)} % of the pixels are predicted, "
+                f"{percent(true[number] / total)} % in the truth. Train with a lower decay.pos (decay=small_objects), "
+                "or with cues that lie within the objects."
             )

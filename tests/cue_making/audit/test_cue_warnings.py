@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +134,30 @@ def test_few_images_have_no_warning_about_places() -> None:
         one[one == 0] = NONE
         one[:3, :3] = 0
     assert warnings(maps) == []
+
+
+def test_cues_of_which_less_than_half_lie_on_their_class_are_reported_with_the_number_of_masks() -> None:
+    maps = good_maps(4)
+    truth = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    truth[6:14, 6:9] = 1  # 24 of the 64 cue cells: 38 %; the background cues lie on background
+    store = store_of(maps, [(1,)] * 4, **RECIPE)
+    masks = {name: Path(name) for name in store.names[:3]}
+    (line,) = cue_warnings(count_cues(store, NAMES, masks, read=lambda _: truth), store.provenance)
+    assert line == (
+        "cat: 38 % of its cue cells lie on it, in 3 masks. Raise cues.threshold or cues.background_score of "
+        "make_cues.py. More images and a larger input (localization.foreground.network.input_size) give better maps."
+    )
+    truth[6:14, 6:10] = 1  # half
+    assert cue_warnings(count_cues(store, NAMES, masks, read=lambda _: truth), store.provenance) == []
+
+
+def test_background_cues_on_objects_are_reported_and_few_cells_are_not() -> None:
+    maps = good_maps(4)
+    store = store_of(maps, [(1,)] * 4, **RECIPE)
+    masks = {name: Path(name) for name in store.names}
+    everywhere = np.ones((SIDE, SIDE), dtype=np.uint8)
+    (line,) = cue_warnings(count_cues(store, NAMES, masks, read=lambda _: everywhere), store.provenance)
+    assert line.startswith("background: 0 % of its cue cells lie on it, in 4 masks. Lower cues.share of make_cues.py.")
+    void = np.full((SIDE, SIDE), NONE, dtype=np.uint8)
+    void[6, 6:14] = 0  # 8 cue cells of the cat, all wrong, in one mask
+    assert cue_warnings(count_cues(store, NAMES, dict(list(masks.items())[:1]), read=lambda _: void), RECIPE) == []

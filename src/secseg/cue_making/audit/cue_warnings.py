@@ -1,4 +1,4 @@
-"""Warnings about cues: too large, too small, missing, or where the image does not matter."""
+"""Warnings about cues: too large, too small, missing, wrong, or where the image does not matter."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ border artefact 0.72."""
 FRAME_BACKGROUND, FRAME_CLASS = 5.0, 2.0
 """Largest ratio of densities near the frame and inside, without a warning. Of the background in the official file 2.0,
 in the built-in data 2.9, in maps with a border artefact 9.5; of classes at most 0.4."""
+PRECISE, FEWEST_CELLS = 0.5, 10
+"""Smallest share of a class's cue cells that lie on it in the masks, without a warning; and the fewest cue cells
+of which the share is computed."""
 FEWEST_IMAGES = 10
 """Fewest images whose places are compared."""
 
@@ -35,7 +38,8 @@ def cue_warnings(counts: CueCounts, provenance: Mapping[str, Any]) -> list[str]:
         provenance: what the file states of how it was made. The lines name those settings of its recipe that help.
     """
     keys = settings if isinstance(settings := provenance.get("cues"), dict) else {}
-    return [*_sizes(counts, keys), *_without_background(counts, keys), *_places(counts, keys)]
+    kinds = (_sizes, _imprecise, _without_background, _places)
+    return [line for kind in kinds for line in kind(counts, keys)]
 
 
 def sameness(places: np.ndarray, images: int) -> tuple[float, int]:
@@ -91,6 +95,20 @@ def _sizes(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
                 f"too small for cues of {counts.grid[0]} x {counts.grid[1]} cells."
                 f"{_change('Lower', ('background_score', 'threshold'), keys)} Train with decay=small_objects."
             )
+
+
+def _imprecise(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
+    known, right, masks = counts.known.sum(0), counts.right.sum(0), (counts.known > 0).sum(0)
+    for number, name in enumerate(counts.class_names):
+        if known[number] < FEWEST_CELLS or right[number] >= PRECISE * known[number]:
+            continue
+        raised = _change("Raise", ("threshold", "background_score"), keys)
+        change = raised if number else _change("Lower", ("share",), keys)
+        yield (
+            f"{name}: {percent(right[number] / known[number], 0)} % of its cue cells lie on it, in {masks[number]} "
+            f"masks.{change} More images and a larger input (localization.foreground.network.input_size) give better "
+            "maps."
+        )
 
 
 def _without_background(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
