@@ -57,6 +57,51 @@ def test_the_first_step_does_not_count_in_the_time_left(
     assert left == ["-"] * 6 + ["0:04:56", "0:04:56", "0:04:56", "0:04:55"], "599 steps of a minute would be 10 hours"
 
 
+def test_the_time_left_follows_the_speed_of_the_last_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("secseg.utils.progress.time.monotonic", lambda: clock[0])
+    with Bar("train", 200, head="step", every_seconds=0) as bar:
+        for step in range(1, 141):
+            clock[0] += 5 if step <= 40 else 0.5
+            bar.update(step, lambda: f"{bar.rate():.1f}/s")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[39].endswith("0.2/s  ETA 0:13:20")
+    assert lines[139].endswith("2.0/s  ETA 0:00:30"), "60 steps of half a second"
+
+
+def test_a_pause_between_steps_does_not_count(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("secseg.utils.progress.time.monotonic", lambda: clock[0])
+    with Bar("train", 100, head="step", every_seconds=0) as bar:
+        for step in range(1, 41):
+            bar.resume()
+            clock[0] += 1
+            bar.update(step, lambda: f"{bar.rate():.1f}/s")
+            if step % 10 == 0:
+                bar.pause()
+                clock[0] += 500
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("/s")[0].split()[-1] for line in lines[4:]] == ["1.0"] * 36
+    assert lines[-1].endswith("ETA 0:01:00")
+
+
+def test_a_line_has_a_speed_if_and_only_if_it_has_a_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("secseg.utils.progress.time.monotonic", lambda: clock[0])
+    meter = ImageMeter("cues", 120, every_seconds=0)
+    for number in range(30):
+        clock[0] += 0.1 if number else 60
+        meter.update()
+    lines = capsys.readouterr().out.splitlines()
+    assert [("images/s" in line, "ETA -" in line) for line in lines] == [(False, True)] * 20 + [(True, False)] * 10
+
+
 def test_a_terminal_gets_bars_that_prints_and_log_lines_do_not_tear(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

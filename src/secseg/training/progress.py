@@ -55,7 +55,7 @@ class Progress(ProgressBar):
         self.is_enabled = True  # LightningModule.print reads it
         self._bar: Bar | None = None
         self._validation_bar: Bar | None = None
-        self._rate = 0.0
+        self._learning_rate = 0.0
         self._first_step = 0
 
     def enable(self) -> None:
@@ -77,17 +77,22 @@ class Progress(ProgressBar):
             )
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # after the step, the rate is that of the next step
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # after the step, that of the next step
+        if self._bar is not None:
+            self._bar.resume()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is not None:
-            step = trainer.global_step
+            bar, step, images = self._bar, trainer.global_step, len(batch["name"]) * trainer.world_size
             # Reading a value synchronises, so not every step has a text.
-            self._bar.update(step, lambda: _values(trainer, self._rate), now=step == self._first_step + 1)
+            text = lambda: _values(trainer, self._learning_rate, images * bar.rate())  # noqa: E731
+            bar.update(step, text, now=step == self._first_step + 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bar is not None:
+            self._bar.pause()  # until the next step, so that the pictures of the validation do not count, either
         if self.is_enabled and is_terminal() and not trainer.sanity_checking:
             self._validation_bar = Bar("validation", int(sum(trainer.num_val_batches)))
 
@@ -116,16 +121,16 @@ class Progress(ProgressBar):
             self._validation_bar = None
 
 
-def _values(trainer: Trainer, rate: float) -> str:
+def _values(trainer: Trainer, learning_rate: float, images_per_second: float) -> str:
     """Return ``loss 2.41  seed 1.20  ...  lr 1.0e-03  mAP 81.3  23.1 images/s  CRF 31 %``, as far as logged."""
     metrics = trainer.callback_metrics
     terms = [key for key in metrics if key.startswith("train/") and key not in NOT_TERMS]
     parts = [f"{key.removeprefix('train/')} {float(metrics[key]):.3f}" for key in terms]
-    parts.append(f"lr {rate:.1e}")
+    parts.append(f"lr {learning_rate:.1e}")
     if "val/map" in metrics and not math.isnan(metrics["val/map"]):
         parts.append(f"mAP {100 * float(metrics['val/map']):.1f}")
-    if "train/images_per_second" in metrics:
-        parts.append(f"{float(metrics['train/images_per_second']):.1f} images/s")
+    if images_per_second:
+        parts.append(f"{images_per_second:.1f} images/s")
     if "train/crf_share" in metrics:
         parts.append(f"CRF {100 * float(metrics['train/crf_share']):.0f} %")
     return "  ".join(parts)

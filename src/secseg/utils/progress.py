@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,8 +21,10 @@ STAGES = ("reading", "network", "CRF", "output")
 """Stages of an image; in the last one, its mask is scored or written."""
 REFRESH_SECONDS = 0.5
 """Time between two updates of a bar in a terminal."""
-TIMED_SECONDS = 3.0
-"""Time of steps or images from which an ETA is computed."""
+TIMED_SECONDS, TIMED_COUNT = 3.0, 20
+"""Time, or number, of steps or images from which speed and ETA are computed."""
+RECENT_SECONDS = 30.0
+"""Time over whose steps or images speed and ETA are averaged."""
 
 _display: Progress | None = None  # of all bars: rich shows one live display at a time
 
@@ -48,8 +51,8 @@ class Bar:
     """Progress of one piece of work: a bar in a terminal, elsewhere a line from time to time.
 
     A line is ``step 120/600 (20 %)  <text>  ETA 0:03:10``. What is printed or logged meanwhile appears above the bar.
-    Speed and ETA leave out the first step or image, which compiles code and starts processes: the clock starts when it
-    ends. The ETA is ``-`` until some seconds are timed.
+    Speed and ETA are those of the last half minute. They leave out pauses, and the first step or image, which compiles
+    code and starts processes: the clock starts when it ends. Both are unknown until some seconds or steps are timed.
 
     Args:
         title: what is done, in a word; stands before the bar.
@@ -64,8 +67,12 @@ class Bar:
     ) -> None:
         self.total, self.done = total, done
         self._head = head or f"{title}: image"
-        self._begun = self._first = done
-        self._started = self._shown = time.monotonic()
+        self._begun = done
+        self._shown = time.monotonic()
+        self._marks: deque[tuple[float, int]] = deque()  # recent times, and the number that was done
+        self._first: tuple[float, int] | None = None
+        self._paused = 0.0  # seconds of pauses
+        self._pause: float | None = None  # when the pause began
         self._task = _show(title, total, done) if is_terminal() else None
         self._every = every_seconds if self._task is None else REFRESH_SECONDS
 
@@ -84,8 +91,11 @@ class Bar:
             now: show it at once.
         """
         self.done = done
-        if self._first == self._begun < done:
-            self._first, self._started = done, time.monotonic()
+        if done > self._begun:
+            self._marks.append((self._clock(), done))
+            self._first = self._first or self._marks[0]
+        while len(self._marks) > 2 and self._clock() - self._marks[1][0] >= RECENT_SECONDS:
+            self._marks.popleft()
         if not (now or done == self.total or time.monotonic() - self._shown >= self._every):
             return
         self._shown = time.monotonic()
@@ -95,16 +105,35 @@ class Bar:
         elif _display is not None:
             _display.update(self._task, completed=done, left=self.time_left(), text=text(), refresh=True)
 
+    def pause(self) -> None:
+        """Stop the clock of speed and ETA, as for a validation between two steps."""
+        self._pause = self._clock()
+
+    def resume(self) -> None:
+        """Let the clock run again after ``pause``."""
+        if self._pause is not None:
+            self._paused, self._pause = time.monotonic() - self._pause, None  # the clock stands where it stood
+
     def rate(self) -> float:
-        """Return the mean number of steps or images a second; 0 as long as only the first is done."""
-        return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
+        """Return the recent number of steps or images a second; 0 if it is not known yet."""
+        if self._first is None:
+            return 0.0
+        (since, first), now = self._first, self._clock()
+        if self.done < self.total and now - since < TIMED_SECONDS and self.done - first < TIMED_COUNT:
+            return 0.0
+        recent, done = self._marks[0]
+        return (self.done - done) / max(now - recent, 1e-9)
 
     def time_left(self) -> str:
-        """Return the time that the rest takes at the mean rate so far, ``0:03:10``; ``-`` if it is not known yet."""
+        """Return the time that the rest takes at the recent rate, ``0:03:10``; ``-`` if it is not known yet."""
         rate, rest = self.rate(), self.total - self.done
-        if rest and (not rate or time.monotonic() - self._started < TIMED_SECONDS):
+        if rest and not rate:
             return "-"
         return str(timedelta(seconds=round(rest / rate) if rest else 0))
+
+    def _clock(self) -> float:
+        """Return the time without pauses."""
+        return time.monotonic() - self._paused
 
     def close(self) -> None:
         """Remove the bar; the last one that is open stays in the terminal as it is."""
