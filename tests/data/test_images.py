@@ -113,3 +113,22 @@ def test_files_of_several_images_are_noticed(tmp_path: Path, suffix: str) -> Non
     assert read_image(tmp_path / f"a.{suffix}").shape == colours().shape
     image.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[image])
     assert check_image(tmp_path / "phone.jpg") == set()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp"])
+def test_a_file_without_its_end_is_reported_by_the_check_of_the_folder(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(colours(200, 300)).save(path)
+    content = path.read_bytes()
+    assert check_image(path) == set()
+    path.write_bytes(content[: len(content) * 9 // 10])
+    with pytest.raises(UserError, match=rf"a\.{suffix} .*(truncated|damaged)"):
+        check_image(path)
+
+
+def test_bytes_after_the_end_of_an_image_are_no_damage(tmp_path: Path) -> None:
+    for suffix in ("jpg", "png"):
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(colours()).save(path)
+        path.write_bytes(path.read_bytes() + b"camera" * 100)
+        assert check_image(path) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ ISO_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"
 """Formats in ISO's container, some of which are not read, by the brand in their header."""
 # Damaged metadata counts as none (see ``_orientation``). Pillow would warn of each such file, with a path in Pillow.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data|Tag data larger than file", module=r"PIL\.")
+TAIL = 64
+"""Bytes in which a file's end marker is searched: some programs write zeros after it."""
 PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 
 
@@ -68,6 +71,27 @@ def open_image(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
         raise UserError(f"The image {path} cannot be read: you lack the permission.") from error
     except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise UserError(f"The image {path} is truncated or damaged ({error}). Fetch it again.") from error
+
+
+def is_complete(path: str | Path) -> bool:
+    """Return whether an image file has its end: the end marker of a JPEG or PNG, the length that a BMP states.
+
+    A few bytes are read. A file of another format counts as complete; Pillow opens no truncated WEBP. A JPEG to which a
+    program has appended something may have no marker at its end: decode it to be sure.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        start = file.read(12)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        end = file.read()
+    if start.startswith(b"\xff\xd8\xff"):
+        return b"\xff\xd9" in end
+    if start.startswith(b"\x89PNG"):
+        return b"IEND" in end
+    return start[:2] != b"BM" or int.from_bytes(start[2:6], "little") <= size
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from secseg.data.decoding import (
     has_frames,
+    is_complete,
     is_transparent,
     is_wide,
     open_image,
@@ -93,13 +94,15 @@ def shows_transparency(path: str | Path) -> bool:
 
 
 def check_image(path: str | Path) -> frozenset[str]:
-    """Check the header of an image, and also the pixels if they have more than 8 bits: these may have another range
-    than their type. Return the keys of ``REMARKS`` that hold for the image. Errors as ``read_image``."""
+    """Check the header and the end of an image. Check the pixels, too, if they have more than 8 bits, since these may
+    have another range than their type, or if the file may be truncated. Return the keys of ``REMARKS`` that hold for
+    the image. Errors as ``read_image``."""
     with open_image(path, pixels=False) as image:
         wide = is_wide(image)
         remarks = {"frames"} if has_frames(image) else set()
         remarks |= {"transparent"} if is_transparent(image) else set()
-    if wide and 0 < int(read_image(path).max(initial=0)) < 64:
+    pixels = read_image(path) if wide or not is_complete(path) else None
+    if wide and pixels is not None and 0 < int(pixels.max(initial=0)) < 64:
         remarks.add("dark")
     return frozenset(remarks)
 
