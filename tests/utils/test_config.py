@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 from torch import nn
 
-from secseg.utils.config import build, result_settings, to_plain, using_plugins
+from secseg.utils.config import build, config_dir, result_settings, to_plain, using_plugins
 from secseg.utils.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -186,3 +187,21 @@ def test_the_jobs_of_each_launcher_know_the_packages_of_the_command_line(
     built = "\n".join([result.stdout, *logs])
     assert "built 1" in built
     assert "built 2" in built
+
+
+def test_commands_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("secseg.utils.config.time.strftime", lambda _: "noon")
+    commands = [OmegaConf.create({"dir": "${new_folder:runs/predict}"}) for _ in range(3)]
+    names = ["runs/predict/noon", "runs/predict/noon_2", "runs/predict/noon_3"]
+    assert [one.dir for one in commands] == names
+    assert [one.dir for one in commands] == names, "one command has one folder"
+    assert all(Path(name).is_dir() for name in names)
+    python = OmegaConf.create({"dir": "${run_folder:runs/predict}"})
+    assert python.dir == str(tmp_path / "runs/predict/noon_4")
+
+
+@pytest.mark.parametrize("path", sorted(config_dir().glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_command_takes_a_new_folder(path: Path) -> None:
+    config = yaml.safe_load(path.read_text("utf-8"))
+    assert config["hydra"]["run"]["dir"].startswith("${new_folder:runs/")

@@ -4,6 +4,7 @@ and ``words.py`` use Hydra."""
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,12 +67,32 @@ def compose(command: str, *words: str) -> DictConfig:
 
 
 def _run_folder(parent: str) -> str:
-    """Return the run folder: in a command the one that Hydra made, else ``<parent>/<time>``, named as Hydra does."""
+    """Return the run folder: in a command the one that ``_new_folder`` made, else a new ``<parent>/<time>``."""
     from hydra.core.hydra_config import HydraConfig
 
     if HydraConfig.initialized():
         return str(HydraConfig.get().runtime.output_dir)
-    return str(Path(parent, time.strftime("%Y-%m-%d_%H-%M-%S")).absolute())
+    return str(next(folder for folder in _folders_of_now(parent) if not folder.exists()).absolute())
+
+
+def _new_folder(parent: str) -> str:
+    """Make ``<parent>/<time>`` and return it. If it exists, as for two commands of the same second, ``_2`` follows."""
+    for folder in _folders_of_now(parent):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:  # Hydra makes the folder, too, and its error is reported
+            pass
+        return str(folder)
+    raise AssertionError
+
+
+def _folders_of_now(parent: str) -> Iterator[Path]:
+    """Yield the names of a folder that is made now, without end: ``<parent>/<time>``, ``<parent>/<time>_2``, ..."""
+    now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    yield Path(parent, now)
+    yield from (Path(parent, f"{now}_{number}") for number in itertools.count(2))
 
 
 def _data_name(*, _root_: DictConfig) -> Any:
@@ -85,6 +106,7 @@ def _data_name(*, _root_: DictConfig) -> Any:
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("data_name", _data_name, replace=True)
 
 
