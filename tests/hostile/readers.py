@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save as save_tensors
 
+from secseg.data.coco_annotations import read_instances
 from secseg.data.cues import Cues, CueStore, import_official
 from secseg.data.cues.files import import_pngs
 from secseg.data.cues.official import read_id_list
@@ -26,6 +27,7 @@ from secseg.data.labels import read_labels
 from secseg.data.masks import read_mask
 from secseg.data.prepare_voc import files_in
 from secseg.utils.errors import UserError
+from tests.data import coco_data
 from tests.data.cues import official_pickle
 from tests.hostile.own_files import (
     LAYERS,
@@ -146,6 +148,18 @@ def vectors(_: Path) -> bytes:
     return file.getvalue()
 
 
+def valid_coco(folder: Path) -> bytes:
+    return coco_data.write_json(folder, "train", coco_data.scenes(3, seed=0)).read_bytes()
+
+
+def coco(folder: Path, content: bytes) -> None:
+    found = read_instances(put(folder, "instances_train2014.json", content))
+    assert found.labels.keys() == found.images.keys()
+    assert all(0 < number <= 80 for labels in found.labels.values() for number in labels)
+    for number in found.images:
+        assert all(one["image_id"] == number for one in found.annotations(number))
+
+
 def id_list(folder: Path, content: bytes) -> None:
     ids = read_id_list(put(folder, "input_list.txt", content))
     assert all(isinstance(number, int) and name for number, name in ids.items())
@@ -186,6 +200,7 @@ READERS = (
     Reader("class columns", lambda _: b"image,cat,dog,split\na,1,0,train\nb,0,1,val\n", labels("labels.csv")),
     Reader("labels.json", lambda _: b'{"a": ["cat", 2], "b.jpg": []}', labels("labels.json")),
     Reader("labels.npy", vectors, labels("labels.npy")),
+    Reader("COCO's annotations", valid_coco, coco),
     Reader("official id list", lambda _: official_pickle.IDS.encode(), id_list),
     Reader("split", lambda _: b"a.jpg 0\nb.jpg 1\nc/d\n", split),
     Reader("mask", png, mask),

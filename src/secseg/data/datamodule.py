@@ -142,8 +142,7 @@ class ImageDataModule(pl.LightningDataModule):
         return []
 
     def val_classes(self) -> set[int] | None:
-        """Return the numbers of the foreground classes in ``val_images`` by their labels; None if only masks show
-        them."""
+        """Return the numbers of the classes in the labels of ``val_images``; None if only masks show them."""
         return None
 
     def label_source(self) -> str:
@@ -157,9 +156,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def trained_classes(self) -> set[int] | None:
         """Return the numbers of the classes in the training images; None if the masks would have to be read."""
-        if self.cues is None:
-            return None
-        return set(np.flatnonzero(self.cues.labelled(self.train_images.names).any(0)).tolist())
+        cues, names = self.cues, self.train_images.names
+        return None if cues is None else set(np.flatnonzero(cues.labelled(names).any(0)).tolist())
 
     def open(self, *, cues: bool, masks: bool) -> None:
         """Find and check all data of a training, before anything is computed.
@@ -321,8 +319,12 @@ class ImageDataModule(pl.LightningDataModule):
             "training_masks": self.training_masks,
             **({} if self.masked is None else {"training_masks_used": len(self.masked)}),
             "scored": list(self.scored or self.class_names),
-            **({} if self.mask_values == "auto" else {"mask_values": self.mask_values}),
+            **self.mask_protocol(),
         }
+
+    def mask_protocol(self) -> dict[str, Any]:
+        """Return how the masks of the data set are read, for the protocol."""
+        return {} if self.mask_values == "auto" else {"mask_values": self.mask_values}
 
 
 class VOCDataModule(ImageDataModule):

@@ -71,7 +71,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
                 "split": data.val_split,
                 "images": len(data.val_images.names),
                 "scored": list(data.scored or data.class_names),
-                **({} if data.mask_values == "auto" else {"mask_values": data.mask_values}),
+                **data.mask_protocol(),
             }
             confusions = {variant: one.score.confusion for variant, one in found.evaluations.items()}
             warnings = [

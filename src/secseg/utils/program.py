@@ -8,7 +8,7 @@ from pathlib import Path
 
 from secseg.utils.quoting import shell_command
 
-COMMANDS = ("train", "make_cues", "predict", "evaluate", "report", "export", "prepare_voc", "dashboard")
+COMMANDS = ("train", "make_cues", "predict", "evaluate", "report", "export", "prepare_voc", "prepare_coco", "dashboard")
 _SRC = Path(__file__).resolve().parents[2]
 
 
