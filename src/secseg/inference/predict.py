@@ -27,7 +27,7 @@ from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.utils.checks import check_flag, check_options, check_whole, refuse
 from secseg.utils.config import to_plain
 from secseg.utils.errors import UserError, listing
-from secseg.utils.files import sha256, working_in
+from secseg.utils.files import working_in
 from secseg.utils.parallel import in_parallel
 from secseg.utils.progress import ImageMeter, Stopwatch
 from secseg.utils.quoting import shell_override
