@@ -249,7 +249,7 @@ def test_a_full_disk_is_reported(fake: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("root", ["interrupt", "lightning"])
 def test_ctrl_c_ends_with_130_and_a_short_line(fake: Path, tmp_path: Path, root: str) -> None:
     result = run(fake, tmp_path, f"data.root={root}")
-    assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
+    assert (result.returncode, result.stderr) == (130, "Interrupted. The same command with resume=auto continues.\n")
 
 
 def test_a_name_that_the_terminal_cannot_show_is_escaped(fake: Path, tmp_path: Path) -> None:

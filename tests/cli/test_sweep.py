@@ -106,7 +106,7 @@ def test_a_killed_sweep_resumes_with_the_job_that_was_killed(
 
 def test_ctrl_c_ends_the_sweep_and_the_same_command_resumes_it(fake: Path, tmp_path: Path) -> None:
     result = run(fake, tmp_path, "-m", "seed=0,1,2", INTERRUPT="seed=1")
-    assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
+    assert (result.returncode, result.stderr) == (130, "Interrupted. The same command continues.\n")
     assert run(fake, tmp_path, "-m", "seed=0,1,2").returncode == 0
     assert calls(tmp_path) == Counter(["seed=0 never", "seed=1 never", "seed=1 auto", "seed=2 never"])
 

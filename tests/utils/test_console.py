@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 
 import pytest
+import yaml
 from rich.cells import cell_len
 
+from secseg.utils.config import config_dir
 from secseg.utils.console import COLUMNS, PrintHandler, cut, markdown_table, percent, table
 
 
@@ -52,3 +55,25 @@ def test_log_lines_are_printed_to_the_current_standard_output(capsys: pytest.Cap
     log.addHandler(PrintHandler())
     log.warning("one %s", "line")
     assert capsys.readouterr().out == "one line\n"
+
+
+def test_messages_of_other_packages_about_themselves_are_not_printed() -> None:
+    config = yaml.safe_load((config_dir() / "hydra" / "job_logging" / "print.yaml").read_text("utf-8"))
+    names = ["matplotlib", "torch", "secseg"]
+    before = {name: logging.getLogger(name).level for name in [*names, "root"]}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.NOTSET)  # as in a new process
+        logging.config.dictConfig(config)
+        enabled = {
+            name: [logging.getLogger(name).isEnabledFor(level) for level in (logging.INFO, logging.WARNING)]
+            for name in ("matplotlib.font_manager", "torch._subclasses.fake_tensor", "secseg.training.run")
+        }
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+    assert enabled == {
+        "matplotlib.font_manager": [False, True],
+        "torch._subclasses.fake_tensor": [False, True],
+        "secseg.training.run": [True, True],
+    }

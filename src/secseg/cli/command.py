@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 Task = Callable[[dict[str, Any]], Path | None]
 FULL_ERROR = "HYDRA_FULL_ERROR"
+CONTINUES = {
+    "make_cues": "The same command continues.",
+    "prepare_voc": "The same command continues.",
+    "train": "The same command with resume=auto continues.",
+}
+"""What to do after Ctrl-C, at any stage of a command that keeps finished work. ``predict`` prints it itself."""
 
 
 def run_command(name: str, task: Task, examples: str) -> None:
@@ -153,7 +159,8 @@ def _end(error: BaseException, name: str, words: Sequence[str], asked: bool) -> 
         sys.exit(141)  # the exit code of a shell for a process that SIGPIPE ended
     # Lightning turns Ctrl-C into an exit after it has saved a checkpoint.
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-        print("Interrupted.", file=sys.stderr)
+        advice = "The same command continues." if {"-m", "--multirun"} & set(words) else CONTINUES.get(name)
+        print(" ".join(filter(None, ("Interrupted.", advice))), file=sys.stderr)
         sys.exit(130)
     in_task = isinstance(error, SystemExit)
     cause = error.__cause__ if in_task else error
