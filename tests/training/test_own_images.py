@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from secseg.cli import evaluate, export, predict, train
+from secseg.training import run as training
+from secseg.utils.config import compose
+from secseg.utils.errors import UserError
 from tests.command import Outcome, run_in_process
 from tests.folder_data import draw_folder, draw_mask, write_cues
 from tests.training.test_run import TINY
@@ -108,3 +111,13 @@ def test_without_cues_the_error_names_the_command_that_makes_them(command: Comma
     assert outcome.code == 1
     assert f"make_cues.py data=folder data.root={root} out={root}" in outcome.error
     assert not (tmp_path / "run").exists(), "the error comes before anything is written"
+
+
+@pytest.mark.parametrize(("experiment", "fast"), [("own_images", False), ("own_images_fast", True)])
+def test_missing_cues_are_suggested_from_networks_that_fit_the_experiment(
+    experiment: str, fast: bool, tmp_path: Path
+) -> None:
+    root = draw(tmp_path / "data")
+    with pytest.raises(UserError, match="No cue file was found") as error:
+        training.train(compose("train", f"experiment={experiment}", f"data.root={root}", f"run_dir={tmp_path / 'run'}"))
+    assert ("localization=efficientnet_lite0_fast`" in str(error.value)) == fast

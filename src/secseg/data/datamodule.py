@@ -114,6 +114,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.scored = None if scored is None else [nfc(str(name)) for name in scored]
         self.feature_cache, self.limit, self.mask_limit, self.seed = feature_cache, limit, mask_limit, seed
         self.mask_values = as_mask_values(mask_values)
+        self.localization: str | None = None  # the option of make_cues that fits the training, for messages
         self.warnings: list[str] = []
         self.masked: tuple[str, ...] | None = None
 
@@ -206,7 +207,8 @@ class ImageDataModule(pl.LightningDataModule):
         """
         path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
         if path is None:
-            settings = (override("data", self.title), override("data.root", self.root), *self._cue_folder())
+            fitting = [] if self.localization is None else [override("localization", self.localization)]
+            settings = (override("data", self.title), override("data.root", self.root), *self._cue_folder(), *fitting)
             raise UserError(
                 f"No cue file was found in {self.root} or above it. Make cues with `{command('make_cues', *settings)}` "
                 "and train with the command that it prints, or name a file with data.cues=<cues.safetensors or "

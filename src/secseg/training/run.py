@@ -41,7 +41,7 @@ from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStat
 from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.processes import cluster_environment, leave_own_folder, shared_run_folder
-from secseg.training.settings import check_settings
+from secseg.training.settings import check_settings, shared_localization
 from secseg.utils.config import build, loss_weights, to_plain
 from secseg.utils.device import peak_memory, resolve_precision
 from secseg.utils.errors import UserError
@@ -68,6 +68,7 @@ def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
+    datamodule.localization = shared_localization(config["backbone"])
     needs = needed(terms.values())
     datamodule.open(cues=bool(needs & {"cues", "labels"}), masks="mask" in needs)
     config["backbone"] = fit_input(config["backbone"], datamodule.train_images.images)

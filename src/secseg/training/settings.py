@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from secseg.utils.checks import check_choice, check_number, check_options, check_whole, refuse
-from secseg.utils.config import loss_weights, sweeping, to_plain
+from secseg.utils.config import config_dir, loss_weights, sweeping, to_plain
 from secseg.utils.device import PRECISIONS
 from secseg.utils.errors import UserError
 
@@ -40,6 +42,10 @@ WHOLE_NUMBERS = {  # the least legal value of each
 }
 
 
+FAST = "efficientnet_lite0_fast"
+"""The option of ``conf/localization`` for a first answer."""
+
+
 def check_settings(cfg: DictConfig | Mapping[str, Any]) -> None:
     """Check ``cfg`` of ``conf/train.yaml`` before anything heavy is imported.
 
@@ -50,6 +56,16 @@ def check_settings(cfg: DictConfig | Mapping[str, Any]) -> None:
     refuse(check_options(config, GROUPS))
     refuse([*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)])
     _refuse_sweep_over_devices(config["trainer"])
+
+
+def shared_localization(backbone: Mapping[str, Any]) -> str | None:
+    """Return the option ``localization`` of make_cues whose fast networks use the features of ``backbone``, too; None
+    for the default."""
+    networks = yaml.safe_load((config_dir() / "localization" / f"{FAST}.yaml").read_text("utf-8"))
+    fast, trunk = networks["foreground"]["network"], backbone["trunk"]
+    same = all(trunk.get(key) == value for key, value in fast["trunk"].items())
+    named = backbone.get("name") == FAST.removesuffix("_fast")
+    return FAST if named and same and backbone["input_size"] == fast["input_size"] else None
 
 
 def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
