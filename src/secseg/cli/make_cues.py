@@ -21,6 +21,10 @@ python src/make_cues.py stage=audit cue_file=<any cue file> data=voc12aug    how
 """
 
 
+MINE = "runs/mine"
+"""The run folder of the commands in docs/own_images.md."""
+
+
 def task(config: Mapping[str, Any]) -> Path:
     check_data(config.get("data"))
     check_places(config)
@@ -29,13 +33,16 @@ def task(config: Mapping[str, Any]) -> Path:
     results = make_cues(config)
     cues = results["protocol"]["cues"]
     if config["cue_file"] is None and cues is not None:
-        print(f"Train on them with: {training_command(cues['file'])}")
+        print(f"Train on them with: {training_command(cues['file'], (config.get('data') or {}).get('root'))}")
     return Path(config["run_dir"])
 
 
-def training_command(cues: Any) -> str:
+def training_command(cues: Path, root: str | None) -> str:
     """Return the command that trains on the cues, with the settings of the data and packages given for them. Your own
-    images have a recipe, which chooses ``data=folder``, and a fast one that follows fast cues."""
+    images have a recipe, which chooses ``data=folder``, and a fast one that follows fast cues. As in the documentation,
+    the run folder is ``runs/mine`` if there is none yet, and ``data.cues`` is left out if training finds them."""
+    from secseg.data.cues.files import find_cues
+
     given = given_settings()
     data = [word for word in given if word.startswith(("data=", "data.")) and not word.startswith("data.cues=")]
     recipe = "own_images_fast" if "localization=efficientnet_lite0_fast" in given else "own_images"
@@ -43,7 +50,9 @@ def training_command(cues: Any) -> str:
     packages = [
         word for word in (*given, *given_settings("hydra")) if word.startswith(("plugins=", "hydra.searchpath="))
     ]
-    return command("train", *data, override("data.cues", cues), *packages)
+    folder = [f"run_dir={MINE}"] if "data=folder" in given and not Path(MINE).exists() else []
+    found = root is not None and find_cues(root) == Path(cues).absolute()
+    return command("train", *data, *([] if found else [override("data.cues", cues)]), *folder, *packages)
 
 
 def main() -> None:
