@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from secseg.utils.config import config_dir
+from secseg.utils.errors import UserError
 from secseg.utils.words import TEXTS, hydra_words
 from tests.cli.test_cli import run
 from tests.conftest import REPOSITORY
@@ -95,3 +97,19 @@ def test_a_folder_with_any_character_is_read_and_its_printed_command_gives_it_ag
         assert json.loads(again.stdout.splitlines()[-2]) == [root, command]
         assert again.stdout.splitlines()[-1] == "run: Lauf 1=a,b"
     assert root == "/a${b}"
+
+
+def test_an_option_without_a_file_of_an_optional_group_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(config_dir() / "train.yaml", tmp_path)
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "cluster.yaml").touch()
+    monkeypatch.setattr("secseg.utils.config.config_dir", lambda: tmp_path)
+    message = r"local=clusterr: there is no file .*clusterr\.yaml\. Did you mean 'cluster'\? The options are cluster\."
+    with pytest.raises(UserError, match=message):
+        hydra_words(["local=clusterr"], "train")
+    with pytest.raises(UserError, match="local=default"):
+        hydra_words(["-m", "local=cluster,default"], "train")
+    for words in (["local=cluster"], ["local=null"], ["local=mine", "hydra.searchpath=[pkg://mine.conf]"]):
+        assert sorted(hydra_words(words, "train")) == sorted(words)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from secseg.utils.errors import UserError, nearest
 from secseg.utils.quoting import quote_value
 
 if TYPE_CHECKING:
@@ -34,9 +35,31 @@ def hydra_words(words: Sequence[str], name: str) -> list[str]:
 
     Its parser wants all settings next to each other: ``loss=seed -m seed=0,1`` would fail. It would also read a path
     such as ``/data/a=b``, ``/data/Äpfel`` or ``2012`` as something else than a text, or not at all.
+
+    Raises:
+        UserError: for an option without a file of an optional group, which Hydra would leave out silently.
     """
+    _refuse_missing_options(words, name)
     sweep = bool({"-m", "--multirun"} & set(words))
     return [_literal(word, name, sweep) for word in sorted(words, key=_is_setting)]
+
+
+def _refuse_missing_options(words: Sequence[str], name: str) -> None:
+    from secseg.utils.config import config_dir
+
+    text = (config_dir() / f"{name}.yaml").read_text("utf-8")
+    if any("hydra.searchpath=" in word for word in words):  # a group may have options elsewhere
+        return
+    for group in re.findall(r"^  - optional (\w+):", text, re.MULTILINE):
+        folder = config_dir() / group
+        options = sorted(path.stem for path in folder.glob("*.yaml"))
+        given = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
+        for option in (option for value in given for option in value.split(",")):
+            if option not in (*options, "null"):
+                known = f"The options are {', '.join(options)}." if options else "It has no options."
+                raise UserError(
+                    f"{group}={option}: there is no file {folder / option}.yaml.{nearest(option, options)} {known}"
+                )
 
 
 def _is_setting(word: str) -> bool:
