@@ -161,3 +161,13 @@ def test_background_cues_on_objects_are_reported_and_few_cells_are_not() -> None
     void = np.full((SIDE, SIDE), NONE, dtype=np.uint8)
     void[6, 6:14] = 0  # 8 cue cells of the cat, all wrong, in one mask
     assert cue_warnings(count_cues(store, NAMES, dict(list(masks.items())[:1]), read=lambda _: void), RECIPE) == []
+
+
+def test_classes_that_are_not_scored_are_not_reported() -> None:
+    maps = good_maps()
+    for one in maps:
+        one[one == 1] = NONE
+    store = store_of(maps, [(1, 2)] * 20, **RECIPE)
+    counts = count_cues(store, NAMES)
+    assert [line[:3] for line in cue_warnings(counts, store.provenance)] == ["cat", "dog"]
+    assert [line[:3] for line in cue_warnings(counts, store.provenance, ["background", "dog"])] == ["dog"]

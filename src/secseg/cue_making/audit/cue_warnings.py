@@ -30,16 +30,23 @@ FEWEST_IMAGES = 10
 """Fewest images whose places are compared."""
 
 
-def cue_warnings(counts: CueCounts, provenance: Mapping[str, Any]) -> list[str]:
+def cue_warnings(counts: CueCounts, provenance: Mapping[str, Any], scored: Collection[str] | None = None) -> list[str]:
     """Return a line for each thing that is unusual about cues.
 
     Args:
         counts: the counted cues.
         provenance: what the file states of how it was made. The lines name those settings of its recipe that help.
+        scored: names of the classes that are reported; None for all.
     """
     keys = settings if isinstance(settings := provenance.get("cues"), dict) else {}
-    kinds = (_sizes, _imprecise, _without_background, _places)
-    return [line for kind in kinds for line in kind(counts, keys)]
+    classes = {number: name for number, name in enumerate(counts.class_names) if scored is None or name in scored}
+    objects = {number: name for number, name in classes.items() if number}
+    return [
+        *_sizes(counts, keys, objects),
+        *_imprecise(counts, keys, classes),
+        *_without_background(counts, keys),
+        *_places(counts, keys, objects),
+    ]
 
 
 def sameness(places: np.ndarray, images: int) -> tuple[float, int]:
@@ -73,9 +80,9 @@ def frame_ratio(places: np.ndarray) -> float:
     return float(density / inside.mean()) if inside.any() else float("inf")
 
 
-def _sizes(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
+def _sizes(counts: CueCounts, keys: Collection[str], classes: Mapping[int, str]) -> Iterator[str]:
     labelled, with_cues = counts.labelled.sum(0), (counts.cued > 0).sum(0)
-    for number, name in list(enumerate(counts.class_names))[1:]:
+    for number, name in classes.items():
         images = int(with_cues[number])
         without = int(counts.without_cue[:, number].sum())
         if without > MISSING * labelled[number]:
@@ -97,9 +104,9 @@ def _sizes(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
             )
 
 
-def _imprecise(counts: CueCounts, keys: Collection[str]) -> Iterator[str]:
+def _imprecise(counts: CueCounts, keys: Collection[str], classes: Mapping[int, str]) -> Iterator[str]:
     known, right, masks = counts.known.sum(0), counts.right.sum(0), (counts.known > 0).sum(0)
-    for number, name in enumerate(counts.class_names):
+    for number, name in classes.items():
         if known[number] < FEWEST_CELLS or right[number] >= PRECISE * known[number]:
             continue
         raised = _change("Raise", ("threshold", "background_score"), keys)
@@ -120,7 +127,7 @@ def _without_background(counts: CueCounts, keys: Collection[str]) -> Iterator[st
         )
 
 
-def _places(counts: CueCounts, settings: Mapping[str, Any]) -> Iterator[str]:
+def _places(counts: CueCounts, settings: Mapping[str, Any], classes: Mapping[int, str]) -> Iterator[str]:
     images = int(counts.labelled.any(1).sum())
     if images < FEWEST_IMAGES:
         return
@@ -140,7 +147,7 @@ def _places(counts: CueCounts, settings: Mapping[str, Any]) -> Iterator[str]:
             change += _change("Lower", ("smooth",), settings)
     if found:
         yield f"Background cues: {', and '.join(found)}.{change} Images without any class show more of the background."
-    for number, name in list(enumerate(counts.class_names))[1:]:
+    for number, name in classes.items():
         if (ratio := frame_ratio(counts.places[number])) > FRAME_CLASS:
             yield f"{name}: its cues follow the frame of the image: {_frame(ratio)}. Look at them in the audit."
 

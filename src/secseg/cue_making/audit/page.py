@@ -72,7 +72,7 @@ def audit_file(
     """
     masks = {name: path for name, path in zip(images.names, images.masks or (), strict=False) if path.is_file()}
     counts = count_cues(store, images.class_names, masks, images.names, images.read_mask)
-    found = cue_warnings(counts, store.provenance)
+    found = cue_warnings(counts, store.provenance, scored)
     differences = None if labels is None else compare_labels(counts, labels)
     figures = {**summarize(counts, scored), "warnings": found, "label_differences": differences, "against": None}
     tables = [audit_table(figures), *([] if differences is None else [label_table(differences)])]

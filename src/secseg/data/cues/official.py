@@ -17,7 +17,7 @@ from secseg.data.array_pickle import load_arrays
 from secseg.data.classes import VOID
 from secseg.data.cues.store import Cues, CueStore, join_cues
 from secseg.utils.errors import UserError, listing
-from secseg.utils.files import sha256
+from secseg.utils.files import read_hashed
 from secseg.utils.text import read_text
 
 GRID = (41, 41)
@@ -46,7 +46,7 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
             NumPy's integer arrays, or holds numbers, classes or positions that are not valid; if the id list does not
             fit.
     """
-    cues, overlaps = read_official(Path(pickle_path))
+    (cues, overlaps), digest = read_hashed(Path(pickle_path), read_official)
     ids = official_ids() if id_list_path is None else read_id_list(id_list_path)
     unknown = [number for number in cues if number not in ids]
     if unknown or (id_list_path is None and len(cues) != len(ids)):
@@ -59,7 +59,7 @@ def import_official(pickle_path: str | Path, id_list_path: str | Path | None = N
     provenance = {
         "source": "official SEC cue file",
         "file": Path(pickle_path).name,
-        "sha256": sha256(pickle_path),
+        "sha256": digest,
         "overlaps": overlaps,
         "overlap_rule": _RULE,
     }
