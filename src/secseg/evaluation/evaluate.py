@@ -74,13 +74,10 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
                 **data.mask_protocol(),
             }
             confusions = {variant: one.score.confusion for variant, one in found.evaluations.items()}
-            warnings = [
-                *found.warnings,
-                *score_warnings(confusions, data.class_names, len(data.val_images.names), data.scored),
-            ]
+            warnings = score_warnings(confusions, data.class_names, len(data.val_images.names), data.scored)
             results = {
                 "figures": figures,
-                "warnings": [*data.warnings, *warnings],
+                "warnings": [*found.warnings, *data.warnings, *warnings],
                 "protocol": protocol | found.protocol,
                 "time": found.time,
                 "versions": versions(),

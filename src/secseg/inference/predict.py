@@ -99,8 +99,10 @@ def predict(config: Mapping[str, Any]) -> UserError | None:
                 write_archive(folder.path, {item.name: item.path for item in images.items}, archive)
             except UserError as error:
                 problem, archive = error, None
-    warnings = [*opened.warnings, *prediction_warnings(summary, class_names, labels)]
-    _write_results(config, {**settings, **files}, summary, meter, archive, warnings)
+    warnings = prediction_warnings(summary, class_names, labels)
+    for warning in warnings:
+        log.warning("%s", warning)
+    _write_results(config, {**settings, **files}, summary, meter, archive, [*opened.warnings, *warnings])
     return problem
 
 
@@ -198,8 +200,6 @@ def _write_results(
         "versions": versions(),
     }
     write_results(Path(config["run_dir"]), results)
-    for warning in warnings:
-        log.warning("%s", warning)
     if summary.made:
         log.info("%d masks in %.1f s: %s of the time.", len(summary.made), meter.seconds, meter.shares_text())
     log.info("Masks: %s", summary.folder.path)

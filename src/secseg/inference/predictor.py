@@ -6,6 +6,7 @@ softmax, enlarge the probabilities with aligned corners, floor them at 1e-5, CRF
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +30,8 @@ from secseg.utils.errors import UserError
 from secseg.utils.parallel import Batched
 from secseg.utils.progress import Stopwatch
 from secseg.utils.resizing import resize_mask
+
+log = logging.getLogger(__name__)
 
 STEP = 8
 """Input sides other than the network's are a multiple of this plus 1, such as 321, so that the corners of image and
@@ -234,9 +237,11 @@ def open_predictor(config: Mapping[str, Any]) -> tuple[Predictor, dict[str, Any]
 
     Returns:
         The predictor, the part of the protocol for ``results.json``, ``inference`` and ``crf``, and the network with
-        its file.
+        its file. The warnings about the network are logged.
     """
     opened = open_network(config["ckpt"])
+    for warning in opened.warnings:
+        log.warning("%s", warning)
     network = opened.network.to(pick_device(config["device"]))
     return *build_predictor(network, config["inference"], config["crf"]["test"]), opened
 
