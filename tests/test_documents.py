@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -13,15 +14,19 @@ import pytest
 import torch
 from PIL import Image
 
-from secseg.cli import evaluate, make_cues, predict, report, train
+from secseg.cli import evaluate, make_cues, predict, prepare_coco, report, train
+from secseg.data import prepare_coco as prepare_coco_module
 from secseg.data.classes import VOID, voc_palette
 from secseg.data.cues import Cues, CueStore
 from secseg.data.cues.export import export_official
 from secseg.data.masks import save_mask
+from secseg.data.prepare_coco import CocoSources, PartSource
+from secseg.data.prepare_voc import Archive
 from secseg.data.shapes import draw_shapes
 from tests.cli.test_cli import TRAIN, run
 from tests.command import run_in_process
 from tests.conftest import REPOSITORY
+from tests.data.coco_data import write_coco
 from tests.documents import COMMANDS, PAGES
 from tests.evaluation.report.synthetic import validation_masks
 from tests.evaluation.report.synthetic import write_run as write_finished_run
@@ -32,6 +37,7 @@ from tests.tiny_network import write_run
 PREDICTION = [command for command in COMMANDS if command.startswith("python src/predict.py")]
 EVALUATION = [command for command in COMMANDS if command.startswith("python src/evaluate.py")]
 REPORT = [command for command in COMMANDS if command.startswith("python src/report.py")]
+COCO = [command for command in COMMANDS if command.startswith("python src/prepare_coco.py")]
 CUES = [command for command in COMMANDS if command.startswith("python src/make_cues.py")]
 TRAINING = [command for command in COMMANDS if command.startswith("python src/train.py")]
 SMALL = [
@@ -59,6 +65,7 @@ def test_the_pages_have_commands_of_every_kind() -> None:
     assert len(EVALUATION) >= 3
     assert len(CUES) >= 4
     assert len(REPORT) >= 2
+    assert COCO
     assert {"make demo", "python src/train.py decay.pos=0.996 trainer.devices=1"} <= set(COMMANDS)
 
 
@@ -87,6 +94,13 @@ def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
         root = draw_folder(runs / "path/to/my_data")  # at the very path
         write_cues(root / "cues.safetensors", {"a": (1,), "b": (1, 2), "sub/c": ()})
         return [*words, *small]
+    if {"data=coco14", "experiment=coco14"} & set(words):
+        parts = write_coco(runs / "data/coco", 6, 3)  # at the very path
+        cues = next(word for word in words if word.startswith("data.cues="))
+        labels = {scene.name("train"): scene.labels() for scene in parts["train"]}
+        write_cues(runs / cues.removeprefix("data.cues="), labels)
+        weights = ["backbone.trunk.weights=null"] if "experiment=coco14" in words else []
+        return [*words, *small, *weights, "backbone.input_size=161"]
     small.append(f"data.root={shapes}")
     if any(word.startswith(("experiment=paper", "experiment=voc")) for word in words):
         small += ["data.train_split=train", "backbone.trunk.weights=null", "backbone.input_size=161"]
@@ -189,6 +203,24 @@ def test_the_evaluation_runs(
     assert (figures["without_crf"]["miou"] == 1) == ("masks=" in command)
 
 
+@pytest.mark.parametrize("command", COCO)
+def test_the_preparation_of_coco_runs(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the very paths of the pages, and without a download."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("pycocotools")
+    write_coco(tmp_path / "data/coco", 6, 3, numbering=None)
+    parts = {part: PartSource(Archive("", "", "", ""), count, count) for part, count in (("train", 6), ("val", 3))}
+    sources = CocoSources(Archive("", "", "", ""), parts)
+    monkeypatch.setattr(prepare_coco_module, "official_sources", lambda: sources)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command)[1:], "hydra.run.dir=run"])
+    prepare_coco.main()
+    assert capsys.readouterr().out.splitlines()[-1] == f"run: {tmp_path / 'run'}"
+    assert len(list((tmp_path / "data/coco/masks_last").rglob("*.png"))) == 9
+
+
 @pytest.mark.parametrize("command", CUES)
 def test_the_making_of_cues_runs(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -203,6 +235,8 @@ def test_the_making_of_cues_runs(
     cues = {name: Cues((8,), np.full((41, 41), 8, np.uint8)) for name in ("2008_000001", "2008_000002")}
     export_official(CueStore.from_dict(cues, {}), tmp_path / "data/voc/localization_cues.pickle.gz")
     draw_folder(tmp_path / "path/to/my_data")
+    if "data=coco14" in command:
+        write_coco(tmp_path / "data/coco", 6, 3)
     words = shlex.split(command)[1:]
     small = ["device=cpu", "hydra.run.dir=run", *([] if "~data" in words else ["data.workers=0"])]
     for name in ("foreground", "background"):

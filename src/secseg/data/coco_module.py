@@ -117,6 +117,10 @@ class CocoDataModule(ImageDataModule):
             )
         return {name: labels[number] for name, number in numbers.items()}
 
+    def own_labels(self) -> Labels | None:
+        files = self.labels == "masks" or self.coco_labels.of(_numbers_of(self.train_images))[1]
+        return self.image_labels() if files else None
+
     def label_source(self) -> str:
         if self.labels == "masks":
             return "masks"
