@@ -107,7 +107,7 @@ def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
     else:
         small += ["data.draw_train=2", "data.draw_val=2"]
     if any(word.startswith("experiment=ablation") for word in words):
-        small.append("seeds=[0]")
+        small.append("random_seeds=[0]")
     if "trainer=ddp" in words:
         small.append("trainer.devices=2")
     if any("predicted_masks" in word for word in words):

@@ -256,7 +256,7 @@ ABLATIONS = sorted(path.stem for path in (config_dir() / "experiment").glob("abl
 def test_an_ablation_crosses_its_settings_with_the_seeds_and_each_job_is_valid(
     ablation: str, first: tuple[str, ...]
 ) -> None:
-    words = [f"experiment=[{','.join([*first, ablation])}]", "seeds=[3,5]", "data.root=voc"]
+    words = [f"experiment=[{','.join([*first, ablation])}]", "random_seeds=[3,5]", "data.root=voc"]
     words += ["own_cues=mine.safetensors"] if ablation == "ablation_cues" else []
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         hydra = compose("train", words, return_hydra_config=True).hydra

@@ -252,7 +252,14 @@ def test_an_unknown_setting_of_a_backend_is_refused() -> None:
 def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: str) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = to_plain(compose("train", ["run_dir=.", f"crf={name}"]))["crf"]
-    assert config["train"] == {"backend": train, "gradient": "stop", "channels": "bgr", "scale": 12, **PAPER}
+    assert config["train"] == {
+        "backend": train,
+        "gradient": "stop",
+        "channels": "bgr",
+        "unary": "scores",
+        "scale": 12,
+        **PAPER,
+    }
     assert config["test"].pop("widths_at") == (500 if name == "relative" else "auto")
     assert config["test"] == {"backend": test, "gradient": "stop", "channels": "rgb", "scale": 1, **PAPER}
 
@@ -304,3 +311,14 @@ def test_widths_for_no_size_are_the_same_for_all_images_and_a_wrong_size_is_refu
     assert build_stage_crf({**LATTICE, "backend": "none", "widths_at": 500}) is None
     with pytest.raises(UserError, match=r"crf\.test\.widths_at=-1"):
         build_stage_crf({**LATTICE, "widths_at": -1})
+
+
+def test_a_crf_may_get_probabilities_in_place_of_scores() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2, 4, 9, 9, generator=generator)
+    images = torch.randint(0, 256, (2, 3, 9, 9), generator=generator, dtype=torch.uint8)
+    plain, other = (build_stage_crf({**LATTICE, "unary": unary}) for unary in ("scores", "probabilities"))
+    assert plain is not None
+    assert other is not None
+    assert torch.equal(other(logits, images), plain(logits.softmax(1), images))
+    assert not torch.equal(other(logits, images), plain(logits, images))

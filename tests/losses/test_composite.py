@@ -53,3 +53,14 @@ def test_terms_share_one_pass_of_the_crf_and_the_pooling_of_the_loss() -> None:
     assert sorted(pooled) == sorted(PAPER)
     expected = expand_loss(floor_softmax(batch["scores"]), batch["labels"], 0, 0, 0)
     assert values["expand"].item() == pytest.approx(expected.item())
+
+
+def test_the_weight_of_a_term_rises_between_the_steps_of_its_warm_up() -> None:
+    batch = example()
+    terms = build_terms({"seed": 1.0, "expand": {"weight": 2.0, "warmup": [10, 30]}})
+    loss = SECLoss(terms, PAPER)
+    for step, factor in ((0, 0.0), (10, 0.0), (15, 0.5), (30, 2.0), (100, 2.0)):
+        values = loss(batch["scores"], batch, step)
+        assert values["loss"].item() == pytest.approx(values["seed"].item() + factor * values["expand"].item())
+    at_once = build_terms({"expand": {"warmup": [5, 5]}})["expand"]
+    assert (at_once.weight_at(4), at_once.weight_at(5)) == (0, 1)

@@ -22,8 +22,13 @@ REFERENCE: dict[str, Callable[..., float]] = {
     "expand": lambda f, batch: reference.expand(f, batch["labels"], *PAPER),
     "constrain": lambda f, batch: reference.constrain(f, batch["q"]),
     "supervised": lambda f, batch: reference.supervised(f, batch["mask"]),
+    "balanced_seed": lambda f, batch: reference.balanced_seed(f, batch["cues"]),
+    "crf_energy": lambda f, batch: reference.crf_energy(f, batch["images"], 16, 15),
+    "normalized_cut": lambda f, batch: reference.normalized_cut(f, batch["images"], 16, 15),
 }
 """The plain NumPy version of each term. Arguments: probabilities (B, C, H, W) and the batch."""
+OPTIONS = {name: {"weight": 1.0, "backend": "exact"} for name in ("crf_energy", "normalized_cut")}
+"""The node of a term that has options. The lattice is an approximation, in float32."""
 
 
 def example(seed: int = 0, size: tuple[int, int, int, int] = (3, 6, 7, 5)) -> dict[str, Tensor]:
@@ -40,21 +45,21 @@ def example(seed: int = 0, size: tuple[int, int, int, int] = (3, 6, 7, 5)) -> di
     labels = cues.flatten(2).any(2).double()
     labels[:, 2] = 0
     q = torch.softmax(4 * torch.randn(size, generator=generator, dtype=torch.float64), 1)
-    return {"scores": scores, "cues": cues, "labels": labels, "mask": torch.where(chosen < 0, 255, chosen), "q": q}
+    images = torch.randint(0, 60, (batch, 3, height, width), generator=generator, dtype=torch.uint8)
+    mask = torch.where(chosen < 0, 255, chosen)
+    return {"scores": scores, "cues": cues, "labels": labels, "mask": mask, "q": q, "images": images}
 
 
 def inputs(batch: dict[str, Tensor], scores: Tensor) -> LossInputs:
-    images = torch.zeros(len(scores), 3, *scores.shape[2:], dtype=torch.uint8)
     q = batch["q"].to(scores.dtype)
-    return LossInputs(
-        scores, images, batch["cues"], batch["labels"], batch["mask"], PAPER, global_weighted_rank_pooling, lambda *_: q
-    )
+    given = (batch[key] for key in ("images", "cues", "labels", "mask"))
+    return LossInputs(scores, *given, PAPER, global_weighted_rank_pooling, lambda *_: q)
 
 
 @pytest.fixture(params=TERMS)
 def term(request: pytest.FixtureRequest) -> tuple[str, Term]:
     """Each term of the table, by name."""
-    return request.param, build_terms({request.param: 1.0})[request.param]
+    return request.param, build_terms({request.param: OPTIONS.get(request.param, 1.0)})[request.param]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

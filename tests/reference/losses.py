@@ -66,3 +66,59 @@ def supervised(f: np.ndarray, mask: np.ndarray, void: int = 255) -> float:
         if known:
             total -= sum(math.log(f[b, mask[b, y, x], y, x]) for y, x in known) / len(known)
     return total / len(f)
+
+
+def balanced_seed(f: np.ndarray, seeds: np.ndarray) -> float:
+    total = 0.0
+    for b in range(len(f)):
+        background = [math.log(f[b, 0, y, x]) for y, x in np.argwhere(seeds[b, 0])]
+        foreground = [math.log(f[b, c + 1, y, x]) for c, y, x in np.argwhere(seeds[b, 1:])]
+        total -= sum(part for logs in (background, foreground) if logs for part in [sum(logs) / len(logs)])
+    return total / len(f)
+
+
+def affinity(image: np.ndarray, xy: float, rgb: float) -> np.ndarray:
+    """Return ``exp(-|p_i - p_j|^2 / (2 xy^2) - |I_i - I_j|^2 / (2 rgb^2))``, (n, n), of an image (3, H, W)."""
+    places = list(np.ndindex(*image.shape[1:]))
+    matrix = np.empty((len(places), len(places)))
+    for i, p in enumerate(places):
+        for j, q in enumerate(places):
+            apart = sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) / xy**2
+            other = sum((float(c[p]) - float(c[q])) ** 2 for c in image) / rgb**2
+            matrix[i, j] = math.exp(-(apart + other) / 2)
+    return matrix
+
+
+def crf_energy(f: np.ndarray, images: np.ndarray, xy: float, rgb: float) -> float:
+    """Return the affinity of pairs of pixels in different classes, as a share of all affinity."""
+    total = 0.0
+    for s, image in zip(f.reshape(*f.shape[:2], -1), images, strict=True):
+        a = affinity(image, xy, rgb)
+        total += sum(s[k] @ a @ s[other] for k in range(len(s)) for other in range(len(s)) if k != other) / a.sum()
+    return total / len(f)
+
+
+def normalized_cut(f: np.ndarray, images: np.ndarray, xy: float, rgb: float) -> float:
+    total = 0.0
+    for s, image in zip(f.reshape(*f.shape[:2], -1), images, strict=True):
+        a = affinity(image, xy, rgb)
+        total += sum(s[k] @ a @ (1 - s[k]) / (a.sum(1) @ s[k]) for k in range(len(s)))
+    return total / len(f)
+
+
+def grown(
+    cues: np.ndarray, q: np.ndarray, labels: np.ndarray, foreground: float = 0.85, background: float = 0.99
+) -> np.ndarray:
+    """Return the seeds (C, H, W) of one image: sweep over all pixels until none is added."""
+    classes, height, width = cues.shape
+    own = [0, *(c for c in range(1, classes) if labels[c])]
+    seeds, changed = cues.astype(bool).copy(), True
+    while changed:
+        changed = False
+        for y, x in np.ndindex(height, width):
+            c = max(own, key=lambda k: q[k, y, x])
+            certain = q[c, y, x] > (foreground if c else background)
+            near = seeds[c, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any()
+            if certain and near and not seeds[c, y, x] and not cues[:, y, x].any():
+                seeds[c, y, x] = changed = True
+    return seeds

@@ -111,6 +111,16 @@ def test_a_term_named_by_its_class_is_trained_and_shown_like_the_others(run: Run
     assert "train/second" in (result["run"] / "metrics.csv").read_text()
 
 
+def test_cues_grow_and_options_of_terms_are_in_the_protocol(run: Run) -> None:
+    words = ("seeds=grow", "loss=balanced_seed", "+loss.crf_energy={weight: 0.5, xy: 4, warmup: [0, 2]}")
+    result = run(*words, "trainer.max_steps=1", "trainer.val_check_interval=1", "evaluation.crf=never")
+    losses = result["results"]["losses"]
+    assert losses["loss"] == pytest.approx(losses["balanced_seed"] + losses["constrain"]), "the energy warms up"
+    assert 0 < losses["crf_energy"] < 1
+    assert result["results"]["protocol"]["seeds"] == {"grow": True, "foreground": 0.85, "background": 0.99}
+    assert result["results"]["protocol"]["loss"]["crf_energy"]["xy"] == 4
+
+
 class Maximum(losses.Pooling):
     def __call__(self, scores: torch.Tensor, decay: float) -> torch.Tensor:
         return scores.amax(-1)
@@ -121,9 +131,9 @@ def test_the_expansion_loss_pools_with_the_pooling_of_the_config() -> None:
     terms = losses.build_terms({"expand": 1.0})
     with using_plugins("tests"):
         pooling = {"_target_": "tests.training.test_run.Maximum"}
-        own = build_loss({"decay": {**decay, "pooling": pooling}}, terms, 81)
+        own = build_loss({"decay": {**decay, "pooling": pooling}, "seeds": {"grow": False}}, terms, 81)
     assert isinstance(own.pooling, Maximum)
-    default = build_loss({"decay": {**decay, "pooling": None}}, terms, 81)
+    default = build_loss({"decay": {**decay, "pooling": None}, "seeds": {"grow": False}}, terms, 81)
     assert default.pooling is losses.global_weighted_rank_pooling
 
 

@@ -23,6 +23,10 @@ WRONG = [
     ("loss.seed=-1", "loss.seed=-1: give a number of at least 0"),
     ("loss.seed=inf", "loss.seed=inf: give a number of at least 0"),
     ("loss.expand=nan", "loss.expand=nan: give a number of at least 0"),
+    ("loss.expand={warmup:[5,2]}", "loss.expand.warmup=[5, 2]: give two steps [a,b], 0 <= a <= b"),
+    ("loss.expand={warmup:3}", "loss.expand.warmup=3: give two steps [a,b], 0 <= a <= b"),
+    ("seeds.grow=2", "seeds.grow=2: give one of True, False"),
+    ("seeds.foreground=1.5", "seeds.foreground=1.5: give a number in [0, 1]"),
     ("seed=null", "seed=None: give a whole number of at least 0"),
     ("seed=", "seed=: give a whole number of at least 0"),
     ("seed=one", "seed=one: give a whole number of at least 0"),
@@ -84,6 +88,12 @@ def test_gradients_that_a_fused_optimizer_scales_itself_cannot_be_clipped(defaul
     check_settings(changed(default, "optim.optimizer.fused=true", "trainer.precision=bf16-mixed"))
     with pytest.raises(UserError, match=r"fused=true cannot clip gradients at trainer\.precision=bf16-mixed: give"):
         check_settings(changed(default, *fused, "trainer.precision=bf16-mixed"))
+
+
+def test_cues_cannot_grow_without_a_crf(default: DictConfig) -> None:
+    check_settings(changed(default, "seeds.grow=true"))
+    with pytest.raises(UserError, match=r"seeds=grow needs a CRF in training, and crf\.train\.backend is none"):
+        check_settings(changed(default, "seeds.grow=true", "crf.train.backend=none"))
 
 
 def test_all_problems_are_reported_at_once(default: DictConfig) -> None:

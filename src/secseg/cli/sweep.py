@@ -31,7 +31,7 @@ from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
 LOCK = ".lock"
 MOST_TAG = 64  # characters of a W&B tag
 
-# Lists in conf/experiment as what Hydra's sweeper reads: ${commas:${seeds}}
+# Lists in conf/experiment as what Hydra's sweeper reads: ${commas:${random_seeds}}
 OmegaConf.register_new_resolver("commas", lambda values: ",".join(map(str, values)), replace=True)
 
 

@@ -15,7 +15,7 @@ python src/train.py decay.pos=0.996 trainer.devices=1           the same, with t
 python src/train.py experiment=voc_animals data.root=<VOC2012>  a slice of VOC on a CPU
 python src/train.py experiment=paper data.root=<VOC2012>        the paper's recipe
 python src/train.py -m loss=seed,sec seed=0,1,2                 six runs; finished ones are not run again
-python src/train.py experiment=ablation_loss seeds=[0,1]        a study, as a sweep
+python src/train.py experiment=ablation_loss random_seeds=[0,1]        a study, as a sweep
 python src/train.py resume=auto                                 continue the newest run
 """
 

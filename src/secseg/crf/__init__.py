@@ -63,6 +63,7 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
             must be null. The class gets the kernels as ``params``, the ``gradient``, and all settings that the options
             in ``conf/crf`` do not have. ``channels`` is the order in which the CRF gets the colours, ``rgb`` or
             ``bgr``: the lattice is not symmetric in its features, and the official training layer gets ``bgr``.
+            ``unary`` is what the CRF gets: ``scores``, or ``probabilities`` in their place.
             ``widths_at`` is the longest side of an image, in pixels, for which the spatial widths hold. For other
             images, they are scaled in proportion. None or ``auto``: the widths are the same for all images.
 
@@ -72,7 +73,7 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     options = dict(stage)
     target, backend = options.pop("_target_", None), options.pop("backend")
     gradient, scale = options.pop("gradient", "stop"), options.pop("scale")
-    channels = options.pop("channels")
+    channels, unary = options.pop("channels"), options.pop("unary", "scores")
     kernels = {name: options.pop(name) for name in CRFParams.__dataclass_fields__ if name in options}
     widths_at = options.pop("widths_at", None)
     refuse(check_number("crf.test.widths_at", widths_at, above=0, null=True) if widths_at != "auto" else ())
@@ -89,6 +90,7 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
         return None
     else:
         crf = build_crf(backend, params, gradient)
+    crf = _OfProbabilities(crf) if unary == "probabilities" else crf
     return _ReversedChannels(crf) if channels == "bgr" else crf
 
 
@@ -117,3 +119,13 @@ class _ReversedChannels:
 
     def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
         return self.crf(logits, images.flip(1))
+
+
+@dataclass(frozen=True)
+class _OfProbabilities:
+    """A CRF that gets the softmax of the scores in place of the scores, as in the official code of DSRG."""
+
+    crf: CRF
+
+    def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
+        return self.crf(logits.softmax(1), images)

@@ -89,7 +89,7 @@ def gaussian_lattice(height: int, width: int, weight: float, xy: float) -> Latti
     lattice = build_lattice(height, width, weight, xy)
     rng = np.random.default_rng(0)
     probe = rng.choice(np.array([-1, 1], np.float32), height * width)
-    if np.allclose(filtered(lattice, probe), weight * probe, rtol=0, atol=1e-5 * weight):
+    if np.allclose(filtered(lattice, probe[None])[0], weight * probe, rtol=0, atol=1e-5 * weight):
         n, nothing = height * width, np.zeros(0, np.int32)
         roots = np.full((n, 1), np.sqrt(weight), np.float32)
         return Lattice(np.arange(1, n + 1, dtype=np.int32)[:, None], roots, n, nothing, nothing, np.zeros(1, np.int64))

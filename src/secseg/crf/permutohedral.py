@@ -49,13 +49,14 @@ class Lattice(NamedTuple):
 
 
 def build_lattice(
-    height: int, width: int, weight: float, xy: float, image: np.ndarray | None = None, rgb: float = 1.0
+    height: int, width: int, weight: float | None, xy: float, image: np.ndarray | None = None, rgb: float = 1.0
 ) -> Lattice:
     """Build the kernel of the positions (d = 2), or of the positions and colours (d = 5), of an image.
 
     Args:
         height, width: of the grid. A pixel has the index ``y * width + x``.
-        weight: of the kernel, at least 0.
+        weight: of the kernel with its symmetric normalisation, at least 0; None for the Gaussian itself, which is 1 at
+            distance 0.
         xy, rgb: standard deviations of the kernel in pixels and in byte values.
         image: (3, H, W) uint8, or None for the positions alone.
 
@@ -77,16 +78,28 @@ def build_lattice(
     if image is not None:
         np.divide(image.reshape(3, n), np.float32(rgb), out=features[2:, :n], dtype=np.float32)
     kernel, mass = _connect(features, n, np.int64(bits))
-    _normalise(kernel, mass, np.float32(weight))
+    if weight is None:
+        kernel.weights[:] *= np.sqrt(np.float32(1 / (1 + 2.0**-dimensions)))  # the gain of the blur, see _normalise
+    else:
+        _normalise(kernel, mass, np.float32(weight))
     return kernel
 
 
-def filtered(kernel: Lattice, values: np.ndarray) -> np.ndarray:
-    """Return the kernel times ``values`` (n,) float32: splat, blur, slice."""
-    splat = (kernel.weights * values[:, None]).ravel()
-    grid = np.bincount(kernel.corners.ravel(), splat, minlength=kernel.points + 2).astype(np.float32)
-    _blur(grid, kernel)
-    return (kernel.weights * grid[kernel.corners]).sum(1)
+@njit
+def filtered(kernel: Lattice, values: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """Return the kernel, or its transpose, times each row of ``values`` (k, n) float32: splat, blur, slice."""
+    corners, weights = kernel.corners, kernel.weights
+    result = np.zeros_like(values)
+    for row in range(len(values)):
+        grid = np.zeros(kernel.points + 2, np.float32)
+        for i in range(len(corners)):
+            for j in range(corners.shape[1]):
+                grid[corners[i, j]] += weights[i, j] * values[row, i]
+        _blur(grid, kernel, transposed)
+        for i in range(len(corners)):
+            for j in range(corners.shape[1]):
+                result[row, i] += weights[i, j] * grid[corners[i, j]]
+    return result
 
 
 @njit
@@ -287,10 +300,14 @@ def _normalise(kernel: Lattice, mass: np.ndarray, weight: float) -> None:
 
 
 @njit
-def _blur(grid: np.ndarray, kernel: Lattice) -> None:
-    """Blur a grid (m + 2,) in place with taps of 1/2, 1, 1/2 along each direction."""
-    half = np.float32(0.5)
-    for j in range(len(kernel.bounds) - 1):
+def _blur(grid: np.ndarray, kernel: Lattice, backwards: bool = False) -> None:
+    """Blur a grid (m + 2,) in place with taps of 1/2, 1, 1/2 along each direction, from the last one if ``backwards``.
+
+    The blur along one direction is symmetric, but two blurs do not commute where lattice points are missing.
+    """
+    half, directions = np.float32(0.5), len(kernel.bounds) - 1
+    for number in range(directions):
+        j = directions - 1 - number if backwards else number
         before, here = np.float32(0), np.float32(0)
         for k in range(kernel.bounds[j], kernel.bounds[j + 1] - 1):
             after = grid[kernel.reads[k + 1]]

@@ -1,8 +1,10 @@
 """The terms of the SEC loss, as pure functions of tensors, and their weighted sum."""
 
+from secseg.losses.balanced_seed import balanced_seed_loss
 from secseg.losses.composite import SECLoss
 from secseg.losses.constrain import constrain_loss
 from secseg.losses.expand import expand_loss
+from secseg.losses.growing import Growing, grow_seeds
 from secseg.losses.pooling import Decay, Pooling, decay_from_fraction, global_weighted_rank_pooling
 from secseg.losses.probabilities import floor_softmax
 from secseg.losses.seed import seed_loss
@@ -11,16 +13,19 @@ from secseg.losses.terms import LossInputs, Term, build_terms
 
 __all__ = [
     "Decay",
+    "Growing",
     "LossInputs",
     "Pooling",
     "SECLoss",
     "Term",
+    "balanced_seed_loss",
     "build_terms",
     "constrain_loss",
     "decay_from_fraction",
     "expand_loss",
     "floor_softmax",
     "global_weighted_rank_pooling",
+    "grow_seeds",
     "seed_loss",
     "supervised_loss",
 ]

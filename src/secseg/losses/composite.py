@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secseg.crf import CRF
+from secseg.losses.growing import Growing
 from secseg.losses.pooling import Decay, PoolingFunction, global_weighted_rank_pooling
 from secseg.losses.probabilities import at_least_float32
 from secseg.losses.terms import LossInputs, Term
@@ -22,6 +23,7 @@ class SECLoss(nn.Module):
         decay: decays of the expansion loss.
         crf: ``(logits, images) -> probs``, for the terms that need a CRF.
         pooling: pools the scores of one class into one score in the expansion loss.
+        growing: makes the seeds of the cues; None if the seeds are the cues.
 
     If only some images train on their mask (``masked``), these images take ``supervised`` in place of ``seed``,
     ``expand`` and ``constrain``. Each term is the mean over its own images in the batch (of one process, if there are
@@ -36,17 +38,19 @@ class SECLoss(nn.Module):
         decay: Decay,
         crf: CRF | None = None,
         pooling: PoolingFunction = global_weighted_rank_pooling,
+        growing: Growing | None = None,
     ) -> None:
         super().__init__()
-        self.terms, self.decay, self.crf, self.pooling = dict(terms), decay, crf, pooling
+        self.terms, self.decay, self.crf, self.pooling, self.growing = dict(terms), decay, crf, pooling, growing
 
-    def forward(self, logits: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def forward(self, logits: Tensor, batch: Mapping[str, Any], step: int = 0) -> dict[str, Tensor]:
         """Return ``loss``, the weighted sum, and the value of each term; scalars.
 
         Args:
             logits: (B, C, H, W), the network's scores; half precision is computed in float32.
             batch: ``crf_image`` (the images), ``cues``, ``labels``, ``mask`` and ``masked``, as in ``LossInputs``. An
                 entry that no term needs may be missing.
+            step: of the training, counted from 0, for weights with a warm-up.
         """
         targets: Any = {**dict.fromkeys(("crf_image", "cues", "labels", "mask", "masked")), **batch}
         with torch.autocast(logits.device.type, enabled=False):
@@ -60,7 +64,8 @@ class SECLoss(nn.Module):
                 pooling=self.pooling,
                 crf=self.crf,
                 masked=targets["masked"],
+                growing=self.growing,
             )
             values = {name: term(inputs) for name, term in self.terms.items()}
-            loss = sum(term.weight * values[name] for name, term in self.terms.items())
+            loss = sum(term.weight_at(step) * values[name] for name, term in self.terms.items())
         return {"loss": loss, **values}  # type: ignore[dict-item]

@@ -35,4 +35,4 @@ class SeedTerm(Term):
     color = "#1b7837"
 
     def __call__(self, inputs: LossInputs) -> Tensor:
-        return seed_loss(inputs.probs, inputs.cues, inputs.without_mask)
+        return seed_loss(inputs.probs, inputs.seeds, inputs.without_mask)

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from secseg.crf import CRF
+from secseg.losses.growing import Growing
 from secseg.losses.pooling import Decay, PoolingFunction
 from secseg.losses.probabilities import floor_softmax
 from secseg.utils.config import build, loss_weights
@@ -24,6 +25,9 @@ TERMS = {
     "expand": "secseg.losses.expand.ExpandTerm",
     "constrain": "secseg.losses.constrain.ConstrainTerm",
     "supervised": "secseg.losses.supervised.SupervisedTerm",
+    "balanced_seed": "secseg.losses.balanced_seed.BalancedSeedTerm",
+    "crf_energy": "secseg.losses.crf_energy.CRFEnergyTerm",
+    "normalized_cut": "secseg.losses.normalized_cut.NormalizedCutTerm",
 }
 """The class of each term by its name in ``conf/loss``."""
 
@@ -46,6 +50,7 @@ class LossInputs:
         crf: ``(logits, images) -> probs``.
         masked: (B,) bool, the images that train on their mask, in place of seed, expand and constrain; None if each
             term reads all images. Terms of other packages decide themselves whether they read it.
+        growing: makes ``seeds`` of the cues; None if the seeds are the cues.
     """
 
     logits: Tensor
@@ -57,6 +62,7 @@ class LossInputs:
     pooling: PoolingFunction
     crf: CRF | None
     masked: Tensor | None = None
+    growing: Growing | None = None
 
     @cached_property
     def probs(self) -> Tensor:
@@ -67,6 +73,11 @@ class LossInputs:
     def without_mask(self) -> Tensor | None:
         """(B,) bool, the images that train on their cues and labels; None for all."""
         return None if self.masked is None else ~self.masked
+
+    @cached_property
+    def seeds(self) -> Tensor:
+        """(B, C, H, W), 1 or True where a pixel is a seed of a class: the cues, or what they grow to."""
+        return self.cues if self.growing is None else self.growing(self.cues, self.crf_probs, self.labels)
 
     @cached_property
     def crf_probs(self) -> Tensor:
@@ -82,23 +93,33 @@ class Term:
         needs: the inputs among ``NEEDS`` that the term reads. Logits, probabilities and images are always available.
         color: a Matplotlib color for its curve.
         weight: its factor in the loss, above 0; ``build_terms`` sets it.
+        warmup: the steps (a, b) between which the factor rises linearly from 0 to ``weight``; None for a constant one.
     """
 
     needs: tuple[str, ...] = ()
     color = "#888888"
     weight = 1.0
+    warmup: tuple[int, int] | None = None
+
+    def weight_at(self, step: int) -> float:
+        """Return the factor of the term in the loss at a step, counted from 0."""
+        if self.warmup is None or step >= self.warmup[1]:
+            return self.weight
+        start, end = self.warmup
+        return self.weight * max(step - start, 0) / (end - start)
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the mean of the term over the images of the batch that it concerns, a scalar."""
         raise NotImplementedError
 
 
-def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
+def build_terms(loss: Mapping[str, Any], growing: bool = False) -> dict[str, Term]:
     """Build the terms whose weight is above 0.
 
     Args:
-        loss: the ``loss`` node, plain. It maps the name of a term to its weight, or to a node with ``weight`` and the
-            term's options. A term from your own package has ``_target_`` in its node.
+        loss: the ``loss`` node, plain. It maps the name of a term to its weight, or to a node with ``weight``,
+            ``warmup`` and the term's options. A term from your own package has ``_target_`` in its node.
+        growing: whether the cues grow, which needs the CRF and the labels.
 
     Raises:
         UserError: if a term is unknown, a need is unknown, or no term has a weight; as ``build``.
@@ -107,6 +128,7 @@ def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
     for name, weight in loss_weights(loss).items():
         node = {"_target_": TERMS.get(name), **(loss[name] if isinstance(loss[name], Mapping) else {})}
         node.pop("weight", None)
+        warmup = node.pop("warmup", None)
         if node["_target_"] is None or name == "loss":  # "train/loss" is logged for the sum
             raise UserError(
                 f"loss.{name} is not a term of the loss. The terms are {', '.join(TERMS)}.{nearest(name, TERMS)} "
@@ -114,9 +136,11 @@ def build_terms(loss: Mapping[str, Any]) -> dict[str, Term]:
             )
         if weight > 0:
             terms[name] = build(node, Term)
-            terms[name].weight = float(weight)
+            terms[name].weight, terms[name].warmup = float(weight), None if warmup is None else (warmup[0], warmup[1])
             if unknown := sorted(set(terms[name].needs) - set(NEEDS)):
                 raise UserError(f"loss.{name} needs {', '.join(unknown)}: a term can need {', '.join(NEEDS)}.")
+            if growing and "cues" in terms[name].needs:
+                terms[name].needs = (*terms[name].needs, "labels", "crf")
     if not terms:
         raise UserError("Every term of the loss has weight 0, so there is nothing to train: give a term a weight.")
     return terms

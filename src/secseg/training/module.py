@@ -94,7 +94,7 @@ class SECModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         self.step_clock.start(self.device)
         logits = self(batch)
-        terms = self.loss(logits, batch)
+        terms = self.loss(logits, batch, self.global_step)
         means = self._over_processes({term: value.detach() for term, value in terms.items()})
         self.loss_monitor.check(terms, batch["name"], self.global_step, everywhere=means["loss"])
         self.losses = dict(means)

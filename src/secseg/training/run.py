@@ -26,6 +26,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.some_masks import SOME
 from secseg.evaluation.score_warnings import score_warnings
 from secseg.losses import SECLoss
+from secseg.losses.growing import Growing
 from secseg.losses.pooling import Pooling, global_weighted_rank_pooling, resolve_decay
 from secseg.losses.terms import Term, build_terms, needed
 from secseg.models import SegmentationNet, build_network
@@ -173,13 +174,14 @@ def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
     """
     if config["data"].get("masks") == SOME and not loss_weights(config["loss"]).get("supervised"):
         config["loss"] = {**config["loss"], "supervised": 1.0}
-    terms = build_terms(config["loss"])
+    growing = config["seeds"]["grow"]
+    terms = build_terms(config["loss"], growing)
     unused = [name for name, term in terms.items() if "crf" in term.needs]
     if not unused or config["crf"]["train"]["backend"] != "none":
         return terms
     log.warning("crf.train.backend is none, so the loss leaves out the terms that need a CRF: %s.", ", ".join(unused))
     config["loss"] = {**config["loss"], **dict.fromkeys(unused, 0.0)}
-    return build_terms(config["loss"])
+    return build_terms(config["loss"], growing)
 
 
 def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int) -> SECLoss:
@@ -188,7 +190,9 @@ def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int
     node = decay.pop("pooling")
     pooling = global_weighted_rank_pooling if node is None else build(node, Pooling)
     crf = build_stage_crf(config["crf"]["train"]) if "crf" in needed(terms.values()) else None
-    return SECLoss(terms, resolve_decay(**decay, n=pixels), crf, pooling)
+    seeds = dict(config["seeds"])
+    growing = Growing(**seeds) if seeds.pop("grow") else None
+    return SECLoss(terms, resolve_decay(**decay, n=pixels), crf, pooling, growing)
 
 
 def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: Mapping[str, Term]) -> SECModule:
@@ -270,6 +274,7 @@ def summarise(
             "training_crf": None if module.loss.crf is None else dict(config["crf"]["train"]),
             "loss": dict(config["loss"]),
             "decay": {**module.loss.decay._asdict(), **pooling},
+            "seeds": dict(config["seeds"]),
         },
         "time": {
             "step_seconds": step_seconds / max(module.step_clock.count, 1),

@@ -15,7 +15,7 @@ from secseg.utils.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-GROUPS = ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
+GROUPS = ("data", "backbone", "decay", "loss", "seeds", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
 BACKENDS = ("exact", "lattice", "pydensecrf", "none")
 CHOICES = {
     "resume": ("never", "auto"),
@@ -23,6 +23,7 @@ CHOICES = {
     "crf.train.backend": BACKENDS,
     "crf.train.gradient": ("stop", "diagonal", "exact"),
     "crf.train.channels": ("rgb", "bgr"),
+    "crf.train.unary": ("scores", "probabilities"),
     "crf.test.channels": ("rgb", "bgr"),
     "crf.test.backend": BACKENDS,
     "optim.schedule.kind": ("step", "poly", "constant"),
@@ -54,7 +55,8 @@ def check_settings(cfg: DictConfig | Mapping[str, Any]) -> None:
     """
     config = to_plain(cfg)
     refuse(check_options(config, GROUPS))
-    refuse([*_decay(config["decay"]), *_loss(config["loss"]), *_numbers(config), *_choices(config), *_fused(config)])
+    checks = (_decay, _loss, _seeds, _numbers, _choices, _fused)
+    refuse([line for check in checks for line in check(config)])
     _refuse_sweep_over_devices(config["trainer"])
 
 
@@ -68,7 +70,8 @@ def shared_localization(backbone: Mapping[str, Any]) -> str | None:
     return FAST if named and same and backbone["input_size"] == fast["input_size"] else None
 
 
-def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
+def _decay(config: Mapping[str, Any]) -> Iterator[str]:
+    decay = config["decay"]
     fraction = decay["fraction"] or {}
     for name in ("pos", "neg", "bg"):
         value = decay[name]
@@ -81,9 +84,28 @@ def _decay(decay: Mapping[str, Any]) -> Iterator[str]:
         yield from check_number(f"decay.fraction.{name}", value, above=0, below=1)
 
 
-def _loss(loss: Mapping[str, Any]) -> Iterator[str]:
+def _loss(config: Mapping[str, Any]) -> Iterator[str]:
+    loss = config["loss"]
     for term, weight in loss_weights(loss).items():
         yield from check_number(f"loss.{term}", weight, 0)
+    for term, node in loss.items():
+        steps = node.get("warmup") if isinstance(node, Mapping) else None
+        numbers = steps if isinstance(steps, list) else []
+        if steps is not None and not (len(numbers) == 2 and all(map(_is_step, numbers)) and numbers[0] <= numbers[1]):
+            yield f"loss.{term}.warmup={steps}: give two steps [a,b], 0 <= a <= b: the weight rises between them."
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _seeds(config: Mapping[str, Any]) -> Iterator[str]:
+    seeds = config["seeds"]
+    yield from check_choice("seeds.grow", seeds["grow"], (True, False))
+    for name in ("foreground", "background"):
+        yield from check_number(f"seeds.{name}", seeds[name], 0, most=1)
+    if seeds["grow"] is True and config["crf"]["train"]["backend"] == "none":
+        yield "seeds=grow needs a CRF in training, and crf.train.backend is none: use crf=paper, or seeds=cues."
 
 
 def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
