@@ -112,7 +112,7 @@ def test_a_term_named_by_its_class_is_trained_and_shown_like_the_others(run: Run
 
 
 def test_cues_grow_and_options_of_terms_are_in_the_protocol(run: Run) -> None:
-    words = ("seeds=grow", "loss=balanced_seed", "+loss.crf_energy={weight: 0.5, xy: 4, warmup: [0, 2]}")
+    words = ("seeds=grow", "loss=dsrg", "loss.crf_energy={weight: 0.5, xy: 4, warmup: [0, 2]}")
     result = run(*words, "trainer.max_steps=1", "trainer.val_check_interval=1", "evaluation.crf=never")
     losses = result["results"]["losses"]
     assert losses["loss"] == pytest.approx(losses["balanced_seed"] + losses["constrain"]), "the energy warms up"

@@ -106,7 +106,7 @@ class Term:
         if self.warmup is None or step >= self.warmup[1]:
             return self.weight
         start, end = self.warmup
-        return self.weight * max(step - start, 0) / (end - start)
+        return self.weight * max(step - start, 0) / max(end - start, 1)
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the mean of the term over the images of the batch that it concerns, a scalar."""
