@@ -412,7 +412,7 @@ def test_all_wrong_settings_are_listed_before_anything_is_computed(make: Make, r
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["stage=export"], "give export=<official or png>"),
+        (["stage=export"], "give export=<one of official, png, irn_cam"),
         (["cue_file=."], "cue_file is for stage=audit and stage=export"),
         (["crf=off", "cues=refined"], "This cue recipe needs a CRF"),
         (["stage=audit", "out=nothing_yet"], "The cue file nothing_yet/cues.safetensors does not exist"),

@@ -16,6 +16,7 @@ _PLACES = {
     "ckpt_path": "checkpoint",
     "cue_file": "cue file",
     "data.cues": "cue file",
+    "maps": "folder of maps",
     "masks": "folder of masks",
     "data.masks": "folder of masks",
     "caffe": "Caffe model",

@@ -50,7 +50,7 @@ def fit_to_data(config: Mapping[str, Any], data: ImageDataModule) -> dict[str, A
     Raises:
         UserError: for an image that cannot be read.
     """
-    fitted = without_auto(config, data.lacks_background)
+    fitted = without_auto(config, data.lacks_background and config["maps"] is None)
     for part in PARTS:
         node = fitted["localization"][part]
         node["network"] = fit_input(node["network"], data.train_images.images)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,14 +15,15 @@ from secseg.cue_making.audit.label_check import label_line
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.page import FIGURES, audit_file
 from secseg.cue_making.audit.tables import audit_table, comparison_table
+from secseg.cue_making.cue_file import CUES
+from secseg.cue_making.export import EXPORTS, export_file
 from secseg.cue_making.fitted_settings import fit_to_data, without_auto
 from secseg.cue_making.heads import ScoreHead
-from secseg.cue_making.pipeline import CUES, Pipeline
+from secseg.cue_making.imports import CueImport
+from secseg.cue_making.pipeline import Pipeline
 from secseg.cue_making.recipes import build_recipe
 from secseg.data.classes import VOC_CLASSES, VOID
 from secseg.data.cues import CueStore, open_cues
-from secseg.data.cues.export import export_official, export_pngs
-from secseg.data.cues.official import GRID
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.labels import FoundLabels
 from secseg.data.splits import ImageSet
@@ -46,9 +46,7 @@ from secseg.utils.progress import Stopwatch
 log = logging.getLogger(__name__)
 
 STAGES = ("all", "audit", "export")
-EXPORTS = ("official", "png")
 BALANCES = ("none", "inverse")
-OFFICIAL = "localization_cues.pickle.gz"
 
 
 def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,27 +73,29 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
         _keep_other_files(out / "audit")
     if data is not None and config["stage"] == "all":
         config = fit_to_data(config, data)
-    pipeline = Pipeline(config, data, out, run) if data is not None and config["stage"] == "all" else None
-    if pipeline is not None:
-        pipeline.check()
+    maker = None
+    if data is not None and config["stage"] == "all":
+        maker = (Pipeline if config["maps"] is None else CueImport)(config, data, out, run)
+        maker.check()
     watch, figures = Stopwatch(), dict.fromkeys(("foreground", "background", "audit", "export"))
     with ExitStack() as locks:
         for place in {run.absolute(), folder.absolute()}:
             locks.enter_context(working_in(place))
         write_config(run, config)
-        if pipeline is not None:
-            figures |= pipeline.make(watch)
+        if maker is not None:
+            figures |= maker.make(watch)
         if config["stage"] != "export":
             with watch("audit"):
                 figures["audit"] = _audit(cues, data, folder / "audit", config["against"])
         if config["export"] is not None and config["stage"] != "audit" and data is not None:
             with watch("export"):
-                figures["export"] = export_file(cues, data.train_images, folder / "export", config["export"])
+                place, form = folder / "export", config["export"]
+                figures["export"] = export_file(cues, data.train_images, place, form, config["workers"])
     found = [] if figures["audit"] is None else figures["audit"]["warnings"]
     results = {
         "figures": figures,
         "warnings": [*([] if data is None else data.warnings), *found],
-        "protocol": {**_protocol(cues, data), **({} if pipeline is None else pipeline.protocol())},
+        "protocol": {**_protocol(cues, data), **({} if maker is None else maker.protocol())},
         "time": watch.seconds,
         "ran": list(watch.seconds),
         "versions": versions(),
@@ -103,34 +103,6 @@ def make_cues(config: Mapping[str, Any]) -> dict[str, Any]:
     write_results(run, results)
     _show(figures)
     return results
-
-
-def export_file(path: Path, images: ImageSet, folder: Path, form: str) -> dict[str, Any]:
-    """Write a cue file into a new folder within ``folder`` in another form.
-
-    The new folder is named by the form and the cue file's content. It appears whole or not at all, and is never
-    overwritten.
-
-    Args:
-        path: any cue file.
-        images: gives the colours of the classes.
-        folder: made if it is missing.
-        form: ``official`` (the pickle, on 41 x 41) or ``png``.
-
-    Returns:
-        ``folder``, the new folder; ``resized``: whether the maps were brought to another grid.
-    """
-    store = open_cues(path)
-    target = folder / (f"{form}-{sha256(path)[:16]}" if path.is_file() else form)
-    if not target.exists():
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        if form == "png":
-            export_pngs(store, partial, images.palette)
-        else:
-            export_official(store, partial / OFFICIAL)
-        partial.rename(target)
-    return {"folder": str(target), "resized": form == "official" and store.grid != GRID}
 
 
 def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str | None) -> dict[str, Any]:
@@ -184,7 +156,12 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
     yield from check_choice("export", config["export"], (*EXPORTS, None))
     yield from check_choice("precision", config["precision"], PRECISIONS)
     if config["stage"] == "export" and config["export"] is None:
-        yield f"stage=export needs the form: give export=<{' or '.join(EXPORTS)}>."
+        yield f"stage=export needs the form: give export=<one of {', '.join(EXPORTS)}>."
+    maps = config["maps"] if isinstance(config["maps"], list) else [config["maps"]]
+    if len(maps) not in (1, 2) or not all(one is None or isinstance(one, str) for one in maps):
+        yield f"maps={config['maps']}: give one folder, or two with CRF files of PSA, that of the low alpha first."
+    if config["maps"] is not None and config["stage"] != "all":
+        yield "maps is for stage=all: leave it out, or leave out stage."
     if config["cue_file"] is not None and config["stage"] == "all":
         yield "cue_file is for stage=audit and stage=export: leave it out, or choose one of these stages."
     try:
@@ -277,6 +254,6 @@ def _show(figures: Mapping[str, Any]) -> None:
         for warning in figures["audit"]["warnings"]:
             log.warning("%s", warning)
     if figures["export"] is not None:
-        if figures["export"]["resized"]:
-            log.warning("The cues were brought to 41 x 41: small regions may be lost.")
+        for warning in figures["export"]["warnings"]:
+            log.warning("%s", warning)
         print(f"exported to {figures['export']['folder']}")

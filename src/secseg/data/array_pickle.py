@@ -10,11 +10,16 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import struct
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from secseg.utils.errors import UserError
+
+MAGIC = b"\x93NUMPY"
+"""The first bytes of a file of ``np.save``."""
 
 
 class Dtype:
@@ -27,7 +32,7 @@ class Dtype:
 
     def __init__(self, code: str, types: re.Pattern[str], content: str) -> None:
         if not (isinstance(code, str) and types.fullmatch(code)):
-            raise UserError(f"contains an array of type {code!r}; {content} are integers")
+            raise UserError(f"contains an array of type {code!r}, which {content} do not need")
         self.code = "=" + code
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -55,7 +60,7 @@ class Array:
             self.value = dtype.array(data).reshape(shape, order="F" if fortran else "C")
 
 
-class _Bytes(io.BytesIO):
+class ByteReader(io.BytesIO):
     """Raises an error at the end of a truncated file; the unpickler in Python would continue with half a name."""
 
     def readline(self, size: int | None = -1, /) -> bytes:
@@ -72,16 +77,29 @@ class _Unpickler(pickle._Unpickler):
     gigabytes for ten bytes.
     """
 
-    def __init__(self, data: bytes, types: re.Pattern[str], content: str, scalars: bool) -> None:
-        super().__init__(_Bytes(data), encoding="latin1")
-        self.types, self.content, self.scalars = types, content, scalars
+    def __init__(
+        self,
+        data: bytes,
+        types: re.Pattern[str],
+        content: str,
+        scalars: bool,
+        names: Mapping[tuple[str, str], Callable[..., Any]],
+    ) -> None:
+        super().__init__(ByteReader(data), encoding="latin1")
+        self.types, self.content, self.scalars, self.names = types, content, scalars, names
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self.names:
+            return lambda *given: self.names[module, name](*given)  # a pickle could set attributes of a function
         match module, name:
             case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
                 return lambda *_: Array()
             case (("numpy.core.multiarray" | "numpy._core.multiarray"), "scalar") if self.scalars:
-                return _scalar
+                return lambda *given: _scalar(*given)
+            case (("numpy.core.numeric" | "numpy._core.numeric"), "_frombuffer"):
+                return lambda *given: _from_buffer(*given)
+            case "_codecs", "encode":
+                return lambda text, encoding: _latin1(text, encoding)
             case "numpy", "ndarray":
                 return None  # only an argument of _reconstruct
             case "numpy", "dtype":
@@ -93,11 +111,12 @@ class _Unpickler(pickle._Unpickler):
             "It may be an attempt to run code; nothing was run"
         )
 
-    def refuse_bytearray(self: Any) -> None:
-        """Python allocates it before it reads its bytes, and a file can claim any length."""
-        raise UserError("contains a bytearray, which arrays do not need")
+    def read_bytearray(self: Any) -> None:
+        """Read it as bytes. Python would allocate it before it reads its bytes, and a file can claim any length."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(self.read(length))
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: refuse_bytearray}
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: read_bytearray}
 
 
 def _encoded(text: Any, encoding: Any) -> bytes:
@@ -112,7 +131,58 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     return dtype.array(data)[0].item()
 
 
-def load_arrays(data: bytes, types: re.Pattern[str], content: str, scalars: bool = False) -> Any:
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """Replaces Python's function of this name, which makes bytes in pickles of protocol 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise UserError("contains bytes in another form than Python's")
+    return text.encode("latin1")
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> Array:
+    """Replaces NumPy's function of this name, which arrays need in pickles of protocol 5."""
+    array = Array()
+    array.__setstate__((1, shape, dtype, order == "F", data))
+    return array
+
+
+def load_object(
+    data: bytes,
+    types: re.Pattern[str],
+    content: str,
+    names: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+) -> Any:
+    """Return the single object in a file of ``np.save``, with an ``Array`` in place of each NumPy array.
+
+    Args:
+        data: the file's content. Other arguments as for ``load_arrays``, with scalars.
+
+    Raises:
+        UserError: if this is no file of ``np.save``, or one of plain numbers; as ``load_arrays``. The message has no
+            subject.
+        Exception: of any kind, if the file is damaged.
+    """
+    file = io.BytesIO(data)
+    if not data.startswith(MAGIC):
+        raise UserError("is not a file of np.save")
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if not dtype.hasobject:
+        raise UserError(f"holds an array of type {dtype} and shape {shape} instead of a dict")
+    found = load_arrays(data[file.tell() :], types, content, scalars=True, names=names)
+    objects = found.objects if isinstance(found, Array) else None
+    if objects is None or len(objects) != 1:
+        raise UserError("holds several objects instead of a dict")
+    return objects[0]
+
+
+def load_arrays(
+    data: bytes,
+    types: re.Pattern[str],
+    content: str,
+    scalars: bool = False,
+    names: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+) -> Any:
     """Return the content of a pickle, with an ``Array`` in place of each NumPy array.
 
     Args:
@@ -120,9 +190,10 @@ def load_arrays(data: bytes, types: re.Pattern[str], content: str, scalars: bool
         types: legal types of arrays, as NumPy's codes (``i8``).
         content: what the arrays are, in one word, for messages.
         scalars: whether single numbers and strings of NumPy are legal, too.
+        names: what replaces further names, by module and name.
 
     Raises:
         UserError: if the pickle asks for anything else. The message has no subject.
         Exception: of any kind, if the pickle is damaged.
     """
-    return _Unpickler(data, types, content, scalars).load()
+    return _Unpickler(data, types, content, scalars, names or {}).load()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from secseg.crf import CRFParams, build_crf
-from secseg.cue_making.pipeline import on_maps
+from secseg.cue_making.cue_file import on_maps
 from secseg.cue_making.recipes.base import background_cue
 from secseg.cue_making.recipes.refined import RefinedCues, refine, refined_cues, seen_classes
 from secseg.data.transforms import crf_image, evaluation_input

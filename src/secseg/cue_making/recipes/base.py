@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, median_filter
 
 from secseg.data.cues.store import join_cues
 
-__all__ = ["CueInputs", "CueRecipe", "background_cue", "foreground_cues", "join_cues"]
+__all__ = ["CueInputs", "CueRecipe", "background_cue", "foreground_cues", "join_cues", "log_odds", "scaled_maps"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,15 @@ class CueInputs:
     Attributes:
         labels: class numbers of the image, from 1 to K, at least one.
         read_image: returns the image, (H, W, 3) uint8 RGB. Reading takes time, so call it once, and only if needed.
-        maps: (K, h, w) float32, class activation maps in the unit of the classifier's scores. Class c has the map
-            c - 1. Maps of classes that are not in ``labels`` are 0.
+        maps: (K, h, w) float32, class activation maps in the unit of the classifier's scores; see ``shares``. Class c
+            has the map c - 1. Maps of classes that are not in ``labels`` are 0.
         scores: (K,) float32, the classifier's scores before the sigmoid. Those of other classes are 0.
         highest: (h, w) float32, the highest of all K maps, those of other classes included.
         saliency: (h, w) float32, at least 0, from the background network; None unless the recipe needs ``saliency``.
+            With ``shares``, 1 minus the probability of the background; None unless the files have it.
         crf: the CRF of ``crf.train``: scores (C, h, w) and the image to probabilities (C, h, w) float32; None unless
             the recipe needs ``crf``.
+        shares: whether the maps are those of another program, which are in 0..1 (see ``log_odds``).
     """
 
     labels: tuple[int, ...]
@@ -36,6 +38,7 @@ class CueInputs:
     highest: np.ndarray
     saliency: np.ndarray | None = None
     crf: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    shares: bool = False
 
 
 class CueRecipe:
@@ -58,6 +61,22 @@ class CueRecipe:
         raise NotImplementedError
 
 
+def log_odds(shares: np.ndarray) -> np.ndarray:
+    """Bring maps in 0..1, of any shape, into the unit of a classifier's scores: log(m / (1 - m)), for m in 0.01..0.99.
+
+    The probability that belongs to a score of -1 is 0.27, so a background score of -1 is a threshold of 0.27 for maps.
+    """
+    clipped = np.clip(shares, 0.01, 0.99)
+    return np.log(clipped / (1 - clipped))
+
+
+def scaled_maps(maps: np.ndarray) -> np.ndarray:
+    """Return maps (K, h, w) of any sign in 0..1: negative values become 0, and each map is divided by its maximum."""
+    positive = np.maximum(maps, 0)
+    highest = positive.max((1, 2), keepdims=True, initial=0)
+    return positive / np.where(highest > 0, highest, 1)
+
+
 def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 0.2) -> np.ndarray:
     """Return where each class of an image has a cue: where its map is above ``threshold`` times its maximum.
 
@@ -73,7 +92,9 @@ def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 
     return cues
 
 
-def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smooth: float = 0.0) -> np.ndarray:
+def background_cue(
+    values: np.ndarray, share: float = 0.1, median: int = 3, smooth: float = 0.0, zeros: bool = False
+) -> np.ndarray:
     """Return where the background has a cue, (h, w) bool: where ``values`` are lowest.
 
     A grid cell has a cue if its value is strictly below the value at the rank of the share, which is ``sorted[168]``
@@ -84,6 +105,8 @@ def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smoo
         share: of the grid cells, in [0, 1).
         median: side of a median filter that is applied before, odd.
         smooth: standard deviation, in cells, of a Gaussian filter that is applied before the median filter.
+        zeros: whether all cells with the value 0, after the filters, have a cue, too. Maps of other programs are 0 at
+            many pixels, and then no cell is strictly below the value at the rank.
 
     Both filters repeat the values at the border (SciPy's mode ``nearest``). For a median over 3 x 3, this equals
     SciPy's default mode ``reflect``.
@@ -95,4 +118,5 @@ def background_cue(values: np.ndarray, share: float = 0.1, median: int = 3, smoo
         values = gaussian_filter(values, smooth, mode="nearest")
     if median > 1:
         values = median_filter(values, median, mode="nearest")
-    return values < np.sort(values, axis=None)[int(share * values.size)]
+    lowest = values < np.sort(values, axis=None)[int(share * values.size)]
+    return lowest | (values == 0) if zeros else lowest

@@ -39,6 +39,7 @@ class OfficialCues(CueRecipe):
         self.needs = ("saliency",) if background == "saliency" else ()
 
     def __call__(self, inputs: CueInputs) -> np.ndarray:
-        values = inputs.highest if inputs.saliency is None else inputs.saliency
+        values = inputs.saliency if self.background == "saliency" else inputs.highest
+        assert values is not None
         foreground = foreground_cues(inputs.maps, inputs.labels, self.threshold)
-        return join_cues(foreground, background_cue(values, self.share, self.median))
+        return join_cues(foreground, background_cue(values, self.share, self.median, zeros=inputs.shares))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from secseg.cue_making.recipes.base import CueInputs, CueRecipe, background_cue, join_cues
+from secseg.cue_making.recipes.base import CueInputs, CueRecipe, background_cue, join_cues, log_odds
 from secseg.utils.checks import check_number, refuse
 
 
@@ -55,17 +55,20 @@ class RefinedCues(CueRecipe):
         probs = refine(inputs, self.background_score)
         seen = seen_classes(inputs.scores, inputs.labels, self.min_score)
         foreground = refined_cues(probs, inputs.maps, seen, self.threshold, self.least)
-        return join_cues(foreground, background_cue(inputs.highest, self.share, median=1, smooth=self.smooth))
+        background = background_cue(inputs.highest, self.share, 1, self.smooth, zeros=inputs.shares)
+        return join_cues(foreground, background)
 
 
 def refine(inputs: CueInputs, background_score: float = 0.0) -> np.ndarray:
     """Return what the CRF makes of the class activation maps of an image: probabilities (K + 1, h, w) float32.
 
     The CRF's input at a grid cell are the maps of the image's classes and, for the background, ``background_score`` in
-    the unit of the maps. Other classes take no part and have the probability 0.
+    the unit of the maps. Other classes take no part and have the probability 0. Maps of another program, in 0..1, are
+    brought into the unit of scores by ``log_odds``.
     """
     assert inputs.crf is not None
     maps = inputs.maps[[number - 1 for number in inputs.labels]]
+    maps = log_odds(maps) if inputs.shares else maps
     background = np.full((1, *maps.shape[1:]), background_score, dtype=np.float32)
     probs = np.zeros((len(inputs.maps) + 1, *maps.shape[1:]), dtype=np.float32)
     probs[[0, *inputs.labels]] = inputs.crf(np.concatenate([background, maps]), inputs.read_image())

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from secseg.data.classes import VOID
-from secseg.data.cues.official import ID_LIST, import_official
-from secseg.data.cues.store import Cues, CueStore
+from secseg.data.cues.official import GRID, ID_LIST, import_official
+from secseg.data.cues.store import Cues, CueStore, resample
+from secseg.data.images import image_size
 from secseg.data.masks import read_mask
 from secseg.utils.errors import UserError
 from secseg.utils.files import neighbours, sha256, user_cache
+from secseg.utils.program import command
+from secseg.utils.quoting import override
 
 CUE_FILES = ("cues.safetensors", "localization_cues.pickle", "localization_cues.pickle.gz")
 
@@ -60,19 +63,28 @@ def open_cues(path: str | Path) -> CueStore:
 def import_pngs(folder: Path) -> CueStore:
     """Read a folder of palette or grey PNGs, with its subfolders, into a store. Ids are the paths without ``.png``.
 
-    The maps have one size and hold class numbers, 255 = no cue. The labels of an image are the classes in its map.
+    The maps hold class numbers, 255 = no cue. The labels of an image are the classes in its map. If the maps have
+    different sizes, as those of the images, they are brought to 41 x 41 by ``resample``, which the provenance states.
     Hidden files are ignored.
 
     Raises:
-        UserError: if the folder does not have PNGs, a file cannot be read, or sizes differ.
+        UserError: if the folder does not have PNGs, or a file cannot be read.
     """
     paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.png"))}
     paths = {name: path for name, path in paths.items() if not any(part[0] == "." for part in name.split("/"))}
     if not paths:
+        others = next(folder.rglob("*.npy"), None)
+        advice = f" Make cues from maps such as {others} with `{command('make_cues', override('maps', folder))}`."
         raise UserError(
             f"{folder} contains no PNGs. Give a cue file, or a folder with one PNG per image that holds class numbers, "
-            f"and {VOID} for no cue."
+            f"and {VOID} for no cue.{'' if others is None else advice}"
         )
-    maps = {name: read_mask(path, VOID) for name, path in paths.items()}
-    cues = {name: Cues(tuple(np.setdiff1d(cue_map, (0, VOID)).tolist()), cue_map) for name, cue_map in maps.items()}
-    return CueStore.from_dict(cues, {"source": "PNGs", "folder": folder.name})
+    grid = GRID if len({image_size(path) for path in paths.values()}) > 1 else None
+
+    def read(path: Path) -> Cues:
+        cue_map = read_mask(path, VOID)
+        cue_map = cue_map if grid is None else resample(cue_map, grid)
+        return Cues(tuple(np.setdiff1d(cue_map, (0, VOID)).tolist()), cue_map)
+
+    provenance = {"source": "PNGs", "folder": folder.name, "resized_to": grid}
+    return CueStore.from_dict({name: read(path) for name, path in paths.items()}, provenance)
