@@ -190,8 +190,8 @@ def test_labels_of_the_data_have_priority_over_the_classes_of_the_maps(make: Mak
         (["maps=[a,b,c]"], "give one folder, or two with CRF files of PSA"),
         (["maps=cams", "stage=audit"], "maps is for stage=all"),
         (["maps=cams", "cues=official"], "This cue recipe needs saliency, and CAMs of PSA (class: map) have none"),
-        (["maps=empty"], "4 of 4 images of VOC2012/train_aug have no file of maps or .png"),
-        (["maps=some"], "1 of 4 images of VOC2012/train_aug have no file of maps:"),
+        (["maps=empty"], "have no file of maps or .png:"),
+        (["maps=some"], "have no file of maps:"),
     ],
 )
 def test_settings_that_do_not_fit_end_in_one_message(make: Make, words: list[str], said: str, tmp_path: Path) -> None:

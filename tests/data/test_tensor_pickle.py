@@ -123,7 +123,7 @@ def test_a_pickle_cannot_change_the_functions_that_replace_those_of_torch() -> N
 
 
 def test_a_bytearray_that_claims_gigabytes_is_not_allocated() -> None:
-    with pytest.raises(EOFError):
+    with pytest.raises(EOFError, match="ends within a bytearray"):
         load(b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"abc.")
 
 

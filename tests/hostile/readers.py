@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from secseg.data.coco_annotations import read_instances
 from secseg.data.cues import Cues, CueStore, import_official
 from secseg.data.cues.files import import_pngs
+from secseg.data.cues.map_files import read_class_maps
 from secseg.data.cues.official import read_id_list
 from secseg.data.id_list import read_ids
 from secseg.data.images import image_name, image_size, read_image
@@ -56,6 +57,7 @@ from tests.hostile.own_files import (
 )
 from tests.hostile.parts import CLASSES, IMAGES, png, put
 from tests.models import caffemodel
+from tests.reference import map_files
 from tests.stored_run import RESULTS
 
 
@@ -160,6 +162,28 @@ def coco(folder: Path, content: bytes) -> None:
         assert all(one["image_id"] == number for one in found.annotations(number))
 
 
+def class_maps(write: Callable[[Path, list[int], np.ndarray], None]) -> Callable[[Path], bytes]:
+    """Return a function that returns the content of a file that ``write`` writes."""
+
+    def valid(folder: Path) -> bytes:
+        write(folder / "valid.npy", [1, 0], np.random.default_rng(0).random((2, 6, 5)).astype(np.float32))
+        return (folder / "valid.npy").read_bytes()
+
+    return valid
+
+
+def read_maps_of(layout: str) -> Callable[[Path, bytes], None]:
+    def read(folder: Path, content: bytes) -> None:
+        found = read_class_maps(put(folder, "a.npy", content), layout, CLASSES, (6, 5))
+        assert set(found.classes) <= {1, 2}
+        assert found.maps.shape[0] == len(found.classes)
+        assert found.maps.dtype == np.float32
+        assert ((found.maps >= 0) & (found.maps <= 1)).all()
+        assert found.on_grid((4, 4)).maps.shape == (len(found.classes), 4, 4)
+
+    return read
+
+
 def id_list(folder: Path, content: bytes) -> None:
     ids = read_id_list(put(folder, "input_list.txt", content))
     assert all(isinstance(number, int) and name for number, name in ids.items())
@@ -201,6 +225,9 @@ READERS = (
     Reader("labels.json", lambda _: b'{"a": ["cat", 2], "b.jpg": []}', labels("labels.json")),
     Reader("labels.npy", vectors, labels("labels.npy")),
     Reader("COCO's annotations", valid_coco, coco),
+    Reader("CAMs of IRN", class_maps(map_files.write_irn), read_maps_of("irn_cam")),
+    Reader("CAMs of IRN, strided", class_maps(map_files.write_irn_strided), read_maps_of("irn_cam_strided")),
+    Reader("CAMs of PSA", class_maps(map_files.write_psa), read_maps_of("psa_cam")),
     Reader("official id list", lambda _: official_pickle.IDS.encode(), id_list),
     Reader("split", lambda _: b"a.jpg 0\nb.jpg 1\nc/d\n", split),
     Reader("mask", png, mask),

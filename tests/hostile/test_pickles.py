@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from secseg.data.cues import open_cues
+from secseg.data.cues.map_files import read_class_maps
 from secseg.data.labels import read_labels
+from secseg.data.tensor_pickle import load_storage
 from secseg.models.files.load import load_network
 from secseg.models.weights import read_weights
 from secseg.runs.run_folder import open_run_folder
@@ -66,6 +68,24 @@ def test_vectors_of_labels_run_nothing(opcode: str, tmp_path: Path) -> None:
     path = put(tmp_path, "labels.npy", file.getvalue() + attacks(tmp_path / "ran")[opcode])
     with pytest.raises(UserError, match=r"labels\.npy"):
         read_labels(path, ["a"], ("background", "cat"))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("opcode", OPCODES)
+def test_maps_of_other_programs_run_nothing(opcode: str, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+    path = put(tmp_path, "maps.npy", file.getvalue() + attacks(tmp_path / "ran")[opcode])
+    with pytest.raises(UserError, match=r"maps\.npy"):
+        read_class_maps(path, "irn_cam", ("background", "cat"), (4, 4))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("opcode", OPCODES)
+def test_tensors_in_maps_of_other_programs_run_nothing(opcode: str, tmp_path: Path) -> None:
+    """The attack is the content of a storage, which torch's own reader would unpickle."""
+    with pytest.raises(Exception, match=r".*"):
+        load_storage(attacks(tmp_path / "ran")[opcode] * 5)
     assert not (tmp_path / "ran").exists()
 
 

@@ -98,14 +98,12 @@ class _Unpickler(pickle._Unpickler):
                 return lambda *given: _scalar(*given)
             case (("numpy.core.numeric" | "numpy._core.numeric"), "_frombuffer"):
                 return lambda *given: _from_buffer(*given)
-            case "_codecs", "encode":
-                return lambda text, encoding: _latin1(text, encoding)
             case "numpy", "ndarray":
                 return None  # only an argument of _reconstruct
             case "numpy", "dtype":
                 return lambda code, *_: Dtype(code, self.types, self.content)
             case "_codecs", "encode":
-                return _encoded  # the bytes of an array, as Python 3 writes them in protocol 2
+                return lambda *given: _encoded(*given)  # the bytes of an array, as Python 3 writes them in protocol 2
         raise UserError(
             f"asks for {module}.{name}, which is not one of the NumPy names that {self.content} need. "
             "It may be an attempt to run code; nothing was run"
@@ -114,7 +112,10 @@ class _Unpickler(pickle._Unpickler):
     def read_bytearray(self: Any) -> None:
         """Read it as bytes. Python would allocate it before it reads its bytes, and a file can claim any length."""
         (length,) = struct.unpack("<Q", self.read(8))
-        self.append(self.read(length))
+        data = self.read(length)
+        if len(data) < length:
+            raise EOFError("it ends within a bytearray")
+        self.append(data)
 
     dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: read_bytearray}
 
@@ -129,13 +130,6 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     if not isinstance(dtype, Dtype):
         raise UserError("contains a number without a type")
     return dtype.array(data)[0].item()
-
-
-def _latin1(text: Any, encoding: Any) -> bytes:
-    """Replaces Python's function of this name, which makes bytes in pickles of protocol 2."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise UserError("contains bytes in another form than Python's")
-    return text.encode("latin1")
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> Array:

@@ -138,10 +138,6 @@ class ImageDataModule(pl.LightningDataModule):
         """Return the foreground class numbers (1 and up, sorted) of each image of ``train_images``."""
         raise NotImplementedError
 
-    def own_labels(self) -> Labels | None:
-        """Return ``image_labels``; None if only a cue file could give them."""
-        return self.image_labels()
-
     def label_warnings(self) -> list[str]:
         """Return a line for each thing that the labels of ``train_images`` lack. Public data sets have none."""
         return []
@@ -360,9 +356,6 @@ class VOCDataModule(ImageDataModule):
             found = find_labels(self._label_file(), names, self.class_names, self.table_options)
         self._label_source = found.source
         return found.labels
-
-    def own_labels(self) -> Labels | None:
-        return None if self.labels is None else self.image_labels()
 
     def label_source(self) -> str:
         if self._label_source is None:

@@ -73,8 +73,7 @@ def test_pngs_that_are_not_cues_are_reported(tmp_path: Path) -> None:
     save_mask(np.ones((4, 4), np.uint8), tmp_path / ".trash" / "hidden.png", voc_palette())
     assert open_cues(tmp_path).names == ("a",)
     save_mask(np.ones((4, 5), np.uint8), tmp_path / "b.png", voc_palette())
-    with pytest.raises(UserError, match=r"b: uint8 \(4, 5\)"):
-        open_cues(tmp_path)
+    assert open_cues(tmp_path).grid == (41, 41), "maps of different sizes are brought to one grid"
     Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "b.png")
     with pytest.raises(UserError, match=r"b\.png holds colours"):
         open_cues(tmp_path)
