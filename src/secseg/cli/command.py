@@ -30,6 +30,7 @@ Task = Callable[[dict[str, Any]], Path | None]
 FULL_ERROR = "HYDRA_FULL_ERROR"
 CONTINUES = {
     "make_cues": "The same command continues.",
+    "prepare_coco": "The same command continues.",
     "prepare_voc": "The same command continues.",
     "train": "The same command with resume=auto continues.",
 }
