@@ -106,6 +106,8 @@ def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
         small += ["data.train_split=train", "backbone.trunk.weights=null", "backbone.input_size=161"]
     else:
         small += ["data.draw_train=2", "data.draw_val=2"]
+    if any(word.startswith("backbone=") for word in words):
+        small += ["backbone.trunk.weights=null", "backbone.input_size=112"]  # patches of 14 and of 16 fit
     if any(word.startswith("experiment=ablation") for word in words):
         small.append("random_seeds=[0]")
     if "trainer=ddp" in words:
@@ -245,9 +247,11 @@ def test_the_making_of_cues_runs(
     words = shlex.split(command)[1:]
     small = ["device=cpu", "hydra.run.dir=run", *([] if "~data" in words else ["data.workers=0"])]
     for name in ("foreground", "background"):
-        small += [f"localization.{name}.{word}" for word in ("network.input_size=65", "steps=1", "batch_size=1")]
-        if "localization=paper" in words:
+        side = 112 if "localization=timm" in words else 65
+        small += [f"localization.{name}.{word}" for word in (f"network.input_size={side}", "steps=1", "batch_size=1")]
+        if {"localization=paper", "localization=timm"} & set(words):
             small.append(f"localization.{name}.network.trunk.weights=null")
+        if "localization=paper" in words:
             small.append(f"localization.{name}.network.head.width=8")
     small += ["localization.background.network.head.size=3"] if "localization=paper" in words else []
     monkeypatch.chdir(tmp_path)

@@ -198,6 +198,13 @@ def test_messages_about_the_trunk_name_the_keys_of_the_node() -> None:
         build_localization_net(node, CLASSES, key="localization.foreground.network")
 
 
+def test_an_input_size_that_the_trunk_does_not_support_is_refused_by_the_key_of_the_network() -> None:
+    trunk = {"_target_": "secseg.models.timm_trunk.TimmTrunk", "model": "test_vit", "weights": None}
+    node = {**NETWORK, "trunk": trunk, "input_size": 321}
+    with pytest.raises(UserError, match=r"656 \(a grid of 41 x 41\).*localization\.foreground\.network\.input_size"):
+        build_localization_net(node, CLASSES, key="localization.foreground.network")
+
+
 def test_a_network_read_from_its_file_gives_the_same_maps_and_saliency(tmp_path: Path, images: Tensor) -> None:
     network = tiny()
     network.trunk.normalization = CAFFE_RGB

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
+from secseg.models import build_network
 from secseg.models.fitted_input import fit_input
 from secseg.utils.config import compose, to_plain
 
@@ -32,6 +34,19 @@ def test_small_images_have_a_small_input_and_both_give_41_cells(
     assert (node["input_size"], node["trunk"]["output_stride"], node["trunk"]["levels"]) == fitted
     assert node["freeze"]
     assert node["trunk"]["_target_"] == "x"
+
+
+@pytest.mark.parametrize("option", ["dinov2_s", "dinov3_s", "swin_t", "convnext_t", "resnet101"])
+@pytest.mark.parametrize("side", [200, 500])
+def test_each_trunk_gives_41_cells_for_own_images(tmp_path: Path, option: str, side: int) -> None:
+    words = ("experiment=own_images", f"backbone={option}", "backbone.trunk.weights=null", "data.root=x")
+    node = fit_input(to_plain(compose("train", *words))["backbone"], images(tmp_path, (side, side)))
+    with torch.device("meta"):
+        network = build_network(node, ("background", "cat"), weights=False)
+    assert network.mask_size(node["input_size"]) == (41, 41)
+    patch = {"dinov2_s": 14, "dinov3_s": 16}.get(option, 8 if side == 200 else 16)
+    assert node["input_size"] == 41 * patch
+    assert min(network.trunk.strides) == patch
 
 
 def test_the_median_image_decides(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,10 @@ def test_levels_are_resized_to_the_finest_grid_with_aligned_corners(sides: tuple
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_of_the_config_gives_41_by_41(name: str) -> None:
-    network = build_network(backbone(name), CLASSES, weights=False)
-    assert network.mask_size(321) == (41, 41)
+    node = backbone(name)
+    with torch.device("meta"):
+        network = build_network(node, CLASSES, weights=False)
+    assert network.mask_size(node["input_size"]) == (41, 41)
     assert network.class_names == CLASSES
 
 
@@ -104,15 +107,26 @@ def test_mask_size_does_not_change_the_network() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize(("model", "size"), [("hrnet_w18_small", 33), ("vit_tiny_patch16_224", 321)])
-def test_an_input_size_that_the_trunk_does_not_support_is_refused_with_one_that_it_supports(
-    model: str, size: int
+@pytest.mark.parametrize(
+    ("model", "size", "fitting"),
+    [
+        ("hrnet_w18_small", 34, {32: 4, 61: 8}),
+        ("test_vit", 321, {320: 20, 336: 21, 656: 41}),
+        ("vit_small_patch14_dinov2", 321, {308: 22, 322: 23, 574: 41}),
+        ("swin_tiny_patch4_window7_224", 321, {320: 40, 324: 41, 328: 41}),
+    ],
+)
+def test_an_input_size_that_does_not_fit_is_refused_with_the_nearest_sizes_that_fit(
+    model: str, size: int, fitting: dict[int, int]
 ) -> None:
-    trunk = TimmTrunk(model, None, 32)
-    network = SegmentationNet(trunk, LargeFOVHead(sum(trunk.channels), 3, 4), CLASSES)
-    with pytest.raises(UserError, match=rf"{size} x {size}.*backbone\.input_size={trunk.trained_size}"):
+    with torch.device("meta"):
+        trunk = TimmTrunk(model, None)
+        network = SegmentationNet(trunk, LargeFOVHead(sum(trunk.channels), 3, 4), CLASSES)
+    with pytest.raises(UserError, match=rf"{model}.* {size} x {size}: .*backbone\.input_size") as refusal:
         network.mask_size(size)
-    assert network.mask_size(trunk.trained_size)
+    named = {int(side): int(grid) for side, grid in re.findall(r"(\d+) \(a grid of (\d+) x", str(refusal.value))}
+    assert named == fitting
+    assert all(network.mask_size(side) == (grid, grid) for side, grid in named.items())
 
 
 @pytest.mark.parametrize("freeze", [True, False])

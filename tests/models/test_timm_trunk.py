@@ -20,14 +20,16 @@ def whole(model: str) -> dict[str, torch.Tensor]:
 
 
 # As trunks, each of them names its tensors differently: same, blocks_0, features_conv0, model.
-@pytest.mark.parametrize("model", ["resnet18", "mobilenetv3_small_050", "densenet121", "levit_128s"])
-def test_file_of_the_whole_model_gives_the_models_own_features(tmp_path: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "stride"), [("resnet18", 32), ("mobilenetv3_small_050", 32), ("densenet121", None), ("levit_128s", None)]
+)
+def test_file_of_the_whole_model_gives_the_models_own_features(tmp_path: Path, model: str, stride: int | None) -> None:
     torch.manual_seed(1)
     net = timm.create_model(model).eval()
     if not hasattr(net, "forward_intermediates"):
         pytest.skip(f"timm {timm.__version__} does not give the levels of a whole {model}")
     save_file(net.state_dict(), tmp_path / "whole.safetensors")
-    trunk = TimmTrunk(model, str(tmp_path / "whole.safetensors"), 32).eval()
+    trunk = TimmTrunk(model, str(tmp_path / "whole.safetensors"), stride).eval()
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         levels, theirs = trunk(x), net.forward_intermediates(x, intermediates_only=True)
@@ -46,13 +48,20 @@ def test_output_stride_sets_the_deepest_level(output_stride: int, strides: tuple
     assert levels[-1].shape[-1] == side
 
 
+def test_without_a_setting_the_output_stride_is_8_where_timm_can_dilate_and_else_the_models_own() -> None:
+    assert TimmTrunk("resnet18", None).strides == (8, 8, 8)
+    assert TimmTrunk("mobilenetv3_small_050", None).strides == (8, 8, 8)
+    assert TimmTrunk("vgg11", None).strides == (8, 16, 32)
+    assert TimmTrunk("test_vit", None).strides == (16,)
+
+
 def test_levels_are_sorted_from_fine_to_coarse() -> None:
     trunk = TimmTrunk("resnet18", None, 16, levels=[4, 2])
     assert [level.shape[1] for level in trunk(torch.zeros(1, 3, 65, 65))] == list(trunk.channels) == [128, 512]
 
 
 def test_levels_with_channels_last_are_permuted() -> None:
-    trunk = TimmTrunk("swin_tiny_patch4_window7_224", None, 32)
+    trunk = TimmTrunk("swin_tiny_patch4_window7_224", None)
     assert [level.shape[1:] for level in trunk(torch.zeros(1, 3, 224, 224))] == [
         (192, 28, 28),
         (384, 14, 14),
@@ -103,12 +112,14 @@ def test_a_failed_download_names_the_address_and_the_key_for_a_file(monkeypatch:
     [
         ({"model": None}, "needs backbone.trunk.model"),
         ({"model": "resnet5"}, "Did you mean 'resnet50"),
-        ({"model": "vgg11"}, "cannot serve as a trunk at output stride 8"),
-        ({"model": "vit_tiny_patch16_224", "output_stride": 16}, "cannot serve as a trunk"),
+        ({"model": "vgg11", "output_stride": 8}, r"output stride of 32, which cannot .*output_stride=null"),
+        ({"model": "test_vit", "output_stride": 8}, r"output stride of 16, which cannot .*output_stride=null"),
+        ({"model": "test_vit", "output_stride": 32}, r"backbone\.trunk\.levels=null and backbone\.input_size"),
         ({"model": "resnet18", "output_stride": 12}, "give one of 8, 16, 32"),
         ({"model": "resnet18", "levels": []}, "at least one"),
-        ({"model": "resnet18", "levels": [-1]}, "from 0 on"),
-        ({"model": "resnet18", "levels": [9]}, "other backbone.trunk.levels"),
+        ({"model": "resnet18", "levels": [-1]}, "the levels 0 to 4"),
+        ({"model": "resnet18", "levels": [9]}, "the levels 0 to 4"),
+        ({"model": "test_vit", "levels": [6]}, "the levels 0 to 5"),
         ({"model": "resnet18", "weights": "/no/such/file.pth"}, "There is no weights file"),
     ],
 )

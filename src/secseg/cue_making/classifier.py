@@ -14,8 +14,7 @@ from torch import Tensor
 from secseg.cue_making.heads import ScoreHead
 from secseg.models.files.load import build_stored
 from secseg.models.files.model_file import read_model
-from secseg.models.network import TrunkNet
-from secseg.models.trunk import Trunk
+from secseg.models.network import TrunkNet, build_trunk
 from secseg.utils.config import build
 from secseg.utils.errors import UserError
 
@@ -81,9 +80,12 @@ def build_localization_net(
         UserError: for settings or weights that do not fit.
     """
     with _named(key):
-        trunk = build(node["trunk"], Trunk, load=weights)
+        trunk = build_trunk(node, weights)
         head = build(node["head"], ScoreHead, in_channels=sum(trunk.channels), num_classes=len(class_names))
-        return LocalizationNet(trunk, head, class_names, node["freeze"], node["input_size"])
+        network = LocalizationNet(trunk, head, class_names, node["freeze"], node["input_size"])
+        if weights:  # a trained network was checked when it was first built
+            network.mask_size(network.input_size)
+        return network
 
 
 def load_localization(path: str | Path) -> LocalizationNet:

@@ -18,6 +18,7 @@ from secseg.data.images import read_image
 from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import evaluation_input, mirror
+from secseg.models.input_sizes import InputSizes
 from secseg.training.feature_cache import FeatureCache
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError
@@ -206,9 +207,11 @@ def _inputs(
     network: LocalizationNet, image: np.ndarray, scales: Sequence[float], settings: MapSettings
 ) -> Iterator[Tensor]:
     """Yield one batch for each scale: the image and, with ``mirror``, its mirror image."""
+    sizes = InputSizes(network.trunk)
     for scale in scales:
         # So the corner pixels' centres stay corners: 321 times a half is 161, whose grid of 21 is every second of 41.
-        one = evaluation_input(image, 1 + round(scale * (network.input_size - 1)))
+        side = 1 + round(scale * (network.input_size - 1))
+        one = evaluation_input(image, sizes.nearest(side, "cues.scales"))
         yield torch.stack([mirror(one, flip) for flip in settings.flips])
 
 

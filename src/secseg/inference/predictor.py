@@ -24,6 +24,7 @@ from secseg.data.transforms import evaluation_input
 from secseg.inference.full_size import crf_classes, full_size_probs, predict_mask, refine_classes
 from secseg.models import SegmentationNet, TrunkNet, fast_copy
 from secseg.models.files.load import OpenedNetwork, open_network
+from secseg.models.input_sizes import InputSizes
 from secseg.utils.checks import check_choice, check_number, check_numbers, check_whole, refuse
 from secseg.utils.device import pick_device
 from secseg.utils.errors import UserError
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 STEP = 8
 """Input sides other than the network's are a multiple of this plus 1, such as 321, so that the corners of image and
-mask coincide."""
+mask coincide. If the trunk cannot process such a side, the nearest one that fits is used."""
 PRECISIONS = ("32-true", "bf16")
 
 
@@ -131,6 +132,7 @@ class Predictor:
         self._network = fast_copy(network) if fast else network
         batches = self.device.type == "cuda"
         self._scores: Callable[[Tensor], Tensor] = Batched(self._forward) if batches else self._forward
+        self._sizes = InputSizes(network.trunk) if isinstance(network, TrunkNet) else None
         self._crf_lock: AbstractContextManager[Any] = threading.Lock() if batches else nullcontext()
 
     def __call__(self, photo: np.ndarray, allowed: Collection[int] | None = None) -> Prediction:
@@ -212,9 +214,15 @@ class Predictor:
         sizes = []
         for scale in self.protocol.scales:
             sides = (own * scale * stretch, own * scale / stretch)
-            # The own side of the network is not rounded.
-            sizes.append(tuple(own if side == own else max(1, round((side - 1) / STEP)) * STEP + 1 for side in sides))
-        return sizes  # type: ignore[return-value]
+            sizes.append((self._side(sides[0]), self._side(sides[1])))
+        return sizes
+
+    def _side(self, side: float) -> int:
+        """Return the side of the input that is near to ``side`` and fits the trunk."""
+        if side == self.protocol.input_size:
+            return self.protocol.input_size
+        near = max(1, round((side - 1) / STEP)) * STEP + 1
+        return near if self._sizes is None else self._sizes.nearest(near, "inference.scales")
 
     def _allowed(self, allowed: Collection[int]) -> Tensor:
         keep = torch.zeros(self.num_classes, dtype=torch.bool)

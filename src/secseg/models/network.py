@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 
 from secseg.models.cpu import with_fast_convolutions
 from secseg.models.head import Head
-from secseg.models.trunk import Trunk, concat_levels, finest_level
+from secseg.models.input_sizes import InputSizes
+from secseg.models.trunk import Trunk, concat_levels
 from secseg.utils.checks import check_whole, refuse
-from secseg.utils.config import build
+from secseg.utils.config import build, find
 from secseg.utils.errors import UserError
 
 
@@ -77,20 +77,10 @@ class TrunkNet(nn.Module):
         """Return (h, w) of the finest level for square images of ``input_size`` pixels. The level is not computed.
 
         Raises:
-            UserError: if the trunk cannot process images of this size.
+            UserError: if the trunk cannot process images of this size, with the nearest sizes that fit.
         """
         refuse(check_whole("backbone.input_size", input_size, 1))
-        shapes = copy.deepcopy(self.trunk).to("meta").eval()
-        try:
-            with torch.no_grad():
-                levels = shapes(torch.empty(1, 3, input_size, input_size, device="meta"))
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(
-                f"The trunk {self.trunk.architecture} cannot process images of {input_size} x {input_size}: {error}. "
-                f"Its weights are for {self.trunk.trained_size}: try backbone.input_size={self.trunk.trained_size}."
-            ) from error
-        height, width = finest_level(levels).shape[-2:]
-        return int(height), int(width)
+        return InputSizes(self.trunk).grid(input_size)
 
 
 class SegmentationNet(TrunkNet):
@@ -114,6 +104,17 @@ class SegmentationNet(TrunkNet):
         return self.classify(self.features(images))
 
 
+def build_trunk(node: Mapping[str, Any], weights: bool) -> Trunk:
+    """Build the trunk of a node with ``trunk`` and ``input_size``. ``weights``: whether to load its initial weights.
+
+    Raises:
+        UserError: for settings or weights that do not fit.
+    """
+    kind = find(str(node["trunk"].get("_target_", "")), Trunk)
+    size = {"input_size": node["input_size"]} if kind.takes_input_size else {}
+    return build(node["trunk"], Trunk, load=weights, **size)
+
+
 def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weights: bool = True) -> SegmentationNet:
     """Build the network of a node of ``conf/backbone``, plain.
 
@@ -125,7 +126,7 @@ def build_network(backbone: Mapping[str, Any], class_names: Sequence[str], weigh
     Raises:
         UserError: for settings or weights that do not fit.
     """
-    trunk = build(backbone["trunk"], Trunk, load=weights)
+    trunk = build_trunk(backbone, weights)
     head = build(backbone["head"], Head, in_channels=sum(trunk.channels), num_classes=len(class_names))
     if not isinstance(getattr(head, "classifier", None), nn.Module):
         raise UserError(

@@ -2,61 +2,80 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
 
 import timm
-import torch
 from torch import Tensor
 
 from secseg.models.cpu import in_phases
 from secseg.models.normalization import from_unit_range
-from secseg.models.trunk import Trunk
-from secseg.models.weights import check_state_dict, download, read_weights
+from secseg.models.timm_models import Blocks, check_fixed_size, create_features, family_of, stride_options
+from secseg.models.timm_units import insert_units, unit_module
+from secseg.models.timm_weights import downloaded, fitted
+from secseg.models.trunk import Trunk, finest_level
+from secseg.models.weights import read_weights
 from secseg.utils.checks import check_choice, refuse
 from secseg.utils.errors import UserError, listing, nearest
 
 
 class TimmTrunk(Trunk):
-    """The feature levels of a timm model.
+    """The feature levels of a timm model: stages, or blocks of a plain transformer without class and register tokens.
+
+    Position embeddings are resampled to the size of the input, as timm does.
 
     Args:
         model: its name in timm (``timm.list_models()``).
-        weights: ``imagenet`` (timm's own, downloaded), the path of a state dict of the whole model, or None.
-        output_stride: 8, 16, or 32 for the model as it is. Larger strides become dilation, with the same weights.
-        levels: indices of the feature levels (timm's ``out_indices``), from 0; None for all of stride 8 and above.
+        weights: ``imagenet`` (timm's own, downloaded), the path of a state dict of the whole model, with timm's names
+            or as its authors publish it, or None.
+        output_stride: 8, 16 or 32. Larger strides become dilation, with the same weights. None for 8 if timm can
+            dilate the model, else for the model as it is.
+        levels: indices of the feature levels (timm's ``out_indices``), from 0. None for all of stride 8 and above; of a
+            plain transformer, whose levels are blocks, for the last one.
         load: whether to read the weights. They are not needed if a checkpoint is loaded next.
+        input_size: side of the images in pixels, for models that are built for one size; None for ``trained_size``.
 
     Raises:
-        UserError: for an unknown model, one that does not support these strides or levels, or weights that do not fit.
+        UserError: for an unknown model, one that does not support these strides, levels or images, or weights that do
+            not fit.
     """
+
+    takes_input_size = True
 
     def __init__(
         self,
         model: str | None,
         weights: str | None = "imagenet",
-        output_stride: int = 8,
+        output_stride: int | None = None,
         levels: Sequence[int] | None = None,
         load: bool = True,
+        input_size: int | None = None,
     ) -> None:
         super().__init__()
         if not model:
             raise UserError("backbone=timm needs backbone.trunk.model=<name>. timm.list_models() returns the names.")
         if model.split(".")[0] not in timm.list_models():
             raise UserError(f"timm has no model '{model}'.{nearest(model, timm.list_models())}")
-        refuse(check_choice("backbone.trunk.output_stride", output_stride, (8, 16, 32)))
-        net = _features_of(model, output_stride, levels)
-        self.model, self.output_stride = model, output_stride
-        self.channels = tuple(net.feature_info.channels())
-        self.strides = tuple(net.feature_info.reduction())
-        self._config: dict[str, Any] = net.pretrained_cfg
-        self.normalization = from_unit_range(self._config["mean"], self._config["std"])
-        self.trained_size = self._config["input_size"][-1]
-        self.architecture = model
+        if output_stride is not None:
+            refuse(check_choice("backbone.trunk.output_stride", output_stride, (8, 16, 32)))
+        family = family_of(model)
+        self.trained_size = family.config["input_size"][-1]
+        size = input_size or self.trained_size
+        check_fixed_size(model, levels, size)
+        self._size_options = family.size_options(size)
+        net, self._stages = create_features(model, levels, self._size_options, stride_options(model, output_stride))
+        self.model = model
+        self.channels = tuple(stage["num_chs"] for stage in self._stages)
+        self.strides = tuple(stage["reduction"] for stage in self._stages)
+        self.normalization = from_unit_range(family.config["mean"], family.config["std"])
+        # Tensors of two choices of blocks can have the same names and shapes.
+        blocks = f" (blocks {', '.join(map(str, net.indices))})" if isinstance(net, Blocks) else ""
+        self.architecture = f"{model}{blocks}"
         # Some transformers return channels last.
         self.channels_first = getattr(net, "output_fmt", "NCHW") != "NHWC"
         in_phases(net)
         self.net = net
+        self._unit_module = unit_module(net, family.stages, self._stages, self.channels_first)
         if weights is not None and load:
             self._load(self._state(weights), f"file {weights}" if weights != "imagenet" else f"model {model}")
 
@@ -64,21 +83,26 @@ class TimmTrunk(Trunk):
         levels = self.net(images)
         return levels if self.channels_first else [level.permute(0, 3, 1, 2) for level in levels]
 
+    def units(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the units and the levels. The units of a plain transformer are the output of a block at 8/13 of its
+        depth, those of other models the finest level.
+        """
+        if self._unit_module is None:
+            return super().units(images)
+        # A hook on the trunk itself would also see the images of other threads.
+        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        own = copy.deepcopy(self, dict(shared))
+        grid = [side // min(self.strides) for side in images.shape[-2:]]
+        kept = insert_units(own.net.get_submodule(self._unit_module), self.channels, grid)
+        levels = own(images)
+        return (kept[0] if kept else finest_level(levels)), levels
+
     def _state(self, weights: str) -> dict[str, Tensor]:
-        """Return the state dict of the whole model."""
-        if weights != "imagenet":
-            return read_weights(weights)
-        hub, address = self._config.get("hf_hub_id"), self._config.get("url")
-        address = f"https://huggingface.co/{hub}" if hub else address
-        if not address:
-            raise UserError(f"timm has no weights for {self.model}: give backbone.trunk.weights=<path>, or null.")
-        whole = download(lambda: timm.create_model(self.model, pretrained=True), f"timm's {self.model}", address)
-        return whole.state_dict()
+        """Return the state dict of the whole model, as it is published."""
+        return downloaded(self.model, self._size_options) if weights == "imagenet" else read_weights(weights)
 
     def _load(self, state: dict[str, Tensor], what: str) -> None:
-        with torch.device("meta"):
-            wanted = timm.create_model(self.model).state_dict()
-        check_state_dict(state, wanted, what)
+        state = fitted(state, self.model, self._size_options, what)
         # features_only renames modules: blocks.0 becomes blocks_0, or all modules are put into one called model.
         sources = {name.replace("_", "."): name for name in state}
         names = {name: sources.get(name.removeprefix("model.").replace("_", ".")) for name in self.net.state_dict()}
@@ -89,27 +113,3 @@ class TimmTrunk(Trunk):
                 f"counterpart in the weights:\n{listing(lost)}\nUse another model."
             )
         self.net.load_state_dict({name: state[source] for name, source in names.items() if source})
-
-
-def _features_of(model: str, output_stride: int, levels: Sequence[int] | None) -> Any:
-    """Create timm's model of this name as one that returns feature levels."""
-    options: dict[str, Any] = {"features_only": True}
-    if output_stride != 32:
-        options["output_stride"] = output_stride
-    if levels is not None:
-        if not levels or min(levels) < 0:
-            raise UserError(f"backbone.trunk.levels={list(levels)}: give indices from 0 on, at least one, or null.")
-        options["out_indices"] = tuple(sorted(set(levels)))
-    try:
-        if levels is None:
-            with torch.device("meta"):
-                whole: Any = timm.create_model(model, **options)
-            stages = enumerate(whole.feature_info.info)
-            options["out_indices"] = tuple(index for index, stage in stages if stage["reduction"] >= 8)
-        return timm.create_model(model, **options)
-    except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError, IndexError) as error:
-        raise UserError(
-            f"timm's {model} cannot serve as a trunk at output stride {output_stride}: "
-            f"{str(error) or type(error).__name__}. Try backbone.trunk.output_stride=16 or 32, other "
-            "backbone.trunk.levels, or a convolutional model (resnet50, efficientnet_b0, ...)."
-        ) from error

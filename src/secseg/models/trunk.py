@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from secseg.utils.resizing import resize_aligned
 class Trunk(nn.Module):
     """A trunk, which maps images to feature levels.
 
-    The constructor of a trunk takes its own options, and ``load``: whether to read its initial weights.
+    The constructor of a trunk takes its own options, and ``load``: whether to read its initial weights. If it sets
+    ``takes_input_size``, it also takes ``input_size``, the side of the training images in pixels.
 
     Attributes:
         channels, strides: of each feature level. The mask has the finest stride.
@@ -23,6 +25,7 @@ class Trunk(nn.Module):
         architecture: a name that differs between trunks whose tensors have the same names and shapes.
     """
 
+    takes_input_size: ClassVar[bool] = False
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     normalization: Normalization

@@ -45,6 +45,8 @@ def is_state_dict(content: Any) -> bool:
 def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tensor]:
     """Read a state dict (``.safetensors``, or a file of ``torch.save``), without running code from it.
 
+    It may also be the value of ``state_dict`` or ``model`` in the dict of a file, as many authors publish it.
+
     Raises:
         UserError: if the file is missing, damaged, not a state dict, or its SHA-256 is not ``digest``.
     """
@@ -64,6 +66,9 @@ def read_weights(path: str | Path, digest: str | None = None) -> dict[str, Tenso
         raise UserError(
             f"The weights file {path} cannot be read: {reason}. It is damaged, or contains more than weights."
         ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, Mapping) and not is_state_dict(state) and is_state_dict(state.get(key)):
+            state = state[key]
     if not is_state_dict(state):
         raise UserError(f"{path} is not a state dict (name to tensor). Give the file of the weights alone.")
     return dict(state)
