@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +40,15 @@ def test_truncated_file_is_refused_by_path(tmp_path: Path, suffix: str) -> None:
         read_weights(path)
 
 
-def test_a_file_that_is_not_a_state_dict_is_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "checkpoint.pth")
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_a_state_dict_inside_the_dict_of_a_file_is_read(tmp_path: Path, key: str) -> None:
+    torch.save({key: {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "published.pth")
+    assert list(read_weights(tmp_path / "published.pth")) == ["weight"]
+
+
+@pytest.mark.parametrize("content", [{"weights": {"weight": torch.zeros(2)}}, {"model": {"epoch": 3}}, [1, 2]])
+def test_a_file_that_is_not_a_state_dict_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "checkpoint.pth")
     with pytest.raises(UserError, match="not a state dict"):
         read_weights(tmp_path / "checkpoint.pth")
 
