@@ -50,3 +50,32 @@ def mean_field(
         pairwise = messages.sum(1, keepdims=True) - messages
         q = softmax(-unary - pairwise)
     return q.T.reshape(classes, height, width)
+
+
+def pixel_adaptive_refinement(
+    scores: np.ndarray, image: np.ndarray, distances: list[int], iterations: int, s: float = 0.3, p: float = 0.01
+) -> np.ndarray:
+    """Scores (C, H, W) and bytes (3, H, W) to probabilities (C, H, W), pixel by pixel; PAR of Ru et al. (2022)."""
+    classes, height, width = scores.shape
+    probs = softmax(scores.reshape(classes, -1).T).T.reshape(scores.shape)
+    steps = [(d * y, d * x) for d in distances for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+    lengths = np.array([math.hypot(*step) for step in steps])
+
+    def clipped(y: int, x: int) -> tuple[int, int]:
+        return min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+
+    def weights(y: int, x: int) -> np.ndarray:
+        own = image[:, y, x].astype(float)
+        others = np.array([image[(slice(None), *clipped(y + dy, x + dx))] for dy, dx in steps], float)
+        sigma = np.std(np.vstack([own, others]), axis=0, ddof=1)
+        alike = -np.mean(((others - own) / (sigma + 1e-8) / s) ** 2, axis=1)
+        near = -((lengths / (np.std(lengths, ddof=1) + 1e-8) / s) ** 2)
+        return softmax(alike[None])[0] + p * softmax(near[None])[0]
+
+    for _ in range(iterations):
+        new = np.zeros_like(probs)
+        for y, x in np.ndindex(height, width):
+            for (dy, dx), w in zip(steps, weights(y, x), strict=True):
+                new[:, y, x] += w * probs[(slice(None), *clipped(y + dy, x + dx))]
+        probs = new
+    return probs / probs.sum(0)

@@ -1,4 +1,4 @@
-"""The fully connected CRF, which pulls a mask to the boundaries of the image: three backends, one protocol."""
+"""The fully connected CRF, which pulls a mask to the boundaries of the image: its backends, and one protocol."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "exact": ("stop", "diagonal", "exact"),
     "lattice": ("stop", "diagonal"),
     "pydensecrf": ("stop", "diagonal"),
+    "par": ("stop", "exact"),
 }
 
 
@@ -33,8 +34,9 @@ def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
 
     Args:
         backend: ``lattice`` (the official approximation on a permutohedral lattice, for any image size and device),
-            ``exact`` (the dense kernels, for small grids and any device) or ``pydensecrf`` (the official implementation
-            of the lattice). Exact and lattice give different results: see their modules.
+            ``exact`` (the dense kernels, for small grids and any device), ``pydensecrf`` (the official implementation
+            of the lattice) or ``par`` (a local refinement in place of a CRF, on any device). All but lattice and
+            pydensecrf give different results: see their modules.
         params: kernels and iterations, for the grid that the CRF runs on (see ``CRFParams.scaled``).
         gradient: ``stop`` (Q is a constant, as in the official code since 2018), ``diagonal`` (as in the official code
             before) or ``exact`` (through all iterations; only the backend ``exact`` supports it).

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 GROUPS = ("data", "backbone", "decay", "loss", "seeds", "crf", "optim", "trainer", "callbacks", "logger", "evaluation")
-BACKENDS = ("exact", "lattice", "pydensecrf", "none")
+BACKENDS = ("exact", "lattice", "pydensecrf", "par", "none")
 CHOICES = {
     "resume": ("never", "auto"),
     "evaluation.crf": ("final", "always", "never"),
