@@ -52,7 +52,7 @@ def test_masks_of_0_and_255_are_refused_with_the_setting_that_reads_them(
     root = folder(tmp_path, {"a": 255, "b": 255, "sub/c": 0})
     with pytest.raises(UserError) as failure:
         command(root)
-    assert "2 images of" in str(failure.value)
+    assert "2 of 2 masks of labelled images in" in str(failure.value)
     assert "\n  a: cup; the mask holds background, 255 (void)\n" in str(failure.value)
     assert "If 255 is the class cup, set data.mask_values=binary." in str(failure.value)
 
@@ -75,7 +75,9 @@ def test_the_setting_binary_is_for_one_class(tmp_path: Path) -> None:
 
 def test_class_numbers_in_another_order_are_refused(tmp_path: Path) -> None:
     root = folder(tmp_path, {"a": 2, "b": 1}, ("cup", "dog"))
-    with pytest.raises(UserError, match=r"no mask shows a class of its labels:\n  a: cup; .* background, dog\n"):
+    with pytest.raises(
+        UserError, match=r"2 of 2 masks .* show no class of their labels:\n  a: cup; .* background, dog\n"
+    ):
         scored(root)
     scored(root, classes=["dog", "cup"])  # type: ignore[arg-type]
 
@@ -87,7 +89,7 @@ def test_classes_in_labels_or_masks_alone_are_counted(tmp_path: Path, caplog: py
     assert "1 of 2 masks of labelled images in" in said
     assert "  b: dog; the mask holds background, cup" in said
     assert (
-        "  cup: in 2 masks of images without this label\n  dog: a label of 1 images with a mask, and in no mask" in said
+        "  cup: in 2 masks of images without this label\n  dog: a label of 1 image with a mask, and in no mask" in said
     )
 
 
@@ -150,7 +152,7 @@ def test_the_search_for_a_class_ends_at_the_first(tmp_path: Path) -> None:
     images = image_set(tmp_path, [255, 0, 2, 1])
     (tmp_path / "3.png").write_text("is not read")
     assert check_shown_classes(images) == check_shown_classes(images.take([])) == []
-    alone = "1 masks of data/val show background alone: scores say nothing about classes."
+    alone = "1 mask of data/val shows background alone: scores say nothing about classes."
     assert check_shown_classes(images.take([1])) == [alone]
 
 

@@ -57,11 +57,11 @@ def open_image(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
-            f"The image {path} has more pixels than Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS ({error}). Cut it into "
-            "tiles, or make it smaller."
+            f"The image {path} has more pixels than Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS ({error}).",
+            "Cut it into tiles, or make it smaller.",
         ) from error
     except UnidentifiedImageError as error:
-        raise UserError(_not_identified(path)) from error
+        raise UserError(*_not_identified(path)) from error
     except FileNotFoundError as error:
         link = f" {path} is a link to a file that does not exist." if Path(path).is_symlink() else ""
         raise UserError(f"There is no image at {path}.{link}") from error
@@ -70,7 +70,7 @@ def open_image(path: str | Path, pixels: bool = True) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise UserError(f"The image {path} cannot be read: you lack the permission.") from error
     except Exception as error:  # Pillow raises many kinds of errors for damaged files
-        raise UserError(f"The image {path} is truncated or damaged ({error}). Fetch it again.") from error
+        raise UserError(f"The image {path} is truncated or damaged ({error}).", "Fetch it again.") from error
 
 
 def is_complete(path: str | Path) -> bool:
@@ -202,8 +202,8 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 def _other_range(path: str | Path, what: str) -> UserError:
     return UserError(
-        f"The image {path} has {what}: the true range of the pixels is unknown. Scale the images of the data set "
-        "in the same way to 0..255, and save them with 8 bits."
+        f"The image {path} has {what}: the true range of the pixels is unknown.",
+        "Scale the images of the data set in the same way to 0..255, and save them with 8 bits.",
     )
 
 
@@ -258,17 +258,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _not_identified(path: str | Path) -> str:
+def _not_identified(path: str | Path) -> tuple[str, str]:
+    """Return what is wrong with a file that Pillow does not recognise, and what to do."""
     with Path(path).open("rb") as file:
         start = file.read(12)
     known = [kind for signature, kind in SIGNATURES.items() if start.startswith(signature)]
     if start[4:8] == b"ftyp" and start[8:12] in ISO_BRANDS:
         known = [ISO_BRANDS[start[8:12]]]
     if known and known[0] not in FORMATS:
-        return f"{path} is an image of the format {known[0]}, which is not read here. Convert it to JPEG or PNG."
+        return f"{path} is an image of the format {known[0]}, which is not read here.", "Convert it to JPEG or PNG."
     if known:
         return (
             f"{path} is a file of the format {known[0]}, but its header is damaged or describes pixels of a kind that "
-            "Pillow does not read. Fetch it again, or save it as an 8-bit RGB image."
+            "Pillow does not read.",
+            "Fetch it again, or save it as an 8-bit RGB image.",
         )
-    return f"{path} is not an image, or its header is damaged. Fetch it again; the formats are {', '.join(FORMATS)}."
+    return f"{path} is not an image, or its header is damaged.", "Fetch it again, or save it as JPEG or PNG."

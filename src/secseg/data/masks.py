@@ -17,6 +17,11 @@ from secseg.utils.files import atomic_write
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 MOST_COLOURS = 5
+MOST_FOUND = 256
+"""Most values of a mask that an error keeps. Class numbers are bytes."""
+BINARY = "If white is the class, set data.mask_values=binary."
+Value = int | tuple[int, int, int]
+"""What stands for a class in a mask: a number, or an RGB colour."""
 _PALETTE = voc_palette().tolist()
 
 
@@ -70,8 +75,8 @@ def decode_mask(
         swapped = numbers.shape == (size[1], size[0])
         turned = " Rotate the mask as the orientation tag of the image says." if swapped else ""
         raise UserError(
-            f"The mask {path} is {numbers.shape[1]} x {numbers.shape[0]} pixels, its image {size[1]} x {size[0]}. "
-            f"They must have the same size: make the mask again from this image.{turned}"
+            f"The mask {path} is {numbers.shape[1]} x {numbers.shape[0]} pixels, its image {size[1]} x {size[0]}.",
+            f"They must have the same size: make the mask again from its image.{turned}",
         )
     return Mask(numbers.astype(np.uint8, copy=False), mask.renumbered)
 
@@ -88,6 +93,19 @@ def palette_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
     image = Image.fromarray(mask)
     image.putpalette(palette.tobytes())
     return image
+
+
+class MaskError(UserError):
+    """A mask whose values, or colours, are not those of the classes.
+
+    Args:
+        problem, remedy: as for ``UserError``.
+        found: all values or RGB colours in the mask; empty if there are many.
+    """
+
+    def __init__(self, problem: str, remedy: str, found: Sequence[Value]) -> None:
+        super().__init__(problem, remedy)
+        self.found = tuple(found) if len(found) <= MOST_FOUND else ()
 
 
 class _MaskFile:
@@ -151,9 +169,10 @@ class _MaskFile:
         if foreign:
             old, new = next(iter(moved.items()), (None, None))
             reason = f"has a palette with the colour of class {new} at number {old}, and " if moved else "has "
-            raise self._error(
-                f"{reason}colours that belong to no class: {_some(foreign)}",
+            raise MaskError(
+                f"The mask {self.path} {reason}colours that belong to no class: {_some(foreign)}.",
                 "data.mask_values=numbers ignores the palette. Else save the mask with the palette of the classes.",
+                [(red, green, blue) for red, green, blue in shown.values()],
             )
         table = np.arange(256, dtype=np.uint8)
         table[list(meant)] = list(meant.values())
@@ -167,7 +186,11 @@ class _MaskFile:
         colours = [(int(value) >> 16, int(value) >> 8 & 255, int(value) & 255) for value in found]
         foreign = [colour for colour in colours if colour not in self.colours]
         if foreign:
-            raise self._error(f"holds colours (RGB pixels) that belong to no class: {_some(foreign)}", self._remedy())
+            raise MaskError(
+                f"The mask {self.path} holds colours (RGB pixels) that belong to no class: {_some(foreign)}.",
+                BINARY if self.num_classes == 2 and {BLACK, WHITE}.issuperset(colours) else self._remedy(),
+                colours,
+            )
         return np.array([self.colours[colour] for colour in colours])[places].reshape(packed.shape)
 
     def _remedy(self) -> str:
@@ -181,7 +204,7 @@ class _MaskFile:
         )
 
     def _error(self, what: str, remedy: str) -> UserError:
-        return UserError(f"The mask {self.path} {what}. {remedy}")
+        return UserError(f"The mask {self.path} {what}.", remedy)
 
 
 def _refuse_other_values(path: str | Path, numbers: np.ndarray, num_classes: int) -> None:
@@ -192,10 +215,11 @@ def _refuse_other_values(path: str | Path, numbers: np.ndarray, num_classes: int
     illegal = found[((found < 0) | (found >= num_classes)) & (found != VOID)]
     if len(illegal):
         values = ", ".join(map(str, illegal[:10])) + (" ..." if len(illegal) > 10 else "")
-        raise UserError(
-            f"The mask {path} holds the values {values}; a mask of {num_classes} classes holds 0..{num_classes - 1} "
-            f"and {VOID} for void. If these values stand for classes, list them with data.mask_values=[0,...]. "
-            "Else it may be a mask of another data set."
+        raise MaskError(
+            f"The mask {path} holds the values {values}.",
+            f"A mask of {num_classes} classes holds 0..{num_classes - 1} and {VOID} for void. If these values stand "
+            "for classes, list them with data.mask_values=[0,...]. Else it may be a mask of another data set.",
+            found.tolist(),
         )
 
 
@@ -204,10 +228,11 @@ def _by_table(path: str | Path, numbers: np.ndarray, classes: dict[int, int]) ->
     found, places = np.unique(numbers, return_inverse=True)
     other = [value for value in found.tolist() if value not in classes]
     if other:
-        raise UserError(
-            f"The mask {path} holds the values {_some(other)}, and data.mask_values lists "
-            f"{', '.join(str(value) for value, number in classes.items() if number != VOID)}. Give the value of each "
-            f"class, as the masks have them; {VOID} is void if it is no class."
+        raise MaskError(
+            f"The mask {path} holds the values {_some(other)}.",
+            f"data.mask_values lists {', '.join(str(value) for value, number in classes.items() if number != VOID)}. "
+            f"Give the value of each class, as the masks have them; {VOID} is void if it is no class.",
+            found.tolist(),
         )
     return np.array([classes[value] for value in found.tolist()], dtype=np.uint8)[places].reshape(numbers.shape)
 

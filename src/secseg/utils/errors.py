@@ -11,7 +11,15 @@ class UserError(ValueError):
     """An error that the user can fix. The message says what is wrong, where, and what to do.
 
     The commands print the message without a traceback, and end with exit code 1.
+
+    Args:
+        problem: what is wrong, and where.
+        remedy: what to do, if several errors of a list can share it (see ``problem_listing``).
     """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem} {remedy}" if remedy else problem)
+        self.problem, self.remedy = problem, remedy
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -31,6 +39,12 @@ def listing(items: Sequence[object], most: int = 10) -> str:
     if len(items) > most:
         lines.append(f"  ... and {len(items) - most} more")
     return "\n".join(lines)
+
+
+def problem_listing(errors: Sequence[UserError], most: int = 10) -> str:
+    """Return the ``listing`` of the errors, and below it each remedy of the listed ones, once."""
+    remedies = dict.fromkeys(error.remedy for error in errors[:most] if error.remedy)
+    return "\n".join([listing([error.problem for error in errors], most), *remedies])
 
 
 def some(items: Sequence[object], most: int = 10) -> str:

@@ -29,6 +29,19 @@ def size_text(count: float) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
+def count(number: int, one: str, several: str | None = None) -> str:
+    """Return ``number`` with words that agree: ``count(1, "image")`` is "1 image", ``count(2, "image")`` "2 images".
+
+    Args:
+        number: how many.
+        one: the words for one: a noun, or a noun with its verb (``"image has"``).
+        several: the words for any other number; None for a regular plural of ``one``.
+    """
+    if number == 1:
+        return f"1 {one}"
+    return f"{number} {several or one + ('es' if one.endswith(('s', 'x', 'ch', 'sh')) else 's')}"
+
+
 def nfc(text: str) -> str:
     """Return ``text`` in Unicode's form NFC. macOS and some programs write letters with marks as two characters."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
