@@ -102,8 +102,8 @@ def test_every_misfit_between_images_and_labels_is_reported_at_once(tmp_path: Pa
         "  line 5, sub/d: 'cow' is not a class.",
         "  line 6, sub/e: 'catt' is not a class. Did you mean 'cat'?",
         "2 classes of data.classes have no image:\n  dog\n  horse",
-        "3 labels belong to images that do not exist:\n  B (line 3) Did you mean 'b'?\n"
-        "  c (line 4) Did you mean 'sub/c'?\n",
+        "3 labels belong to images that do not exist:\n  B (line 3). Did you mean 'b'?\n"
+        "  c (line 4). Did you mean 'sub/c'?\n",
         "5 of 7 images have no labels.",
         "data.unlabelled=skip:\n  b\n  sub/A2\n  sub/a2\n  sub/c\n  sub/f",
     ):
@@ -113,7 +113,7 @@ def test_every_misfit_between_images_and_labels_is_reported_at_once(tmp_path: Pa
 
 def test_images_without_labels_are_left_out_on_request(tmp_path: Path) -> None:
     root = draw_folder(tmp_path, "a,cat\nb,dog\n")
-    with pytest.raises(UserError, match=r"1 of 3 images have no labels\. Label them .*\n  sub/c$"):
+    with pytest.raises(UserError, match=r"1 of 3 images has no labels\. Add labels .*\n  sub/c$"):
         open_folder(root)
     data = open_folder(root, unlabelled="skip")
     assert (list(data.images), data.left_out) == (["a", "b"], ("sub/c",))
@@ -122,15 +122,21 @@ def test_images_without_labels_are_left_out_on_request(tmp_path: Path) -> None:
 def test_an_image_that_cannot_be_read_is_reported_before_training(tmp_path: Path) -> None:
     root = draw_folder(tmp_path)
     (root / "images" / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"1 images cannot be read:\n  \S+a\.jpg is not an image"):
+    with pytest.raises(
+        UserError,
+        match=r"1 image cannot be read:\n  \S+a\.jpg is not .* damaged\.\nFetch it again",
+    ):
         open_folder(root)
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("a,cat\nb,Cat\nsub/c,\n", "listed twice, or differ only in upper and lower case, .*: 'Cat', 'cat'"),
-        ("a,red ball\nb,red_ball\nsub/c,red  ball\n", "or underscores: 'red  ball', 'red ball', 'red_ball'"),
+        (
+            "a,cat\nb,Cat\nsub/c,\n",
+            r"differ only in upper .*: 'Cat' \(1 image, first b, line 2\); 'cat' \(1 image, .*\)\. Write each class",
+        ),
+        ("a,red ball\nb,red_ball\nsub/c,red  ball\n", "or underscores: 'red  ball' .*; 'red ball' .*; 'red_ball' "),
         ("a,Background\nb,cat\nsub/c,\n", "listed twice, or differ only in .*: 'Background'"),
         ("image,cat,dog\na,0,\nb,,0\nsub/c,0,0\n", "No image has a label: all 3 are background alone"),
         ("a,\nb,\nsub/c,\n", "There is no class: no image has a label"),
@@ -140,6 +146,46 @@ def test_an_image_that_cannot_be_read_is_reported_before_training(tmp_path: Path
 def test_invalid_classes_are_reported(tmp_path: Path, table: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         open_folder(draw_folder(tmp_path, table))
+
+
+def test_an_image_without_labels_is_the_only_one_that_a_wrong_name_may_mean(tmp_path: Path) -> None:
+    draw_images(tmp_path / "images", [f"im_{number}.jpg" for number in ("004", "100", "104")])
+    (tmp_path / "labels.csv").write_text("image,labels\nim_100,cat\nim_104,cat\nimm_004,cat\n")
+    with pytest.raises(UserError, match=r"  imm_004 \(line 4\)\. Did you mean 'im_004'\?\n"):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rare", "common", "similar"),
+    [
+        ("stains", "stain", True),
+        ("boxes", "box", True),
+        ("Berries", "berry", True),
+        ("stian", "stain", False),
+        ("stan", "stain", True),
+        ("strain", "stain", True),
+        ("goat", "boat", True),
+        ("cat", "car", False),
+        ("type2", "type1", False),
+        ("hole", "stain", False),
+    ],
+)
+def test_names_that_are_a_plural_or_a_rare_misspelling_are_reported_with_their_images(
+    tmp_path: Path, rare: str, common: str, similar: bool
+) -> None:
+    names = [f"im{number:02}" for number in range(21)]
+    draw_images(tmp_path / "images", [f"{name}.jpg" for name in names])
+    rows = [f"{name},{rare if name == 'im07' else common}" for name in names]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    said = "\n".join(open_folder(tmp_path).notes)
+    assert (f"{rare!r} (1 image, first im07, line 9) and {common!r} (20 images, first im00, line 2)" in said) == similar
+    assert ("correct the labels" in said) == similar
+    assert open_folder(tmp_path, classes=sorted([rare, common])).notes == ()
+
+
+def test_names_that_differ_in_a_letter_and_are_both_common_are_two_classes(tmp_path: Path) -> None:
+    draw_folder(tmp_path, "image,labels\na,boat\nb,goat\nsub/c,boat;goat\n")
+    assert open_folder(tmp_path).notes == ()
 
 
 def test_a_class_without_a_name_is_reported(tmp_path: Path) -> None:
@@ -159,7 +205,7 @@ def test_labels_of_images_that_are_not_read_are_reported_as_such(tmp_path: Path)
     with pytest.raises(UserError) as failure:
         open_folder(root)
     said = str(failure.value)
-    assert "1 labels belong to images that do not exist:\n  f (line 6)" in said
+    assert "1 label belongs to an image that does not exist:\n  f (line 6)" in said
     assert "2 labels belong to images that are not read:\n  sub/d.heic (line 4)\n  e (line 5)" in said
     assert "Convert them to JPEG or PNG, for example with ImageMagick" in said
 
@@ -201,7 +247,7 @@ def test_a_folder_without_labels_or_images_says_what_was_looked_for(tmp_path: Pa
         ("a,cat,0.93\nb,dog,0.5\nsub/c,,\n", r"2 labels are numbers \(0\.5, 0\.93; line 2\).*remove scores and boxes"),
         ("image,label\na,1.0\nb,2.0\nsub/c,\n", r"The labels are numbers \(1\.0, 2\.0\), not names"),
         ("image,label\na,yes\nb,no\nsub/c,no\n", r"The labels are no, yes \(line 3\), not names of classes"),
-        ("image,labels\na,cat\nb,nan\nsub/c,\n", r"1 of 3 images have no labels\..*\n  b \(line 3: 'nan'\)"),
+        ("image,labels\na,cat\nb,nan\nsub/c,\n", r"1 of 3 images has no labels\..*\n  b \(line 3: 'nan'\)"),
         (
             "image,cat,dog\na,0.93,0\nb,0.2,1\nsub/c,0,0\n",
             r"(?s)line 2, cat: '0\.93' is neither.*Accepted forms: .*own_images\.md",
@@ -239,7 +285,7 @@ def test_names_of_images_classes_and_masks_have_one_unicode_form(tmp_path: Path)
 def test_two_images_whose_names_differ_only_in_their_unicode_form_are_refused(tmp_path: Path) -> None:
     draw_images(tmp_path / "images", ("caf\u00e9.jpg", "cafe\u0301.jpg"))
     (tmp_path / "labels.csv").write_text("caf\u00e9,cat\n", "utf-8")
-    with pytest.raises(UserError, match="belong to several images each"):
+    with pytest.raises(UserError, match="belongs to several images each"):
         open_folder(tmp_path)
 
 

@@ -69,7 +69,7 @@ def test_a_list_of_ids_is_held_out(tmp_path: Path) -> None:
     module = opened(root, val_split="val.txt")
     assert (module.val_images.names, module.train_images.names) == (("sub/c", "a"), ("b",))
     (root / "val.txt").write_text("sub/d\n")
-    with pytest.raises(UserError, match=r"names images that .* does not have:\n  sub/d Did you mean 'sub/c'"):
+    with pytest.raises(UserError, match=r"names images that .* does not have:\n  sub/d. Did you mean 'sub/c'"):
         opened(root, val_split="val.txt")
 
 
@@ -78,25 +78,39 @@ def test_images_with_masks_can_be_held_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no masks, so no split 'masks'"):
         opened(root, val_split="masks")
     draw_images(root / "masks", ("a.tif",))
-    with pytest.raises(UserError, match=r"(?s)has no masks.*1 files in .* and the suffix \.png\):\n  a\.tif"):
+    with pytest.raises(UserError, match=r"(?s)has no masks.*1 file in .* and the suffix \.png\):\n  a\.tif"):
         opened(root, val_split="masks")
-    with pytest.raises(UserError, match=rf"There is no id list at {root}/gone\.txt or gone\.txt"):
+    with pytest.raises(UserError, match=rf"There is no id list at {root}/gone\.txt or gone\.txt\. Give the path"):
         opened(root, val_split="gone.txt")
     (root / "gone.txt").write_text("A\n")
-    with pytest.raises(UserError, match="  A Did you mean 'a'"):
+    with pytest.raises(UserError, match=r"  A\. Did you mean 'a'"):
         opened(root, val_split="gone.txt")
     draw_mask(root / "masks" / "sub" / "c.png", 2)
     module = opened(root, val_split="masks")
     assert (module.train_images.names, module.val_images.names) == (("a", "b"), ("sub/c",))
     draw_mask(root / "masks" / "a.png", 1)
     draw_mask(root / "masks" / "b.png", 1)
-    with pytest.raises(UserError, match=r"no image in the split 'train' \(validation: 'masks'\)"):
+    with pytest.raises(UserError, match=r"no image in the split 'train'\. All are .* split, data\.val_split=masks\."):
         opened(root, val_split="masks")
 
 
 def test_training_and_validation_can_be_the_same_images(tmp_path: Path) -> None:
     data = open_folder(draw_folder(tmp_path))
     assert choose_split(data, "train", "train", 0.1) == choose_split(data, "train", "val", 0.1)
+
+
+def test_a_split_that_the_column_split_lacks_is_reported_with_the_remedy(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path, "image,labels,split\na,cat,train\nb,cat,train\nsub/c,dog,test\n")
+    with pytest.raises(UserError) as failure:
+        opened(root)
+    said = str(failure.value)
+    assert (
+        "no image in the split 'val'. The labels of labels.csv name the split of each image: 2 train, 1 test." in said
+    )
+    assert (
+        "Name images of val there, or set data.val_split to another split. There are all, masks, test, train," in said
+    )
+    assert "Did you mean" not in said
 
 
 def test_an_unknown_split_names_the_nearest(tmp_path: Path) -> None:
@@ -144,7 +158,7 @@ def test_training_on_masks_needs_a_mask_of_each_training_image(tmp_path: Path) -
     root = draw_folder(tmp_path)
     (root / "val.txt").write_text("a")
     draw_mask(root / "masks" / "b.png", 1)
-    with pytest.raises(UserError, match=r"1 masks .*\n  There is no image at \S+masks/sub/c\.png"):
+    with pytest.raises(UserError, match=r"1 mask .*\n  There is no image at \S+masks/sub/c\.png"):
         supervised(root, "dataset")
     for name in ("b.png", "sub/c.png"):
         draw_mask(root / "predicted" / name, 2)
@@ -181,9 +195,9 @@ def test_the_summary_counts_and_warns(tmp_path: Path, caplog: pytest.LogCaptureF
         "(with a mask)": ["1", "1", "0"],
     }
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "1 images without labels are left out",
-        "1 classes have no training image",
-        "1 files in the folder of masks belong to no image (a mask has the name of its image and the suffix .png)",
+        "1 image without labels is left out",
+        "1 class has no training image",
+        "1 file in the folder of masks belongs to no image (a mask has the name of its image and the suffix .png)",
         "No validation image has a mask",
     ]
     assert "data.val_split=masks" in warnings[-1]

@@ -3,12 +3,11 @@ checked before anything is computed."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from secseg.data.class_spelling import same_names, similar_names
 from secseg.data.folder_labels import folder_labels
 from secseg.data.images import KINDS, REMARKS, FoundImages, check_image, find_images, mask_file, name_clashes
 from secseg.data.label_cells import ANSWERS, NUMBER, WHOLE, TableOptions
@@ -17,15 +16,20 @@ from secseg.data.label_rows import FORMS
 from secseg.data.label_table import LABEL_TITLES, read_table
 from secseg.data.labels import CUE_SUFFIXES, Labels, numbered
 from secseg.data.walk import not_read_warning
-from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.errors import UserError, closest, did_you_mean, listing, problem_listing
 from secseg.utils.parallel import results_and_problems
 from secseg.utils.quoting import shell_override
-from secseg.utils.text import nfc
+from secseg.utils.text import count, nfc
 
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
 IMAGES, MASKS = "images", "masks"
-CLASHES = "names belong to several images each, up to suffixes and upper and lower case; rename or remove all but one"
+CLASHES = tuple(
+    f"{words} to several images each, up to suffixes and upper and lower case; rename or remove all but one"
+    for words in ("name belongs", "names belong")
+)
+MOST_HINTS = 10
+"""As many as a listing shows."""
 MOST_CLASSES = 254
 """Class numbers are bytes: 0 is the background, 255 is void."""
 
@@ -109,7 +113,7 @@ def open_folder(
         source="sub-folders" if table.path == folder else table.source,
         left_out=tuple(name for name in files if name not in numbers),
         stray_masks=_stray_masks(masks, files),
-        notes=tuple(table.notes),
+        notes=(*table.notes, *(similar_names(names, table) if classes is None else ())),
         not_read=tuple(not_read),
     )
     return _checked(data, table, _problems(data, found, table, strange, classes is not None, unlabelled))
@@ -118,7 +122,9 @@ def open_folder(
 def _checked(data: FolderData, table: LabelTable, problems: Sequence[str]) -> FolderData:
     """Return ``data`` with remarks, after a look at each image; raise a UserError with all problems."""
     found, unreadable = results_and_problems(check_image, data.images.values())
-    if problems := [*problems, *_section(unreadable, "images cannot be read")]:
+    if unreadable:
+        problems = [*problems, f"{count(len(unreadable), 'image')} cannot be read:\n{problem_listing(unreadable)}"]
+    if problems:
         raise UserError(f"The data in {data.root} (labels: {table.path}) cannot be used.\n" + "\n".join(problems))
     remarks = {
         kind: tuple(path for path, kinds in zip(data.images.values(), found, strict=True) if kinds and kind in kinds)
@@ -193,8 +199,8 @@ def _classes(table: LabelTable) -> tuple[str, ...]:
     return tuple(sorted({word for words in table.words.values() for word in words} - {BACKGROUND}))
 
 
-def _section(lines: Sequence[object], what: str) -> list[str]:
-    return [f"{len(lines)} {what}:\n{listing(lines)}"] if lines else []
+def _section(lines: Sequence[str], one: str, several: str) -> list[str]:
+    return [f"{count(len(lines), one, several)}:\n{listing(lines)}"] if lines else []
 
 
 def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> list[str]:
@@ -205,12 +211,7 @@ def _class_problems(names: Sequence[str], table: LabelTable, given: bool) -> lis
         problems.append(f"There are {len(names)} classes; the maximum is {MOST_CLASSES}.")
     if given and BACKGROUND in names:
         problems.append(f"{BACKGROUND} is always class 0: leave it out of data.classes.")
-    forms = [name.casefold() if given else re.sub(r"[\s_-]+", " ", name.casefold()) for name in names]
-    counts = Counter(forms)
-    alike = [repr(n) for n, form in zip(names, forms, strict=True) if counts[form] > 1 or form == BACKGROUND != n]
-    if alike:
-        ways = "upper and lower case" if given else "upper and lower case, spaces, hyphens or underscores"
-        problems.append(f"Classes that are listed twice, or differ only in {ways}: {', '.join(alike)}.")
+    problems += same_names(names, table, given)
     odd = [repr(name) for name in names if not name or not name.isprintable() or name != name.strip()]
     if odd:
         problems.append(
@@ -236,8 +237,9 @@ def _not_names(names: Sequence[str], table: LabelTable) -> Iterator[str]:
         return  # sub-folders and annotations have any names
     elif numbers:
         yield (
-            f"{len(numbers)} labels are numbers ({', '.join(numbers[:10])}; {place(numbers[0])}). A number is no name "
-            f"of a class: remove scores and boxes, or list all classes with data.classes=[...]. {FORMS}"
+            f"{count(len(numbers), 'label is a number', 'labels are numbers')} ({', '.join(numbers[:10])}; "
+            f"{place(numbers[0])}). A number is no name of a class: remove scores and boxes, or list all "
+            f"classes with data.classes=[...]. {FORMS}"
         )
     elif names and ANSWERS.issuperset(map(str.casefold, names)):
         yield (
@@ -260,32 +262,38 @@ def _problems(
     other = {name: path for path in data.not_read for name in (nfc(path.name), nfc(path.stem))}
     unread = [name for name in table.places if name not in files and name.rpartition("/")[2] in other]
     unknown = [name for name in table.places if name not in files and name not in unread]
-    lines = [f"{name} ({table.places[name]}){_near(name, files) if at < 10 else ''}" for at, name in enumerate(unknown)]
+    hints = [_near(name, files, data.left_out) for name in unknown[:MOST_HINTS]] + [""] * len(unknown[MOST_HINTS:])
+    lines = [f"{name} ({table.places[name]}){hint}" for name, hint in zip(unknown, hints, strict=True)]
     used = {number for numbers in data.labels.values() for number in numbers}
     bare = [f"No image has a label: all {len(data.labels)} are background alone."] if names and not used else []
     unused = [name for number, name in enumerate(names, 1) if given and number not in used]
     return [
-        *_section(clashes, CLASHES),
-        *_section(table.problems, "lines of the table cannot be read"),
+        *_section(clashes, *CLASHES),
+        *_section(table.problems, "line of the table cannot be read", "lines of the table cannot be read"),
         *([FORMS] if table.problems else []),
         *_class_problems(names, table, given),
         *bare,
-        *_section(strange, "labels are not classes of data.classes"),
-        *_section(lines, "labels belong to images that do not exist"),
-        *_section([f"{name} ({table.places[name]})" for name in unread], "labels belong to images that are not read"),
+        *_section(strange, "label is not a class of data.classes", "labels are not classes of data.classes"),
+        *_section(lines, "label belongs to an image that does not exist", "labels belong to images that do not exist"),
+        *_section(
+            [f"{name} ({table.places[name]})" for name in unread],
+            "label belongs to an image that is not read",
+            "labels belong to images that are not read",
+        ),
         *([not_read_warning(data.not_read)] if unread else []),
         *_unlabelled(data.left_out if unlabelled == "error" else (), files, table),
-        *_section(unused, "classes of data.classes have no image"),
+        *_section(unused, "class of data.classes has no image", "classes of data.classes have no image"),
     ]
 
 
-def _near(name: str, files: Collection[str]) -> str:
-    """Return a hint at an image that may be meant: in other case, in a sub-folder, or with a similar name."""
+def _near(name: str, files: Collection[str], bare: Collection[str]) -> str:
+    """Return a hint at an image that may be meant: in other case, in a sub-folder, or with a similar name. An image of
+    ``bare``, which has no labels, is the only hint."""
     last = name.rpartition("/")[2].casefold()
     alike = [file for file in files if file.rpartition("/")[2].casefold() == last]
-    if alike:
-        return f" Did you mean {' or '.join(map(repr, alike[:3]))}?"
-    return nearest(name, files)
+    close = alike[:3] or closest(name, files)
+    hint = did_you_mean([file for file in close if file in bare] or close)
+    return f".{hint}" if hint else ""
 
 
 def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) -> list[str]:
@@ -294,7 +302,8 @@ def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) 
     known = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
     lines = [f"{name} ({table.unknown[name]})" if name in table.unknown else name for name in bare]
     titles = "" if known or table.titles is None else f" Line 1 was read as titles: {', '.join(table.titles)}."
+    number = count(len(bare), f"of {len(files)} images has", f"of {len(files)} images have")
     return [
-        f"{len(bare)} of {len(files)} images have no labels.{titles} Label them (an empty list of labels means "
-        f"background alone), or leave them out with data.unlabelled=skip:\n{listing(lines)}"
+        f"{number} no labels.{titles} Add labels (an empty list of labels means background alone), or leave such "
+        f"images out with data.unlabelled=skip:\n{listing(lines)}"
     ]

@@ -13,6 +13,7 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.folder import FolderData, open_folder
 from secseg.data.id_list import read_ids
 from secseg.data.images import image_name, mask_file, remark
+from secseg.data.label_table import SPLIT_WORDS
 from secseg.data.label_warnings import label_warnings, lacks_background
 from secseg.data.labels import Labels
 from secseg.data.mask_checks import check_masks
@@ -22,7 +23,7 @@ from secseg.data.walk import not_read_warning
 from secseg.utils.checks import check_choice, check_number, refuse
 from secseg.utils.console import table
 from secseg.utils.errors import UserError, listing, nearest
-from secseg.utils.text import nfc
+from secseg.utils.text import count, nfc
 
 log = logging.getLogger(__name__)
 
@@ -165,10 +166,24 @@ def choose_split(data: FolderData, split: str, val_split: str, val_share: float)
         known = sorted({"all", "masks", *parts.values()})
         if not chosen:
             raise UserError(
-                f"{data.root} has no image in the split {split!r} (validation: {val_split!r}).{nearest(split, known)} "
-                f"There are {', '.join(known)}, and id lists (.txt)."
+                f"{data.root} has no image in the split {split!r}.{_missing(data, split, val_split, known)}"
             )
     return chosen
+
+
+def _missing(data: FolderData, split: str, val_split: str, known: Sequence[str]) -> str:
+    """Return why no image is in a split, and what to do; ``known`` are the other splits."""
+    if split == "train" and "train" in {*data.splits.values(), *([] if data.splits else ["train"])}:
+        return f" All are in the validation split, data.val_split={val_split}. Choose another one."
+    others = f" There are {', '.join(known)}, and id lists (.txt)."
+    if data.splits and split in SPLIT_WORDS:
+        words = ", ".join(f"{number} {word}" for word, number in Counter(data.splits.values()).items())
+        key = "data.train_split" if split == "train" else "data.val_split"
+        return (
+            f" The labels of {data.source} name the split of each image: {words}. Name images of {split} there, or "
+            f"set {key} to another split.{others}"
+        )
+    return f"{nearest(split, known)}{others}"
 
 
 def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
@@ -178,11 +193,16 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
         places = dict.fromkeys([data.root / path, path])
         place = next((place for place in places if place.is_file()), None)
         if place is None:
-            raise UserError(f"There is no id list at {' or '.join(map(str, places))}.")
+            raise UserError(
+                f"There is no id list at {' or '.join(map(str, places))}. Give the path of a text file with the name "
+                "of an image on each line."
+            )
         names = read_ids(place, _naming(data), data.images)
-        unknown = [f"{name}{nearest(name, data.images)}" for name in names[:1000] if name not in data.images]
+        unknown = [name for name in names[:1000] if name not in data.images]
         if unknown:
-            raise UserError(f"The id list {place} names images that {data.root} does not have:\n{listing(unknown)}")
+            raise UserError(
+                f"The id list {place} names images that {data.root} does not have:\n{_nearest(unknown, data)}"
+            )
         return names
     if split == "masks":
         names = tuple(name for name, mask in data.masks.items() if mask.is_file())
@@ -193,6 +213,12 @@ def _chosen(data: FolderData, split: str) -> tuple[str, ...] | None:
             )
         return names
     return tuple(data.images) if split == "all" else None
+
+
+def _nearest(unknown: Sequence[str], data: FolderData) -> str:
+    """Return a listing of names, each with the images that may be meant."""
+    hints = [nearest(name, data.images) for name in unknown[:10]] + [""] * len(unknown[10:])
+    return listing([f"{name}.{hint}" if hint else name for name, hint in zip(unknown, hints, strict=True)])
 
 
 def _naming(data: FolderData) -> Callable[[str], str]:
@@ -242,21 +268,22 @@ def describe_folder(data: FolderData, train: Sequence[str], val: Sequence[str]) 
 
 
 def _stray_masks(data: FolderData) -> str:
-    return (
-        f"{len(data.stray_masks)} files in the folder of masks belong to no image (a mask has the name of its image "
-        f"and the suffix .png):\n{listing(data.stray_masks)}"
-    )
+    files = count(len(data.stray_masks), "file in the folder of masks belongs", "files in the folder of masks belong")
+    return f"{files} to no image (a mask has the name of its image and the suffix .png):\n{listing(data.stray_masks)}"
 
 
 def folder_warnings(data: FolderData, train: Sequence[str], val: Sequence[str]) -> list[str]:
     """Return a warning for each thing that the user may not have intended."""
     warnings = list(data.notes)
     if data.left_out:
-        warnings.append(f"{len(data.left_out)} images without labels are left out:\n{listing(data.left_out)}")
+        left_out = count(len(data.left_out), "image without labels is", "images without labels are")
+        warnings.append(f"{left_out} left out:\n{listing(data.left_out)}")
     trained = {number for name in train for number in data.labels[name]}
     untrained = [title for number, title in enumerate(data.class_names) if number and number not in trained]
     if untrained:
-        warnings.append(f"{len(untrained)} classes have no training image:\n{listing(untrained)}")
+        warnings.append(
+            f"{count(len(untrained), 'class has', 'classes have')} no training image:\n{listing(untrained)}"
+        )
     if data.not_read:
         warnings.append(not_read_warning(data.not_read))
     warnings += [remark(kind, paths) for kind, paths in data.remarks.items()]

@@ -25,11 +25,20 @@ class UserError(ValueError):
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'a' or 'b'?"`` with the choices closest to ``word``, or an empty string. Upper and lower
     case count as equal."""
+    return did_you_mean(closest(word, choices))
+
+
+def closest(word: str, choices: Iterable[str]) -> list[str]:
+    """Return the at most three choices closest to ``word``, as ``nearest`` names them."""
     folded: dict[str, list[str]] = {}
     for choice in choices:
         folded.setdefault(choice.casefold(), []).append(choice)
     matches = get_close_matches(word.casefold(), list(folded), n=3, cutoff=0.5)
-    close = [choice for match in matches for choice in folded[match]][:3]
+    return [choice for match in matches for choice in folded[match]][:3]
+
+
+def did_you_mean(close: Sequence[str]) -> str:
+    """Return the question of ``nearest`` for these choices."""
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
