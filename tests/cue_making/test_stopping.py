@@ -46,7 +46,7 @@ def test_precision_that_cannot_be_measured_is_said_to_be_unknown(capsys: pytest.
     make_cues._show({"foreground": network, "background": {**network, "map": 0.875}, "audit": None, "export": None})
     first, second = capsys.readouterr().out.splitlines()
     assert "unknown" in first
-    assert "87.5 % on 7 held-out images" in second
+    assert "87.5 % on 7 held-out images (of their labels, not of the places of cues)" in second
 
 
 def test_each_classifier_is_measured_often_enough_to_end_before_its_last_step() -> None:

@@ -39,6 +39,13 @@ def test_a_panel_has_a_column_for_each_kind_of_mask_and_a_legend_of_its_classes(
     assert "bird" not in shown
 
 
+def test_a_cell_without_a_mask_or_cues_says_so() -> None:
+    axes = panel([item(), item(mask=None), item(cues=None)], NAMES, PALETTE).axes
+    words = {number: one.texts[0].get_text() for number, one in enumerate(axes) if one.texts}
+    assert words == {5: "no cues", 13: "no mask"}  # by column, then by row
+    assert not any(axes[number].images for number in words)
+
+
 def test_the_cells_of_a_panel_show_the_colours_of_their_masks() -> None:
     axes = panel([item()], NAMES, PALETTE).axes
     image, cues, prediction, refined, truth = (one.images[0].get_array()[20] for one in axes)

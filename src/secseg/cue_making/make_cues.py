@@ -244,7 +244,10 @@ def _precision(mean: float | None) -> str:
 def _show(figures: Mapping[str, Any]) -> None:
     for name in ("foreground", "background"):
         if figures[name] is not None and (count := figures[name]["holdout_images"]):
-            print(f"{name} network: {_precision(figures[name]['map'])} on {count} held-out images")
+            print(
+                f"{name} network: {_precision(figures[name]['map'])} on {count} held-out images "
+                "(of their labels, not of the places of cues)"
+            )
     if figures["audit"] is not None:
         print(audit_table(figures["audit"]))
         if figures["audit"]["label_differences"] is not None:

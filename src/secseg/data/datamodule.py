@@ -285,8 +285,12 @@ class ImageDataModule(pl.LightningDataModule):
         self._gallery_data = EvaluationImages(self.train_images, input_size, train_features, self.cues)
 
     def gallery_samples(self, count: int) -> list[dict[str, Any]]:
-        """Return the first ``count`` training images as evaluation samples, with their cues, for the pictures."""
-        return [self._gallery_data[number] for number in range(min(count, len(self._gallery_data)))]
+        """Return ``count`` training images as evaluation samples, with their cues, for the pictures. The classes take
+        turns, if there are cues."""
+        names = self.train_images.names
+        labels = None if self.cues is None else {name: self.cues[name].labels for name in names}
+        chosen = set(choose_some(names, count, labels))
+        return [self._gallery_data[number] for number, name in enumerate(names) if name in chosen]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         trainer = self.trainer

@@ -15,11 +15,15 @@ from secseg.drawing.overlays import VOID_COLOUR, GalleryItem, colorize, cues_ove
 from secseg.runs.run_reader import curve, read_metrics
 from secseg.utils.files import atomic_write
 
+ABSENT = {"ground truth": "no mask", "cues": "no cues"}
+"""What an empty cell of a column shows."""
+
 
 def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.ndarray) -> Figure:
     """Draw a row for each image: image, cues, prediction, prediction after the CRF, ground truth; and a legend.
 
-    Columns without content are left out. The legend has only the classes that occur in the masks.
+    Columns without content are left out, and a cell without content says so. The legend has only the classes that occur
+    in the masks.
     """
     columns: dict[str, list[np.ndarray | None]] = {
         "image": [item.image for item in items],
@@ -52,7 +56,10 @@ def panel(items: Sequence[GalleryItem], class_names: Sequence[str], palette: np.
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(title, fontsize=9, pad=4)
-            if cell is not None:
+            if cell is None:
+                absent = ABSENT.get(title, "none")
+                axes.text(0.5, 0.5, absent, ha="center", va="center", fontsize=9, color="#666666")
+            else:
                 axes.imshow(cell, interpolation="nearest" if title == "ground truth" else "antialiased")
     patches = class_patches({c: class_names[c] for c in classes}, palette)
     if any(item.mask is not None and (item.mask == VOID).any() for item in items):

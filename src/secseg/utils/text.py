@@ -42,6 +42,11 @@ def count(number: int, one: str, several: str | None = None) -> str:
     return f"{number} {several or one + ('es' if one.endswith(('s', 'x', 'ch', 'sh')) else 's')}"
 
 
+def part_of(part: int, whole: int, noun: str, one: str, several: str) -> str:
+    """Return a part of a whole with a verb that agrees: "1 of 160 images has", "2 of 160 images have"."""
+    return f"{part} of {count(whole, noun)} {one if part == 1 else several}"
+
+
 def nfc(text: str) -> str:
     """Return ``text`` in Unicode's form NFC. macOS and some programs write letters with marks as two characters."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)

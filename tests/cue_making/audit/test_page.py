@@ -29,7 +29,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.sources: list[str] = []
-        self.texts: dict[str, list[str]] = {"h2": [], "figcaption": [], "pre": []}
+        self.texts: dict[str, list[str]] = {"h2": [], "figcaption": [], "pre": [], "td": [], "p": []}
         self.open: list[str] = []
         self.feed(text)
         assert not self.open
@@ -55,8 +55,12 @@ def test_an_audit_writes_its_figures_and_a_page_with_tables(tmp_path: Path) -> N
     assert written == ["audit.html", "audit.json"]
     assert json.loads((tmp_path / "audit" / "audit.json").read_text()) == figures
     assert figures["masks"]["images"] == 6
-    tables = Page((tmp_path / "audit" / "audit.html").read_text()).texts["pre"]
-    assert [table.split()[0] for table in tables] == ["cues", "images"]
+    page = Page((tmp_path / "audit" / "audit.html").read_text())
+    assert [table.split()[0] for table in page.texts["pre"]] == ["images"]
+    for name in NAMES:
+        precision = figures["classes"][name]["precision"]
+        assert precision is None or f"{100 * precision:.1f}" in page.texts["td"]
+    assert any("6 of 7 images have a mask. In these images, precision is the share" in text for text in page.texts["p"])
 
 
 def test_the_page_shows_warnings_about_data_and_cues(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_the_page_is_self_contained_and_shows_each_image_as_its_caption_says(tmp
     assert bars.startswith("data:image/svg+xml;")
     pictures = [Image.open(io.BytesIO(b64decode(source.split(",")[1]))) for source in sources]
     assert {picture.size for picture in pictures} == {(31, 23)}
-    assert page.texts["h2"][1] == "Labelled classes without a cue"
+    assert page.texts["h2"][:4] == ["All cues", "By class", "Images", "Labelled classes without a cue"]
     assert page.texts["figcaption"][0] == "image 0: without a cue: cat, dog"
     wanted = ("lowest precision", "highest precision") if with_masks else ("fewest cues", "most cues")
     assert {f"{NAMES[3]}: {word}" for word in wanted} & set(page.texts["h2"])
@@ -100,6 +104,7 @@ def test_an_image_that_cannot_be_read_is_left_out_with_a_warning(
     images.images[0].write_bytes(b"damaged")
     audit_file(store, images, tmp_path)
     page = Page((tmp_path / "audit.html").read_text())
+    assert any("No image has a mask" in text for text in page.texts["p"])
     assert not any(caption.startswith("image 0:") for caption in page.texts["figcaption"])
     assert page.texts["figcaption"]
     assert "image 0 is not among the pictures" in caplog.text
@@ -121,11 +126,11 @@ def test_the_chosen_images_are_those_of_the_lowest_and_highest_values(tmp_path: 
     masks = random_masks(tmp_path, store, 3)
     counts = count_cues(store, NAMES, masks)
     sections = {section.title: section for section in choose(counts, most=2, most_by_class=2)}
-    share = counts.cued.sum(axis=1)
-    order = np.argsort(share, kind="stable").tolist()
+    share = counts.cued[:, 1:].sum(axis=1)
+    order = [row for row in np.argsort(share, kind="stable").tolist() if counts.labelled[row].any()]
     rows = {title: [row for row, _ in section.images] for title, section in sections.items()}
-    assert rows["Fewest cues"] == order[:2]
-    assert sorted(share[rows["Most cues"]]) == sorted(share)[-2:]
+    assert rows["foreground: fewest cues"] == order[:2]
+    assert sorted(share[rows["foreground: most cues"]]) == sorted(share[order])[-2:]
     known, right = counts.known[:, 1], counts.right[:, 1]
     precision = {row: right[row] / known[row] for row in range(len(counts.names)) if known[row] >= 10}
     low, high = rows["cat: lowest precision"], rows["cat: highest precision"]

@@ -18,7 +18,15 @@ from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.label_check import compare_labels, label_table
 from secseg.cue_making.audit.measure import CueCounts, count_cues, summarize
-from secseg.cue_making.audit.tables import OFFICIAL_QUALITY, QUALITY_SOURCE, audit_table, comparison_table, is_voc
+from secseg.cue_making.audit.tables import (
+    OFFICIAL_QUALITY,
+    QUALITY_SOURCE,
+    audit_rows,
+    comparison_table,
+    explanation,
+    is_voc,
+    sources,
+)
 from secseg.data.cues import CueStore
 from secseg.data.images import read_image
 from secseg.data.labels import FoundLabels
@@ -75,14 +83,19 @@ def audit_file(
     found = cue_warnings(counts, store.provenance, scored)
     differences = None if labels is None else compare_labels(counts, labels)
     figures = {**summarize(counts, scored), "warnings": found, "label_differences": differences, "against": None}
-    tables = [audit_table(figures), *([] if differences is None else [label_table(differences)])]
+    tables = [] if differences is None else [label_table(differences)]
     if against is not None:
         figures["against"] = compare_cues(
             store, against, images.names, images.class_names, masks, scored, images.read_mask
         )
         tables.append(comparison_table(figures["against"]))
     write_text(Path(folder) / FIGURES, json.dumps(figures, indent=2, allow_nan=False) + "\n")
-    shown = {"warnings": [*warnings, *found], "tables": tables, "bars": figure_source(classes_figure(figures))}
+    whole, classes = audit_rows(figures)
+    shown = {
+        **{"warnings": [*warnings, *found], "whole": whole, "classes": classes, "tables": tables},
+        **{"explanation": explanation(figures), "sources": sources(figures)},
+        "bars": figure_source(classes_figure(figures)),
+    }
     write_text(Path(folder) / "audit.html", _page(counts, store, images, masks, shown))
     return figures
 
@@ -122,12 +135,13 @@ def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3) -> list[Sec
         most, most_by_class: images per section, and per section of a class.
 
     Returns:
-        Images with labelled classes without a cue; the least and the most covered; with masks those of the lowest and
+        Images with labelled classes without a cue; of the images with a label, those with the fewest and the most
+        foreground cues; with masks those of the lowest and
         highest precision. By class, with masks the lowest and highest precision of its cues, without masks its fewest
         and most cues; classes with cues in few images have no sections if there are many. Sections without images are
         left out.
     """
-    missing = counts.without_cue.sum(axis=1)
+    missing, foreground = counts.without_cue.sum(axis=1), counts.cued[:, 1:].sum(axis=1)
     rows = np.flatnonzero(missing)
     without = _lowest(
         rows,
@@ -137,7 +151,7 @@ def choose(counts: CueCounts, most: int = 6, most_by_class: int = 3) -> list[Sec
     )
     sections = [
         Section("Labelled classes without a cue", without),
-        *_by_coverage("", np.arange(len(counts.names)), counts.cued.sum(axis=1) / counts.cells, most),
+        *_by_coverage("foreground", np.flatnonzero(counts.labelled.any(axis=1)), foreground / counts.cells, most),
         *_by_precision("", counts.known.sum(axis=1), counts.right.sum(axis=1), most),
     ]
     with_cues = (counts.cued > 0).sum(axis=0)
@@ -179,8 +193,9 @@ def read_tiles(
 
 
 def _by_coverage(name: str, rows: np.ndarray, shares: np.ndarray, most: int) -> list[Section]:
-    """The images among ``rows`` with the fewest and the most cues (of a class)."""
-    return _extremes(("fewest cues", "most cues"), name, rows, shares[rows], most, f"{name} covered".lstrip())
+    """The images among ``rows`` with the fewest and the most cues of a class, or of the foreground."""
+    what = "covered" if name == "foreground" else f"{name} covered"
+    return _extremes(("fewest cues", "most cues"), name, rows, shares[rows], most, what)
 
 
 def _by_precision(name: str, known: np.ndarray, right: np.ndarray, most: int) -> list[Section]:
@@ -248,6 +263,7 @@ def _draw_bars(axes: Axes, key: str, values: Sequence[float | None], known: Sequ
     else:
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))
+    axes.set_title(f"{key} of the cues", fontsize=10)
     axes.set_xlabel(f"{key}, %" if key != "coverage" else "coverage in images with cues of the class, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)

@@ -7,6 +7,7 @@ from typing import Any
 
 from secseg.data.classes import VOC_CLASSES
 from secseg.utils.console import percent, table
+from secseg.utils.text import part_of
 
 SOURCE = "measured on the official file, all 10,582 images"
 OFFICIAL: dict[str, Any] = {
@@ -34,20 +35,45 @@ OFFICIAL_QUALITY: dict[str, dict[str, float | None]] = {
 """Precision and recall of the official cues, for the classes that are not rare in those images."""
 
 
+Rows = list[list[str]]
+
+
 def audit_table(audit: Mapping[str, Any]) -> str:
     """Return what ``summarize`` returns as text: the figures of the whole file, then by class, shares in percent.
 
     Cues of VOC's classes have the official file's figures next to theirs.
     """
+    whole, classes = audit_rows(audit)
+    lines = [table(whole), "", table(classes, rule=-2 if audit["masks"] else None)]
+    return "\n".join([*lines, *(["", *sources(audit)] if is_voc(audit) else [])])
+
+
+def audit_rows(audit: Mapping[str, Any]) -> tuple[Rows, Rows]:
+    """Return the cells of ``audit_table``: of the whole file, and by class, each with a row of titles first."""
     with_official = is_voc(audit)
     columns = {"cues": _whole(audit), **({"official": _whole(OFFICIAL)} if with_official else {})}
     keys = dict.fromkeys(key for column in columns.values() for key in column)
     whole = [["", *columns], *([key, *(column.get(key, "0") for column in columns.values())] for key in keys)]
-    lines = [table(whole), "", _class_table(audit, with_official)]
-    if with_official:
-        lines += ["", f"official: {SOURCE}"]
-        lines += [f"official, by class: {QUALITY_SOURCE}"] if audit["masks"] else []
-    return "\n".join(lines)
+    return whole, _class_rows(audit, with_official)
+
+
+def sources(audit: Mapping[str, Any]) -> list[str]:
+    """Return where the official figures come from; nothing without them."""
+    if not is_voc(audit):
+        return []
+    return [f"official: {SOURCE}", *([f"official, by class: {QUALITY_SOURCE}"] if audit["masks"] else [])]
+
+
+def explanation(audit: Mapping[str, Any]) -> str:
+    """Return what the figures by class mean, and how many masks they rest on."""
+    coverage = "Coverage is the share of the grid cells with a cue of the class, in the images that have such cues."
+    if not audit["masks"]:
+        return f"{coverage} No image has a mask, so nothing is known of cues that lie next to their class."
+    masks = part_of(audit["masks"]["images"], audit["images"], "image", "has", "have")
+    return (
+        f"{coverage} {masks} a mask. In these images, precision is the share of the cue cells of a class that lie on "
+        "the class in the mask, and recall is the share of the cells of the class in the mask that have a cue of it."
+    )
 
 
 def comparison_table(figures: Mapping[str, Any]) -> str:
@@ -89,7 +115,7 @@ def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
     shown = {
         "images": audit["images"],
         "grid": " x ".join(map(str, audit["grid"])),
-        "grid cells with two classes": "-" if audit["overlaps"] is None else audit["overlaps"],
+        **({} if audit["overlaps"] is None else {"grid cells with cues of two classes": audit["overlaps"]}),
         "images without a background cue": audit["images_without"]["background"],
         "images without a foreground cue": audit["images_without"]["foreground"],
         "labelled classes": labels["total"],
@@ -104,7 +130,7 @@ def _whole(audit: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in shown.items()}
 
 
-def _class_table(audit: Mapping[str, Any], with_official: bool) -> str:
+def _class_rows(audit: Mapping[str, Any], with_official: bool) -> Rows:
     """One row per class: precision and recall, each with the official figure to its right; and their means."""
     means = audit["masks"]
     shown = ("precision", "recall") if means else ()
@@ -118,10 +144,10 @@ def _class_table(audit: Mapping[str, Any], with_official: bool) -> str:
             row += [percent(values[key]), *("" if known is None else percent(known, 0) for _ in official)]
         rows.append(row)
     if not means:
-        return table(rows)
+        return rows
     scored = len(means["scored"])
     mean = "mean" if scored == len(audit["classes"]) else f"mean of {scored}"
     for title, prefix in ((mean, ""), ("foreground", "foreground_")):
         cells = [cell for key in shown for cell in (percent(means[prefix + key]), *("" for _ in official))]
         rows.append([title, "", "", "", *cells])
-    return table(rows, rule=-2)
+    return rows
