@@ -235,11 +235,11 @@ def broken(root: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("image", r"1 of 10 images of split 'val' .*instances_val2014\.json.* have no file"),
-        ("mask", r"1 of 9 images of split 'val' have no mask .*prepare_coco"),
-        ("two images", r"1 images have several files"),
+        ("image", r"1 of 10 images has no file .split 'val', .*instances_val2014\.json"),
+        ("mask", r"1 of 9 images has no mask .*prepare_coco"),
+        ("two images", r"1 image has several files"),
         ("two folders", r"Several folders have masks.*data\.mask_folder="),
-        ("list", r"1 of 2 images of split 'val' .*val\.txt.* have no file"),
+        ("list", r"1 of 2 images has no file .split 'val', .*val\.txt"),
         ("names", r"not of COCO's images:\n  2007_000032"),
     ],
 )

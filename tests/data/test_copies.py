@@ -27,9 +27,9 @@ def test_an_image_in_two_folders_of_classes_or_in_both_splits_is_reported(tmp_pa
     shutil.copy(tmp_path / "train/cat/1.jpg", tmp_path / "train/dog/5.jpg")
     shutil.copy(tmp_path / "train/dog/2.jpg", tmp_path / "val/dog/6.jpg")
     warnings = "\n".join(_warnings(tmp_path))
-    assert "1 images are in the data several times with different labels." in warnings
+    assert "1 image is in the data several times with different labels." in warnings
     assert "in a table:\n  train/cat/1, train/dog/5" in warnings
-    assert "1 images are in both splits, under different names." in warnings
+    assert "1 image is in both splits, under different names." in warnings
     assert "Remove the copies:\n  train/dog/2, val/dog/6" in warnings
 
 

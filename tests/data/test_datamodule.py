@@ -90,7 +90,9 @@ def test_labels_can_be_the_classes_that_the_masks_hold_and_the_protocol_says_so(
     assert module.image_labels() == {"one": (3,), "two": (8, 20)}
     assert module.protocol()["labels"] == "masks"
     (root / "SegmentationClassAug" / "two.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"1 masks of VOC2012/test give no labels:\n  \S+two\.png is not an image"):
+    with pytest.raises(
+        UserError, match=r"1 mask of VOC2012 .split test. cannot be read for labels:\n  \S+two\.png is not an image"
+    ):
         module.image_labels()
 
 
@@ -133,8 +135,8 @@ def test_classes_without_a_training_image_and_images_in_both_splits_are_reported
     with caplog.at_level(logging.WARNING):
         module.open(cues=True, masks=False)
     unseen, both = caplog.messages
-    assert unseen == "1 scored classes have no training image:\n  dog"
-    assert both.startswith("2 of 2 validation images are training images, too")
+    assert unseen == "1 scored class has no training image:\n  dog"
+    assert both.startswith("2 of 2 validation images are also in the training split")
     caplog.clear()
     VOCDataModule(str(root), "test", "test").open(cues=False, masks=False)
     assert len(caplog.messages) == 1, "without cues, classes are not known before masks are read"

@@ -36,5 +36,5 @@ def test_trains_are_a_class() -> None:
 
 @pytest.mark.parametrize("stray", ["val/1", "val/images/1", "extra/cat/1"])
 def test_folders_of_splits_without_classes_are_refused(stray: str) -> None:
-    with pytest.raises(UserError, match=rf"splits .*train, .*1 images that do not lie in <split>/<class>/:\n  {stray}"):
+    with pytest.raises(UserError, match=rf"splits .*train, .*1 image outside of <split>/<class>/:\n  {stray}"):
         folder_labels(Path("images"), ["train/cat/1", "test/cat/1", stray])

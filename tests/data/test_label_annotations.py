@@ -60,7 +60,7 @@ def write_lists(folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["Annotations", "ImageSets/Main"])
 def test_both_folders_of_voc_give_its_labels_with_or_without_difficult_objects(tmp_path: Path, kind: str) -> None:
     folder = (write_annotations if kind == "Annotations" else write_lists)(tmp_path / kind)
-    with pytest.raises(UserError, match=r"In 1 images, .*difficult:\n  2007_000002: dining table\n.*=present"):
+    with pytest.raises(UserError, match=r"In 1 image, .*difficult:\n  2007_000002: dining table\n.*=present"):
         read_labels(folder, NAMES, CLASSES)
     for difficult, expected in (("present", PRESENT), ("absent", ABSENT)):
         found = find_labels(folder, NAMES, CLASSES, TableOptions(difficult=difficult))
@@ -77,7 +77,7 @@ def test_difficult_objects_of_other_images_do_not_matter(tmp_path: Path, kind: s
 
 def test_images_without_an_annotation_are_listed(tmp_path: Path) -> None:
     folder = write_annotations(tmp_path / "Annotations", {"a": [("cat", False)]})
-    with pytest.raises(UserError, match=r"1 of 2 images have no labels in .*Annotations:\n  b\n"):
+    with pytest.raises(UserError, match=r"1 of 2 images has no labels in .*Annotations:\n  b\n"):
         read_labels(folder, ["a", "b"], CLASSES)
 
 
@@ -128,7 +128,7 @@ def test_hostile_and_damaged_annotations_are_refused_by_name(tmp_path: Path, tex
     folder = write_annotations(tmp_path / "Annotations", {"b": [("cat", False)]})
     (folder / "a.xml").write_text(text, "latin1")
     start = time.perf_counter()
-    with pytest.raises(UserError, match=rf"1 annotations in (?s:.*)a\.xml(?s:.*){said}"):
+    with pytest.raises(UserError, match=rf"1 annotation in (?s:.*)a\.xml(?s:.*){said}"):
         read_labels(folder, ["a", "b"], CLASSES)
     assert time.perf_counter() - start < 10
 

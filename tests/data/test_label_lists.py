@@ -61,7 +61,7 @@ def test_numbers_that_fit_in_two_ways_are_refused_with_the_setting_which_then_de
         ("a cat\n", None, "spaces separate the image from its labels"),
         ("a\nb\n", None, r"No image in \S+ has a label, so it is a list of images"),
         ("a\t\r\nb\t\r\n", None, "it is a list of images"),
-        ("b 0\n", None, r"1 of 1 images have no labels in .*:\n  a\nThe file lists other images: b\."),
+        ("b 0\n", None, r"1 of 1 image has no labels in .*:\n  a\nThe file lists other images: b\."),
     ],
 )
 def test_other_lists_are_refused_by_name(tmp_path: Path, text: str, first: int | None, said: str) -> None:

@@ -222,7 +222,7 @@ def test_names_with_spaces_are_split_only_on_request(tmp_path: Path) -> None:
     assert "2 labels have spaces" in table.notes[0]
     assert "data.label_separator=space" in table.notes[0]
     text = b"image,labels\na,cat\nb,dog cat\nsub/c,dog\n"
-    assert "1 labels ('dog cat') consist of other labels" in read_bytes(tmp_path, text).problems[0]
+    assert "1 label consists of other labels: 'dog cat'." in read_bytes(tmp_path, text).problems[0]
     assert read_bytes(tmp_path, text, TableOptions("space")).words["b"] == ("dog", "cat")
     assert read_bytes(tmp_path, text.replace(b"g c", b"g/c"), TableOptions("/")).words["b"] == ("dog", "cat")
     assert read(tmp_path, text.decode(), classes=("cat", "dog")).words["b"] == ("dog", "cat")
@@ -241,7 +241,7 @@ def test_names_with_spaces_are_split_only_on_request(tmp_path: Path) -> None:
 )
 def test_a_label_that_consists_of_other_labels_is_refused(tmp_path: Path, both: str, remedy: str) -> None:
     table = read(tmp_path, f"image,labels\na,red ball\nb,{both}\nsub/c,box\n")
-    assert f"1 labels ({both!r}) consist of other labels" in table.problems[0]
+    assert f"1 label consists of other labels: {both!r}." in table.problems[0]
     assert remedy in table.problems[0]
     assert read(tmp_path, "image,labels\na,cat-fish\nb,cat\nsub/c,sand and sea\n").problems == []
 

@@ -147,7 +147,7 @@ def test_vectors_of_other_images_and_numbers_with_leading_zeros_are_matched(tmp_
     assert read_labels(path, ["000000000032", "a"], CLASSES) == {"000000000032": (2,), "a": ()}
     with pytest.raises(
         UserError,
-        match=r"1 of 1 images have no labels in .*labels\.npy:\n  b\nThe file lists other images: 32, 7, a\. Add",
+        match=r"1 of 1 image has no labels in .*labels\.npy:\n  b\nThe file lists other images: 32, 7, a\. Add",
     ):
         read_labels(path, ["b"], CLASSES)
 
@@ -199,6 +199,6 @@ def test_a_damaged_file_of_vectors_is_reported(tmp_path: Path) -> None:
 
 def test_unknown_labels_are_reported_with_their_line_and_whole_numbers_may_have_decimals(tmp_path: Path) -> None:
     path = table(tmp_path, "image,labels\na,2.0\nb,nan\n")
-    with pytest.raises(UserError, match=r"1 of 2 images have no labels in .*\n  b \(line 3: 'nan'\)"):
+    with pytest.raises(UserError, match=r"1 of 2 images has no labels in .*\n  b \(line 3: 'nan'\)"):
         read_labels(path, ["a", "b"], CLASSES)
     assert read_labels(path, ["a"], CLASSES) == {"a": (2,)}

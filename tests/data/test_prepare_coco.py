@@ -176,7 +176,7 @@ def test_images_that_the_archive_does_not_have_are_listed(tmp_path: Path) -> Non
     write_archives(tmp_path / "web", {part: images[1:] for part, images in parts.items()})
     for part, images in parts.items():
         write_json(tmp_path / "coco", part, images)
-    with pytest.raises(UserError, match=r"train2014\.zip does not have 1 images .*\n  COCO_train2014_000000000009"):
+    with pytest.raises(UserError, match=r"train2014\.zip does not have 1 image .*\n  COCO_train2014_000000000009"):
         prepare(tmp_path / "coco", tmp_path / "web", sources=sources(tmp_path / "web", parts))
 
 

@@ -277,7 +277,7 @@ def test_an_invalid_mask_of_sbd_is_named(tmp_path: Path, web: Path, data: bytes,
 
 def test_masks_missing_in_the_archive_are_listed(tmp_path: Path, web: Path) -> None:
     write_sbd(web / "benchmark.tgz", without=SBD_ONLY[1])
-    with pytest.raises(UserError, match=rf"benchmark\.tgz has no masks of 1 images:\n  {SBD_ONLY[1]}"):
+    with pytest.raises(UserError, match=rf"benchmark\.tgz has no masks of 1 image:\n  {SBD_ONLY[1]}"):
         prepare(tmp_path / "voc", web, sources=sources(web))
 
 
@@ -308,7 +308,7 @@ def test_official_cues_come_into_the_root(tmp_path: Path, web: Path) -> None:
     prepare(tmp_path / "voc", web, tmp_path / "some.safetensors", sources(web))
     assert len(CueStore.load(tmp_path / "voc" / "cues.safetensors")) == 5
     CueStore.from_dict({TRAIN[0]: cues[TRAIN[0]]}, {}).save(tmp_path / "some.safetensors")
-    with pytest.raises(UserError, match=r"4 of 5 images .* have no cues"):
+    with pytest.raises(UserError, match=r"4 of 5 images have no cues"):
         prepare(tmp_path / "voc", web, tmp_path / "some.safetensors", sources(web))
 
 

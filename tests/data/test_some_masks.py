@@ -66,7 +66,7 @@ def test_the_choice_depends_on_the_seed_and_a_smaller_one_is_part_of_a_larger_on
 def test_masks_of_validation_images_are_never_chosen(images: ImageSet, labels: np.ndarray) -> None:
     chosen = choose_masks(images, labels, NAMES[:45], None, 0)
     assert np.flatnonzero(chosen).tolist() == [45, 46, 47, 48, 49]
-    with pytest.raises(UserError, match=r"no training image .* may be used: the 50 images with a mask are validation"):
+    with pytest.raises(UserError, match=r"no training image .* may be used: 50 images with a mask are validation"):
         choose_masks(images, labels, NAMES[:50], 5, 0)
     assert not choose_masks(images, labels, NAMES, 0, 0).any()
 

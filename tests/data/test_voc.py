@@ -193,7 +193,7 @@ def store(**maps: tuple[tuple[int, ...], int]) -> CueStore:
 def test_images_without_cues_are_all_listed(tmp_path: Path) -> None:
     images = open_split(make(tmp_path, ["a", "b", "c"]), "val", require_masks=False)
     check_cues(images, store(a=((3,), 3), b=((20,), 255), c=((2, 5), 0), d=((200,), 200)), 21)
-    with pytest.raises(UserError, match=r"2 of 3 images .*1 images\):\n  b\n  c\nSet data\.cues"):
+    with pytest.raises(UserError, match=r"2 of 3 images .*1 image\):\n  b\n  c\nSet data\.cues"):
         check_cues(images, store(a=((3,), 3)), 21)
 
 

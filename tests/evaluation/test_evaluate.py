@@ -129,7 +129,7 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
     code, said, results = evaluate(f"masks={own}", "data=voc12aug", f"root={root}", "split=test")
     assert results is not None
     (line,) = results["warnings"]
-    assert line.startswith("All 3 masks are background alone, without a pixel of 2 classes: bird, cat.")
+    assert line.startswith("All 3 masks show background alone, without a pixel of 2 classes: bird, cat.")
     assert line in said.splitlines()
 
 

@@ -12,7 +12,7 @@ MISSED = np.array([[90, 0, 0], [0, 50, 0], [40, 10, 0]])  # dog is in the truth,
 
 def test_a_class_of_the_truth_that_is_never_predicted_is_reported() -> None:
     (line,) = score_warnings({"without_crf": MISSED}, NAMES, 7)
-    assert line.startswith("1 of 2 classes are in none of 7 masks: dog.")
+    assert line.startswith("1 of 2 classes is in none of 7 masks: dog.")
     assert score_warnings({"without_crf": MISSED[:2]}, NAMES, 7) == []  # no dog in the truth
 
 

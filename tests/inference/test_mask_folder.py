@@ -53,7 +53,7 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
 def test_masks_of_unknown_origin_are_neither_kept_nor_replaced(tmp_path: Path) -> None:
     folder = MaskFolder(tmp_path)
     folder.mask("a").write_bytes(b"drawn by hand")
-    with pytest.raises(UserError, match=r"holds 1 masks .* no predict\.json .*\n.*a\.png"):
+    with pytest.raises(UserError, match=r"holds 1 mask .* no predict\.json .*\n.*a\.png"):
         todo(folder)
     assert not (tmp_path / RECORD).exists()
     (tmp_path / RECORD).write_text("{")

@@ -24,7 +24,7 @@ def test_classes_in_no_mask_are_reported() -> None:
 
 def test_masks_of_background_alone_are_reported_unless_nothing_else_is_expected() -> None:
     (line,) = unpredicted(np.array([100, 0, 0, 0]), NAMES, {1, 3}, 5)
-    assert line.startswith("All 5 masks are background alone, without a pixel of 2 classes: cat, cow. ")
+    assert line.startswith("All 5 masks show background alone, without a pixel of 2 classes: cat, cow. ")
     assert unpredicted(np.array([100, 0, 0, 0]), NAMES, set(), 5) == []
 
 

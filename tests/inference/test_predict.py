@@ -146,7 +146,7 @@ def test_images_of_every_kind_are_predicted_and_damaged_ones_stop_nothing(
     monkeypatch.undo()
     assert outcome.code == 1
     assert "4 of 12 images have no mask" in outcome.error
-    assert "1 images have transparent pixels, such as odd/clear.png." in outcome.output + outcome.error
+    assert "1 image has transparent pixels, such as odd/clear.png." in outcome.output + outcome.error
     assert "Traceback" not in outcome.error
     assert outcome.output.splitlines()[-1].startswith("run: ")
     results = outcome.results
@@ -264,8 +264,8 @@ def test_masks_made_are_judged_by_their_labels_or_by_their_number() -> None:
 
     empty, cats = [[100, 0, 0], [0, 0, 0]], [[50, 50, 0], [90, 10, 0]]
     assert judged(2, empty, None) == judged(0, empty, {}) == judged(2, empty, {"0": (), "1": ()}) == []
-    alone = "All 10 masks are background alone, without a pixel of 2 classes: cat, dog"
+    alone = "All 10 masks show background alone, without a pixel of 2 classes: cat, dog"
     assert judged(10, empty, None) == [alone]
     removed = "cat: the CRF removes 80 % of its area (50"
     assert judged(10, cats, None) == [removed]
-    assert judged(2, cats, {"0": (1,), "1": (2,)}) == ["1 of 2 classes are in none of 2 masks: dog", removed]
+    assert judged(2, cats, {"0": (1,), "1": (2,)}) == ["1 of 2 classes is in none of 2 masks: dog", removed]

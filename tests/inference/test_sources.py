@@ -51,7 +51,7 @@ def test_an_existing_name_with_brackets_is_not_a_glob(tmp_path: Path) -> None:
 def test_images_with_the_same_mask_are_refused_and_all_listed(photos: Path) -> None:
     draw(photos / "a.png")
     draw(photos / "sub" / "B.jpg")
-    with pytest.raises(UserError, match=r"1 masks .*\n.*a\.png: \S+/a\.jpg, \S+/a\.png"):
+    with pytest.raises(UserError, match=r"1 mask .*\n.*a\.png: \S+/a\.jpg, \S+/a\.png"):
         find_photographs(str(photos))
     with pytest.raises(UserError, match=r"2 masks .*\n.*a\.png: .*\n.*b\.png: .*B\.jpg"):
         find_photographs(f"{photos}/**")

@@ -19,7 +19,7 @@ def test_many_runs_and_many_texts_are_shortened() -> None:
     assert grouped_warnings({**{name: ["x"] for name in "abcde"}, "f": []}) == ["a; b; c; and 2 more: x"]
     lines = grouped_warnings({"a": [str(number) for number in range(MOST + 3)]})
     assert len(lines) == MOST + 1
-    assert lines[-1] == "There are 3 more warnings in the results.json files."
+    assert lines[-1] == "The results.json files hold 3 more warnings."
 
 
 def test_warnings_that_cannot_be_read_are_none(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_run_that_predicts_background_alone_reports_it(run: Run, monkeypatch: 
     monkeypatch.setattr(secseg.training.module, "predict_masks", background)
     results = json.loads((run(*QUICK)["run"] / "results.json").read_text())
     (line,) = (line for line in results["warnings"] if "background alone" in line)
-    assert line.startswith("All 3 masks are background alone, without a pixel of ")
+    assert line.startswith("All 3 masks show background alone, without a pixel of ")
     assert line in caplog.messages
 
 

@@ -109,5 +109,5 @@ def test_masks_that_do_not_fit_are_reported_before_training(own: Path, tmp_path:
     draw_mask(own / "masks" / "a.png", 1, size=(20, 31))
     words = [word for word in TINY if not word.startswith("data.draw")]
     settings = ["data=folder", f"data.root={own}", "data.masks=some", f"run_dir={tmp_path / 'run'}"]
-    with pytest.raises(UserError, match=r"1 masks .* cannot be used:\n.*a\.png is 31 x 20 pixels"):
+    with pytest.raises(UserError, match=r"1 mask .* cannot be used:\n.*a\.png is 31 x 20 pixels"):
         train(compose("train", *words, *PLAIN, *settings))

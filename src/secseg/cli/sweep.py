@@ -27,6 +27,7 @@ from secseg.runs.run_warnings import grouped_warnings
 from secseg.utils.config import result_settings
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
+from secseg.utils.text import part_of
 
 LOCK = ".lock"
 MOST_TAG = 64  # characters of a W&B tag
@@ -153,12 +154,16 @@ class Summary(Callback):
         sweep = Path(config.hydra.sweep.dir)
         folders = [path for path in sweep.iterdir() if JOB.search(path.name) and path.is_dir()]
         done = [path for path in folders if (path / RESULTS).is_file()]
-        print(f"{sweep}: {len(done)} of {len(folders)} runs are finished.", flush=True)
+        print(f"{sweep}: {part_of(len(done), len(folders), 'run', 'is', 'are')} finished.", flush=True)
         for line in grouped_warnings({path.name: read_warnings(path / RESULTS) for path in sorted(done)}):
             print(line, flush=True)
         if failed := sorted(self._failures(config) - self.earlier):
             reasons = [f"{path.parent.name}: {json.loads(path.read_text('utf-8'))['reason']}" for path, _ in failed]
-            print(f"{len(failed)} failed. The same command runs them again:\n{listing(reasons)}", file=sys.stderr)
+            print(
+                f"{len(failed)} failed. The same command runs {'it' if len(failed) == 1 else 'them'} "
+                f"again:\n{listing(reasons)}",
+                file=sys.stderr,
+            )
             raise SystemExit(1)
         print(f"run: {sweep.absolute()}", flush=True)
 

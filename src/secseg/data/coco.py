@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secseg.utils.errors import UserError, listing
+from secseg.utils.text import count
 
 COCO_CLASSES: tuple[str, ...] = (
     "background", "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -151,7 +152,9 @@ def _find(place: Path, suffixes: Iterable[str]) -> CocoFiles:
             if (known := part or part_of(stem)) is not None:
                 parts[known].add(number)
     if several:
-        raise UserError(f"{len(several)} images have several files. Keep one of each:\n{listing(several)}")
+        raise UserError(
+            f"{count(len(several), 'image has', 'images have')} several files. Keep one of each:\n{listing(several)}"
+        )
     return CocoFiles(
         place=place,
         folders=tuple(folder for _, folder in folders),

@@ -28,6 +28,7 @@ from secseg.utils.checks import check_choice, refuse
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.program import command
 from secseg.utils.quoting import override
+from secseg.utils.text import part_of
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class CocoDataModule(ImageDataModule):
         numbers = dict(zip(self.train_images.names, _numbers_of(self.train_images), strict=True))
         if missing := [name for name, number in numbers.items() if number not in labels]:
             raise UserError(
-                f"{len(missing)} of {len(numbers)} images have no labels in {self.label_source()}:\n"
+                f"{part_of(len(missing), len(numbers), 'image', 'has', 'have')} no labels in {self.label_source()}:\n"
                 f"{listing(missing)}\nUse a list of the images that have some, or data.without_labels=skip."
             )
         return {name: labels[number] for name, number in numbers.items()}
@@ -158,7 +159,7 @@ class CocoDataModule(ImageDataModule):
             if lacking:
                 where = f" in {masks.place}" if masks else ""
                 raise UserError(
-                    f"{len(lacking)} of {len(numbers)} images of split {split!r} have no mask{where}:\n"
+                    f"{part_of(len(lacking), len(numbers), 'image', 'has', 'have')} no mask{where} (split {split!r}):\n"
                     f"{listing(lacking)}\n`{self._prepare_command()}` draws masks from COCO's annotations. "
                     "data.without_labels=skip, or a list, leaves images out."
                 )
@@ -192,7 +193,7 @@ class CocoDataModule(ImageDataModule):
         missing = [str(one) for one in numbers if one not in self.files.files]
         if missing:
             raise UserError(
-                f"{len(missing)} of {len(numbers)} images of split {split!r} ({where}) have no file in "
+                f"{part_of(len(missing), len(numbers), 'image', 'has', 'have')} no file (split {split!r}, {where}) in "
                 f"{', '.join(map(str, self.files.folders))}:\n{listing(missing)}\n"
                 "Add the files, or use a list of the images you have."
             )

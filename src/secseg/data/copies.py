@@ -9,6 +9,7 @@ from pathlib import Path
 from secseg.data.labels import Labels
 from secseg.utils.errors import listing
 from secseg.utils.files import sha256
+from secseg.utils.text import count
 
 HEAD = 1 << 16
 """Bytes at the start of a file that are compared before whole files are."""
@@ -43,14 +44,14 @@ def copy_warnings(
     warnings = []
     if differing:
         warnings.append(
-            f"{len(differing)} images are in the data several times with different labels. Training takes a class that "
-            "one copy lacks for absent. Keep one copy of each image, and give it all its labels in a table:\n"
-            f"{listing([', '.join(group) for group in differing])}"
+            f"{count(len(differing), 'image is', 'images are')} in the data several times with different labels. "
+            "Training takes a class that one copy lacks for absent. Keep one copy of each image, and give it all its "
+            f"labels in a table:\n{listing([', '.join(group) for group in differing])}"
         )
     if leaking:
         warnings.append(
-            f"{len(leaking)} images are in both splits, under different names. The scores say little about new images. "
-            f"Remove the copies:\n{listing([', '.join(group) for group in leaking])}"
+            f"{count(len(leaking), 'image is', 'images are')} in both splits, under different names. The scores say "
+            f"little about new images. Remove the copies:\n{listing([', '.join(group) for group in leaking])}"
         )
     return warnings
 

@@ -11,6 +11,7 @@ from secseg.data.classes import VOID
 from secseg.data.cues import CueStore
 from secseg.data.labels import Labels
 from secseg.utils.errors import UserError, listing, some
+from secseg.utils.text import count, part_of
 
 FEWEST_IMAGES = 5
 """Fewest images of a class that alone can show that its number has another meaning."""
@@ -98,13 +99,14 @@ def _lines(found: LabelDifferences, source: str) -> list[str]:
     lines = []
     if lacking := int(found.lacking.any(1).sum()):
         lines.append(
-            f"{lacking} of {len(found.lacking)} images have classes in {source} that the labels of the cue file lack: "
-            f"{some(found.by_class(found.lacking), 30)}. Expand uses {source}. These classes have no cues there."
+            f"{part_of(lacking, len(found.lacking), 'image', 'has', 'have')} classes in {source} that the labels of "
+            f"the cue file lack: {some(found.by_class(found.lacking), 30)}. Expand uses {source}. These classes have "
+            "no cues there."
         )
     if extra := int(found.extra.any(1).sum()):
         lines.append(
-            f"{extra} of {len(found.extra)} images have classes in the labels of the cue file that {source} lacks: "
-            f"{some(found.by_class(found.extra), 30)}. Their cues are left out there."
+            f"{part_of(extra, len(found.extra), 'image', 'has', 'have')} classes in the labels of the cue file that "
+            f"{source} lacks: {some(found.by_class(found.extra), 30)}. Their cues are left out there."
         )
     return lines
 
@@ -122,7 +124,8 @@ def _check_meaning(store: CueStore, found: LabelDifferences, source: str) -> Non
         ]
         if moved:
             raise UserError(
-                f"{len(moved)} class numbers have another meaning in the cue file:\n{listing(moved)}\n{fix}"
+                f"{count(len(moved), 'class number has', 'class numbers have')} another meaning in the cue "
+                f"file:\n{listing(moved)}\n{fix}"
             )
     extra = found.extra.sum(0)
     wrong = [

@@ -19,7 +19,7 @@ from secseg.data.walk import not_read_warning
 from secseg.utils.errors import UserError, closest, did_you_mean, listing, problem_listing
 from secseg.utils.parallel import results_and_problems
 from secseg.utils.quoting import shell_override
-from secseg.utils.text import count, nfc
+from secseg.utils.text import count, nfc, part_of
 
 TABLES = ("labels.csv", "labels.json")
 SUBFOLDERS = "folders"
@@ -302,7 +302,7 @@ def _unlabelled(bare: Sequence[str], files: Collection[str], table: LabelTable) 
     known = table.columns or any(title.casefold() in LABEL_TITLES for title in table.titles or ())
     lines = [f"{name} ({table.unknown[name]})" if name in table.unknown else name for name in bare]
     titles = "" if known or table.titles is None else f" Line 1 was read as titles: {', '.join(table.titles)}."
-    number = count(len(bare), f"of {len(files)} images has", f"of {len(files)} images have")
+    number = part_of(len(bare), len(files), "image", "has", "have")
     return [
         f"{number} no labels.{titles} Add labels (an empty list of labels means background alone), or leave such "
         f"images out with data.unlabelled=skip:\n{listing(lines)}"

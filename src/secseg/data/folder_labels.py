@@ -8,6 +8,7 @@ from pathlib import Path
 from secseg.data.label_entries import LabelTable
 from secseg.data.label_table import SPLIT_WORDS
 from secseg.utils.errors import UserError, listing
+from secseg.utils.text import count
 
 NO_CLASSES = ("images", "imgs", "img")
 """Names of folders that are no classes in a folder of a split, in lower case."""
@@ -37,7 +38,7 @@ def folder_labels(folder: Path, names: Collection[str]) -> LabelTable:
     wrong = [name for name, parts in nested.items() if parts[0] not in splits or not _has_class(parts)]
     if wrong:
         raise UserError(
-            f"{folder} has the folders of splits {', '.join(splits)}, and {len(wrong)} images that do not lie in "
+            f"{folder} has the folders of splits {', '.join(splits)}, and {count(len(wrong), 'image')} outside of "
             f"<split>/<class>/:\n{listing(sorted(wrong))}\n"
             "Move them, or name a table of labels with data.labels=<labels.csv or labels.json>."
         )

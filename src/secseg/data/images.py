@@ -25,22 +25,31 @@ from secseg.data.decoding import (
 )
 from secseg.data.walk import SUFFIXES, files_below, is_image_file, is_other_image
 from secseg.utils.errors import UserError, listing
-from secseg.utils.text import nfc
+from secseg.utils.text import count, nfc
 
 KINDS = ", ".join(SUFFIXES)
 HALF = re.compile("[\ud800-\udfff]")
 """Python's form of a byte of a file name that is not UTF-8."""
 
 REMARKS = {
-    "dark": "{count} images of more than 8 bits, such as {example}, use less than a quarter of the range of their "
-    "type, and are dark. If their values have fewer bits, scale the images to 8 bits.",
-    "transparent": "{count} images have transparent pixels, such as {example}. Transparency is ignored: the colours "
-    "that the file holds in these pixels are used, often black or white. For another background, draw the images on it "
-    "and save them without transparency.",
-    "frames": "{count} files hold several pages or frames, such as {example}. Only the first is read. To use the "
-    "others, save them as images of their own.",
+    "dark": (
+        *("image of more than 8 bits uses", "images of more than 8 bits use"),
+        "less than a quarter of the range of the type, such as {example}: dark images. If the values have fewer bits, "
+        "scale the images to 8 bits.",
+    ),
+    "transparent": (
+        *("image has", "images have"),
+        "transparent pixels, such as {example}. Transparency is ignored: the colours that the file holds in these "
+        "pixels are used, often black or white. For another background, draw the images on it and save them without "
+        "transparency.",
+    ),
+    "frames": (
+        *("file holds", "files hold"),
+        "several pages or frames, such as {example}. Only the first is read. To use the others, save them as images of "
+        "their own.",
+    ),
 }
-"""What the user may not have intended in images that can be read."""
+"""For one image, for several, and for both: what the user may not have intended in images that can be read."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -109,7 +118,8 @@ def check_image(path: str | Path) -> frozenset[str]:
 
 def remark(kind: str, paths: Sequence[Path]) -> str:
     """Return the line of ``REMARKS`` about images, of which there is at least one."""
-    return REMARKS[kind].format(count=len(paths), example=paths[0])
+    one, several, rest = REMARKS[kind]
+    return f"{count(len(paths), one, several)} {rest.format(example=paths[0])}"
 
 
 class FoundImages(NamedTuple):
@@ -130,7 +140,9 @@ def find_images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) ->
     files = list(files_below(folder, skip))
     found = [path for path in files if is_image_file(path.name)]
     if odd := [str(path).encode("utf-8", "backslashreplace").decode() for path in found if HALF.search(str(path))]:
-        raise UserError(f"{len(odd)} images have names that are not UTF-8. Rename them:\n{listing(odd)}")
+        raise UserError(
+            f"{count(len(odd), 'image has a name', 'images have names')} not in UTF-8. Rename:\n{listing(odd)}"
+        )
     pairs = [(nfc(path.relative_to(folder).with_suffix("").as_posix()), path) for path in found]
     return FoundImages(pairs, [path for path in files if is_other_image(path.name)])
 

@@ -11,7 +11,7 @@ from secseg.data.label_entries import BACKGROUND, LabelTable
 from secseg.data.label_rows import Naming
 from secseg.utils.errors import UserError, listing, some
 from secseg.utils.parallel import results_and_problems
-from secseg.utils.text import nfc, read_text
+from secseg.utils.text import count, nfc, read_text
 
 LISTS = ("trainval", "train", "val", "test")
 """Ends of the names of VOC's lists: ``cat_trainval.txt``."""
@@ -116,7 +116,7 @@ def read_label_folder(
         paths = [path for name in sorted(names) if (path := folder / f"{name}.xml").is_file()]
         read, problems = results_and_problems(read_annotation, paths)
         if problems:
-            raise UserError(f"{len(problems)} annotations in {folder} cannot be used:\n{listing(problems)}")
+            raise UserError(f"{count(len(problems), 'annotation')} in {folder} cannot be used:\n{listing(problems)}")
         by_path = zip(paths, read, strict=True)
         found = {
             nfc(path.relative_to(folder).with_suffix("").as_posix()): one for path, one in by_path if one is not None
@@ -138,7 +138,7 @@ def _as_table(folder: Path, kind: str, found: _Found, difficult: str | None) -> 
     ]
     if unsure and difficult is None:
         raise UserError(
-            f"In {len(unsure)} images, classes in {folder} have only objects that VOC calls difficult:\n"
+            f"In {count(len(unsure), 'image')}, classes in {folder} have only objects that VOC calls difficult:\n"
             f"{listing(unsure)}\nSay whether these classes count: data.difficult=present (as in the labels of PSA and "
             "IRN) or data.difficult=absent."
         )
@@ -179,14 +179,14 @@ def _read_class(path: Path, naming: Naming, seen: dict[str, bool | None]) -> Seq
     except (OSError, UserError) as error:
         return [f"{path.name}: {error}"]
     problems = []
-    for count, line in enumerate(lines, 1):
+    for at, line in enumerate(lines, 1):
         match line.split():
             case []:
                 continue
             case [word, value] if value in _VALUES:
                 name, present = naming(word), _VALUES[value]
                 if seen.setdefault(name, present) != present:
-                    problems.append(f"{path.name}, line {count}: {name} has another value in another list.")
+                    problems.append(f"{path.name}, line {at}: {name} has another value in another list.")
             case _:
-                problems.append(f"{path.name}, line {count}: {line.strip()[:60]!r} is not an image and 1, 0 or -1.")
+                problems.append(f"{path.name}, line {at}: {line.strip()[:60]!r} is not an image and 1, 0 or -1.")
     return problems

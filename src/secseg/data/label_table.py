@@ -28,7 +28,7 @@ from secseg.data.label_vectors import is_array_file, read_vectors
 from secseg.data.walk import is_image_file
 from secseg.utils.errors import UserError
 from secseg.utils.quoting import shell_override
-from secseg.utils.text import decode, nfc
+from secseg.utils.text import count, decode, nfc
 
 LABEL_TITLES = ("label", "labels", "class", "classes", "tag", "tags", "category", "categories")
 """Titles of a column that holds names of classes."""
@@ -269,15 +269,16 @@ def _check_joined(table: LabelTable, labels: Sequence[Sequence[str]]) -> None:
         separator = joint if any(map(str.isalpha, joint)) else joint.strip() or SPACE
         words = f"If {joint!r} separates labels, set {shell_override('data.label_separator', separator)}"
         table.problems.append(
-            f"{len(joined)} labels ({', '.join(map(repr, list(joined)[:3]))}) consist of other labels. {words}, or "
-            f"write {name.replace(joint, ';', 1)!r}. If not, list all classes: data.classes=[...]."
+            f"{count(len(joined), 'label consists', 'labels consist')} of other labels: "
+            f"{', '.join(map(repr, list(joined)[:3]))}. {words}, or write {name.replace(joint, ';', 1)!r}. If not, "
+            "list all classes: data.classes=[...]."
         )
         return
     may = ambiguous_spaces(labels)
     if may and not any(len(words) > 1 for words in labels):
         table.notes.append(
-            f"{table.path}: {len(may)} labels have spaces ({', '.join(map(repr, may[:3]))}). Each is one class. If "
-            "spaces separate labels, set data.label_separator=space."
+            f"{table.path}: {count(len(may), 'label has', 'labels have')} spaces ({', '.join(map(repr, may[:3]))}). "
+            "Each is one class. If spaces separate labels, set data.label_separator=space."
         )
 
 

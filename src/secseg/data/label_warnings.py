@@ -9,6 +9,7 @@ import numpy as np
 
 from secseg.data.labels import Labels
 from secseg.utils.errors import some
+from secseg.utils.text import count, part_of
 
 FEWEST_IMAGES = 10
 """Fewest images of a class without a warning."""
@@ -54,16 +55,17 @@ def _without_background(shown: np.ndarray, class_names: Sequence[str]) -> Iterat
     without = images - shown.sum(0)
     if 1 < classes < MANY_CLASSES and shown.any(1).all():
         yield (
-            f"None of {images} training images shows the background alone. The labels of {classes} classes hardly tell "
-            f"objects from a background that all images share. Add images without any class, {REMEDY}."
+            f"None of {count(images, 'training image')} shows the background alone. The labels of {classes} classes "
+            f"hardly tell objects from a background that all images share. Add images without any class, {REMEDY}."
         )
     for number in range(1, classes + 1):
         if without[number] < FEWEST_WITHOUT * images:
-            count, little = (f"only {without[number]}", "little") if without[number] else ("none", "nothing")
+            is_ = "is" if without[number] == 1 else "are"
+            few, little = (f"only {without[number]}", "little") if without[number] else ("none", "nothing")
             other = REMEDY if classes == 1 else "with their labels"
             yield (
-                f"{class_names[number]}: {count} of {images} training images are without this class, so {little} shows "
-                f"what does not belong to it. Add images without it, {other}."
+                f"{class_names[number]}: {few} of {count(images, 'training image')} {is_} without this class, so "
+                f"{little} shows what does not belong to it. Add images without it, {other}."
             )
 
 
@@ -72,8 +74,8 @@ def _few_images(shown: np.ndarray, class_names: Sequence[str]) -> Iterator[str]:
     few = [f"{name} ({count})" for name, count in zip(class_names, counts, strict=True) if 0 < count < FEWEST_IMAGES]
     if few:
         yield (
-            f"{len(few)} of {len(class_names) - 1} classes have fewer than {FEWEST_IMAGES} training images: "
-            f"{some(few)}. Add images of these classes."
+            f"{part_of(len(few), len(class_names) - 1, 'class', 'has', 'have')} fewer than {FEWEST_IMAGES} training "
+            f"images: {some(few)}. Add images of {'this class' if len(few) == 1 else 'these classes'}."
         )
 
 

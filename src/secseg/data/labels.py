@@ -17,6 +17,7 @@ from secseg.data.label_table import read_table
 from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.parallel import results_and_problems
+from secseg.utils.text import count, part_of
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def find_labels(
     if missing:
         others = "" if set(names) & set(labels) else f"The file lists other images: {', '.join(list(labels)[:3])}. "
         raise UserError(
-            f"{len(missing)} of {len(names)} images have no labels in {path}:\n{listing(missing)}\n"
+            f"{part_of(len(missing), len(names), 'image', 'has', 'have')} no labels in {path}:\n{listing(missing)}\n"
             f"{others if labels else ''}Add them, or name another file."
         )
     return FoundLabels({name: labels[name] for name in names}, source)
@@ -94,7 +95,7 @@ def _of_table(table: LabelTable, class_names: Sequence[str]) -> Labels:
         )
     if labels and not any(labels.values()):
         raise UserError(
-            f"No image in {table.path} has a label, so it is a list of images, or all {len(labels)} show background "
+            f"No image in {table.path} has a label, so it is a list of images, or all show background "
             "alone. Name a file of labels."
         )
     return labels
@@ -150,7 +151,9 @@ def labels_in_masks(images: ImageSet) -> Labels:
 
     found, problems = results_and_problems(classes, images.masks)
     if problems:
-        raise UserError(f"{len(problems)} masks of {images.title} give no labels:\n{listing(problems)}")
+        raise UserError(
+            f"{count(len(problems), 'mask')} of {images.title} cannot be read for labels:\n{listing(problems)}"
+        )
     return {name: labels for name, labels in zip(images.names, found, strict=True) if labels is not None}
 
 

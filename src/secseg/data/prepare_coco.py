@@ -25,6 +25,7 @@ from secseg.utils.checks import check_choice, refuse
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, remove_leftovers, working_in, write_text
 from secseg.utils.parallel import with_progress
+from secseg.utils.text import count
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,9 @@ def _complete_images(root: Path, store: Path, archive: Archive, part: str, found
                 with atomic_write(folder / f"{name.stem}.jpg") as temporary:
                     temporary.write_bytes(zipped.read(member))
     if missing:
-        raise UserError(f"{path} does not have {len(missing)} images of {found.path}:\n{listing(sorted(missing))}")
+        raise UserError(
+            f"{path} does not have {count(len(missing), 'image')} of {found.path}:\n{listing(sorted(missing))}"
+        )
 
 
 def _image_folder(root: Path, there: CocoFiles, part: str) -> Path:

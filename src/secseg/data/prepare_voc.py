@@ -25,6 +25,7 @@ from secseg.data.masks import read_mask, save_mask
 from secseg.data.voc import IMAGES, LISTS, MASKS, check_cues, find_data, open_split, shipped_ids
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, write_text
+from secseg.utils.text import count
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def _convert_sbd(archive: Path, folder: Path, missing: set[str]) -> None:
         if len(made) % 1000 == 0:
             log.info("%d of %d", len(made), len(missing))
     if absent := sorted(missing - made):
-        raise UserError(f"{archive} has no masks of {len(absent)} images:\n{listing(absent)}")
+        raise UserError(f"{archive} has no masks of {count(len(absent), 'image')}:\n{listing(absent)}")
 
 
 def sbd_mask(name: str, data: bytes) -> np.ndarray:

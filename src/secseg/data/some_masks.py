@@ -12,6 +12,7 @@ import numpy as np
 from secseg.data.splits import ImageSet
 from secseg.utils.checks import check_whole
 from secseg.utils.errors import UserError
+from secseg.utils.text import count
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def choose_masks(
     there = np.array([mask.is_file() for mask in masks], dtype=bool) if masks else np.zeros(len(images.names), bool)
     free = there & ~np.isin(images.names, list(held_out))
     if not free.any() and limit != 0:
-        also = f": the {there.sum()} images with a mask are validation images" if there.any() else ""
+        one, several = "image with a mask is a validation image", "images with a mask are validation images"
+        also = f": {count(int(there.sum()), one, several)}" if there.any() else ""
         raise UserError(
             f"data.masks=some trains on the masks that are there, but no training image of {images.title} has a mask "
             f"that may be used{also}. Masks of validation images are used for scores only. Add masks of training "

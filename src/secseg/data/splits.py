@@ -14,6 +14,7 @@ import numpy as np
 from secseg.data.mask_values import MaskValues, own_masks
 from secseg.data.masks import Mask, decode_mask
 from secseg.utils.errors import UserError, listing
+from secseg.utils.text import count, part_of
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,12 @@ def split_warnings(
     )
     unseen = [val.class_names[number] for number in untrained if scored is None or val.class_names[number] in scored]
     if unseen:
-        warnings.append(f"{len(unseen)} scored classes have no training image:\n{listing(unseen)}")
+        warnings.append(
+            f"{count(len(unseen), 'scored class has', 'scored classes have')} no training image:\n{listing(unseen)}"
+        )
     if both := sorted(set(train.names) & set(val.names)):
         warnings.append(
-            f"{len(both)} of {len(val.names)} validation images are training images, too. The scores say little about "
-            f"new images:\n{listing(both)}"
+            f"{part_of(len(both), len(val.names), 'validation image', 'is', 'are')} also in the training split. The "
+            f"scores say little about new images:\n{listing(both)}"
         )
     return warnings

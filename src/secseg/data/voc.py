@@ -15,7 +15,7 @@ from secseg.data.splits import ImageSet
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.program import command
 from secseg.utils.quoting import override
-from secseg.utils.text import nfc
+from secseg.utils.text import count, nfc, part_of
 
 IMAGES = "JPEGImages"
 MASKS = ("SegmentationClassAug", "SegmentationClass")
@@ -61,7 +61,7 @@ def open_split(
         looked = [folder / IMAGES, *((mask_folders or [folder / MASKS[0]]) if require_masks else ())]
         fix = f"`{command('prepare_voc')}` fetches and makes the files that VOC lacks" if is_voc else "Add the files"
         raise UserError(
-            f"{len(lacking)} of {len(names)} images of split {split!r} ({where}) are not complete:\n"
+            f"{part_of(len(lacking), len(names), 'image', 'is', 'are')} not complete (split {split!r}, {where}):\n"
             f"{listing(lacking)}\nLooked in {', '.join(map(str, looked))}. {fix}, or "
             f"put a list of the images you have into {folder / LISTS[0]}."
         )
@@ -111,9 +111,9 @@ def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
     missing = [name for name in image_set.names if name not in store]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(image_set.names)} images of {image_set.title} have no cues "
-            f"(the cue file has {len(store)} images):\n{listing(missing)}\n"
-            f"Set data.cues to the file made for these images, or make cues with `{command('make_cues')}`."
+            f"{part_of(len(missing), len(image_set.names), 'image', 'has', 'have')} no cues ({image_set.title}; the "
+            f"cue file has {count(len(store), 'image')}):\n{listing(missing)}\nSet data.cues to the file made for "
+            f"these images, or make cues with `{command('make_cues')}`."
         )
     stray = store.stray(image_set.names)
     outside = stray | store.labelled(image_set.names)
@@ -123,7 +123,7 @@ def check_cues(image_set: ImageSet, store: CueStore, num_classes: int) -> None:
         (stray, "cues of a class that is not among their labels; make the cue file again."),
     ):
         if lines := class_lines(image_set.names, wrong):
-            raise UserError(f"{len(lines)} images of {image_set.title} have {what}\n{listing(lines)}")
+            raise UserError(f"{count(len(lines), 'image')} of {image_set.title} with {what}\n{listing(lines)}")
 
 
 def shipped_ids(split: str) -> tuple[str, ...]:

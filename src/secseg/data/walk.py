@@ -9,6 +9,7 @@ from pathlib import Path
 
 from secseg.data.decoding import AVIF
 from secseg.utils.errors import UserError
+from secseg.utils.text import count
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
@@ -79,10 +80,11 @@ def files_below(folder: Path, skip: Callable[[Path], bool]) -> Iterator[Path]:
 def not_read_warning(paths: Collection[Path]) -> str:
     """Return a line about files that look like images and are not read."""
     kinds = Counter(path.suffix.lower() for path in paths)
-    counts = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common())
+    counts = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
     names = ", ".join(map(str, sorted(paths)[:3])) + (", ..." if len(paths) > 3 else "")
     heif = next((path.suffix for path in sorted(paths) if path.suffix.lower() in HEIF_SUFFIXES), None)
     how = f", for example with ImageMagick in their folder: magick mogrify -format jpg '*{heif}'" if heif else ""
     return (
-        f"{len(paths)} files look like images and are left out ({counts}): {names}. Convert them to JPEG or PNG{how}."
+        f"{count(len(paths), 'file looks like an image and is', 'files look like images and are')} left out "
+        f"({counts}): {names}. Convert them to JPEG or PNG{how}."
     )

@@ -19,6 +19,7 @@ from secseg.inference.sources import InputImage
 from secseg.utils.config import differences
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write, locked, read_json, remove_leftovers, write_text
+from secseg.utils.text import count
 
 RECORD = "predict.json"
 LOCK = ".predict.lock"
@@ -78,7 +79,8 @@ class MaskFolder:
                 found = [] if overwrite else [mask for item in images if (mask := self.mask(item.name)).exists()]
                 if found:
                     raise UserError(
-                        f"{self.path} holds {len(found)} masks of these images, but no {RECORD} with their settings:\n"
+                        f"{self.path} holds {count(len(found), 'mask')} of these images, but no {RECORD} with their "
+                        "settings:\n"
                         f"{listing(found)}\nChoose another out=, or replace them with overwrite=true."
                     )
                 record = {"settings": dict(settings), "replaces_older": overwrite}

@@ -8,6 +8,7 @@ import numpy as np
 
 from secseg.utils.console import percent
 from secseg.utils.errors import some
+from secseg.utils.text import count, part_of
 
 KEPT = 0.5
 """Smallest share of a class's area that the CRF keeps without a warning."""
@@ -52,10 +53,13 @@ def unpredicted(pixels: np.ndarray, class_names: Sequence[str], expected: Collec
         return []
     if not pixels[1:].any():
         return [
-            f"All {images} masks are background alone, without a pixel of {len(missing)} classes: {some(missing)}. "
-            f"{LONGER}"
+            f"{'The mask shows' if images == 1 else f'All {images} masks show'} background alone, without a pixel of "
+            f"{count(len(missing), 'class')}: {some(missing)}. {LONGER}"
         ]
-    return [f"{len(missing)} of {len(expected)} classes are in none of {images} masks: {some(missing)}. {LONGER}"]
+    return [
+        f"{part_of(len(missing), len(expected), 'class', 'is', 'are')} in none of {count(images, 'mask')}: "
+        f"{some(missing)}. {LONGER}"
+    ]
 
 
 def removed_by_crf(

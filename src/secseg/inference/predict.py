@@ -31,6 +31,7 @@ from secseg.utils.files import working_in
 from secseg.utils.parallel import in_parallel
 from secseg.utils.progress import ImageMeter, Stopwatch
 from secseg.utils.quoting import shell_override
+from secseg.utils.text import count, part_of
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def _write_results(
     }
     write_results(Path(config["run_dir"]), results)
     if summary.made:
-        log.info("%d masks in %.1f s: %s of the time.", len(summary.made), meter.seconds, meter.shares_text())
+        log.info("%s in %.1f s: %s of the time.", count(len(summary.made), "mask"), meter.seconds, meter.shares_text())
     log.info("Masks: %s", summary.folder.path)
     if archive is not None:
         log.info("For the VOC server: %s", archive)
@@ -213,7 +214,8 @@ def _failure(summary: Summary, run: Path) -> UserError | None:
         return None
     folder = summary.folder.path
     failure = UserError(
-        f"{len(summary.failures)} of {summary.total} images have no mask; the other masks are in {folder}:\n"
+        f"{part_of(len(summary.failures), summary.total, 'image', 'has', 'have')} no mask; the other masks are in "
+        f"{folder}:\n"
         f"{listing([_reason(item, error) for item, error in summary.failures.items()])}\n"
         f"{run / 'results.json'} lists all of them. Fix or remove these images, and give the same command with "
         f"{shell_override('out', folder)} to continue."

@@ -14,7 +14,7 @@ from secseg.data.voc import IMAGES, find_data, open_split
 from secseg.data.walk import is_image_file, is_other_image, is_system_folder, not_read_warning
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import neighbours
-from secseg.utils.text import nfc
+from secseg.utils.text import count, nfc
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _refuse_clashes(pairs: Iterable[tuple[str, Path]]) -> None:
     if found:
         lines = [f"{Path(name).name}.png: {', '.join(map(str, paths))}" for name, paths in sorted(found.items())]
         raise UserError(
-            f"{len(found)} masks would belong to several images each:\n{listing(lines)}\n"
+            f"{count(len(found), 'mask')} would belong to several images each:\n{listing(lines)}\n"
             "Rename images, predict them into different out= folders, or, if they lie in different folders, give the "
             "folder above as images=: its subfolders are kept. If some are not images to predict, give a glob: "
             "'images=\"<folder>/*.jpg\"'."

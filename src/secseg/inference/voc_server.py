@@ -14,6 +14,7 @@ from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.images import image_size
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import atomic_write
+from secseg.utils.text import count
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 """Folder of the masks in the archive."""
@@ -40,7 +41,8 @@ def write_archive(masks_folder: Path, images: Mapping[str, Path], archive_path: 
                 tar.addfile(member, io.BytesIO(content))
         if problems:
             raise UserError(
-                f"No archive is written from {masks_folder}. The server would refuse it for {len(problems)} problems:\n"
+                f"No archive is written from {masks_folder}. The server would refuse it for "
+                f"{count(len(problems), 'problem')}:\n"
                 f"{listing(problems, len(problems))}\nPredict these masks again."
             )
 

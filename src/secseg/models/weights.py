@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secseg.utils.errors import UserError, listing
 from secseg.utils.files import sha256
+from secseg.utils.text import count
 from secseg.utils.torch_file import load_saved
 
 
@@ -25,8 +26,9 @@ def check_state_dict(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
     ]
     if problems:
         raise UserError(
-            f"The weights of the {what} do not fit this network ({len(problems)} tensors):\n{listing(problems)}\n"
-            "Choose the backbone, head and classes that these weights were trained with, or other weights."
+            f"The weights of the {what} do not fit this network ({count(len(problems), 'tensor')}):\n"
+            f"{listing(problems)}\nChoose the backbone, head and classes that these weights were trained with, or "
+            "other weights."
         )
 
 

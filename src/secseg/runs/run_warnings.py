@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from secseg.utils.text import count
+
 MOST = 20
 """Most texts that are listed."""
 
@@ -20,7 +22,9 @@ def grouped_warnings(warnings: Mapping[str, Sequence[str]]) -> list[str]:
             runs.setdefault(text, []).append(name)
     order = sorted(runs, key=lambda text: -len(runs[text]))
     lines = [f"{_which(runs[text], len(warnings))}: {text}" for text in order[:MOST]]
-    return lines + ([f"There are {len(order) - MOST} more warnings in the results.json files."] if order[MOST:] else [])
+    return lines + (
+        [f"The results.json files hold {count(len(order) - MOST, 'more warning')}."] if order[MOST:] else []
+    )
 
 
 def _which(names: Sequence[str], total: int) -> str:

@@ -25,6 +25,7 @@ from secseg.utils.errors import UserError
 from secseg.utils.files import atomic_write, check_space, user_cache
 from secseg.utils.parallel import results_of
 from secseg.utils.progress import ImageMeter, timed
+from secseg.utils.text import count
 
 RESIZE: dict[str, Callable[[np.ndarray, int], Tensor]] = {"opencv": training_input, "aligned": evaluation_input}
 
@@ -204,7 +205,7 @@ class FeatureCache:
     def _check_room(self, missing: Sequence[Path], features: Callable[[Tensor], list[Tensor]]) -> None:
         one = self.trial(missing[0], features)
         check_space(
-            f"The features of {len(missing)} images",
+            f"The features of {count(len(missing), 'image')}",
             len(missing) * one.size,
             self.folder,
             "Choose another folder with data.feature_cache=<folder>, free some space, or train without the cache: "

@@ -67,7 +67,7 @@ def test_tiny_cues_are_reported() -> None:
 
 def test_a_class_without_cues_in_most_of_its_images_is_reported() -> None:
     lines = warnings(good_maps(), [(1, 2)] * 20)
-    assert [line.partition(".")[0] for line in lines] == ["dog: 20 of 20 images with this label have no cue of it"]
+    assert [line.partition(".")[0] for line in lines] == ["dog: no cue in 20 of 20 images with this label"]
 
 
 def test_images_without_a_background_cue_are_reported() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from secseg.cue_making.audit.measure import CueCounts
 from secseg.utils.console import percent
+from secseg.utils.text import count, part_of
 
 LARGEST, SMALLEST = 0.5, 0.01
 """Largest and smallest mean share of an image that a class's cues cover without a warning. Of the official file, 0.06
@@ -84,23 +85,23 @@ def _sizes(counts: CueCounts, keys: Collection[str], classes: Mapping[int, str])
     labelled, with_cues = counts.labelled.sum(0), (counts.cued > 0).sum(0)
     for number, name in classes.items():
         images = int(with_cues[number])
-        without = int(counts.without_cue[:, number].sum())
+        without, having = int(counts.without_cue[:, number].sum()), "image with this label"
         if without > MISSING * labelled[number]:
             yield (
-                f"{name}: {without} of {labelled[number]} images with this label have no cue of it."
+                f"{name}: no cue in {without} of {count(int(labelled[number]), having, 'images with this label')}."
                 f"{_change('Lower', ('threshold', 'background_score', 'min_score'), keys)}"
             )
         share = counts.cued[:, number].sum() / (images * counts.cells) if images else None
         if share is not None and share > LARGEST:
             yield (
-                f"{name}: its cues cover {percent(share, 0)} % of its {images} images on average. Cues should lie "
-                f"within the objects.{_change('Raise', ('threshold', 'background_score'), keys)}"
+                f"{name}: its cues cover {percent(share, 0)} % of its {count(images, 'image')} on average. Cues should "
+                f"lie within the objects.{_change('Raise', ('threshold', 'background_score'), keys)}"
             )
         elif share is not None and share < SMALLEST:
             yield (
-                f"{name}: its cues cover {percent(share)} % of its {images} images on average, so its objects may be "
-                f"too small for cues of {counts.grid[0]} x {counts.grid[1]} cells."
-                f"{_change('Lower', ('background_score', 'threshold'), keys)} Train with decay=small_objects."
+                f"{name}: its cues cover {percent(share)} % of its {count(images, 'image')} on average, so its objects "
+                f"may be too small for cues of {counts.grid[0]} x {counts.grid[1]} "
+                f"cells.{_change('Lower', ('background_score', 'threshold'), keys)} Train with decay=small_objects."
             )
 
 
@@ -112,9 +113,9 @@ def _imprecise(counts: CueCounts, keys: Collection[str], classes: Mapping[int, s
         raised = _change("Raise", ("threshold", "background_score"), keys)
         change = raised if number else _change("Lower", ("share",), keys)
         yield (
-            f"{name}: {percent(right[number] / known[number], 0)} % of its cue cells lie on it, in {masks[number]} "
-            f"masks.{change} More images and a larger input (localization.foreground.network.input_size) give better "
-            "maps."
+            f"{name}: {percent(right[number] / known[number], 0)} % of its cue cells lie on it, in "
+            f"{count(int(masks[number]), 'mask')}.{change} More images and a larger input "
+            "(localization.foreground.network.input_size) give better maps."
         )
 
 
@@ -122,8 +123,8 @@ def _without_background(counts: CueCounts, keys: Collection[str]) -> Iterator[st
     images, without = len(counts.names), int((counts.cued[:, 0] == 0).sum())
     if without > NO_BACKGROUND * images:
         yield (
-            f"{without} of {images} images have no background cue, so training does not see where their background is."
-            f"{_change('Raise', ('threshold', 'background_score'), keys)}"
+            f"{part_of(without, images, 'image', 'has', 'have')} no background cue, so training does not see where "
+            f"their background is.{_change('Raise', ('threshold', 'background_score'), keys)}"
         )
 
 

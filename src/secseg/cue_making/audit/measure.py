@@ -15,9 +15,10 @@ from secseg.data.classes import VOID
 from secseg.data.cues import CueStore
 from secseg.data.cues.store import class_lines
 from secseg.data.masks import read_mask
-from secseg.utils.errors import UserError, listing, nearest
+from secseg.utils.errors import UserError, listing, nearest, problem_listing
 from secseg.utils.parallel import results_and_problems
 from secseg.utils.resizing import resize_mask
+from secseg.utils.text import count
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def count_cues(
     outside[:, :classes] = outside[:, VOID] = False
     if lines := class_lines(names, outside):
         raise UserError(
-            f"{len(lines)} images have cues or labels of a class outside 0..{classes - 1}; "
-            f"are they of another data set?\n{listing(lines)}"
+            f"{count(len(lines), 'image has', 'images have')} cues or labels of a class outside 0..{classes - 1}; "
+            f"are the cues of another data set?\n{listing(lines)}"
         )
     masks = masks or {}
     masked = np.array([name in masks for name in names])
@@ -210,13 +211,13 @@ def _count_right(
         UserError: with all masks that cannot be read.
     """
 
-    def count(name: str) -> np.ndarray:
+    def count_one(name: str) -> np.ndarray:
         cues = store[name].map
         truth = resize_mask(read(masks[name]), cues.shape)
         parts = (cues[truth != VOID], cues[cues == truth], truth.reshape(-1))
         return np.stack([np.bincount(part, minlength=256)[:classes] for part in parts])
 
-    counts, broken = results_and_problems(count, masks)
+    counts, broken = results_and_problems(count_one, masks)
     if broken:
-        raise UserError(f"{len(broken)} of {len(masks)} masks cannot be used:\n{listing(broken)}")
+        raise UserError(f"{len(broken)} of {count(len(masks), 'mask')} cannot be used:\n{problem_listing(broken)}")
     return np.array(counts, dtype=np.int64).reshape(-1, 3, classes).swapaxes(0, 1)

@@ -16,7 +16,7 @@ from secseg.data.classes import VOID
 from secseg.utils.checksums import verify, with_checksum
 from secseg.utils.errors import UserError, listing, nearest
 from secseg.utils.files import atomic_write, neighbours
-from secseg.utils.text import nfc
+from secseg.utils.text import count, nfc
 
 FORMAT = "secseg.cues"
 
@@ -165,7 +165,9 @@ class CueStore:
         """
         missing = [name for name in names if name not in self._index]
         if missing:
-            raise UserError(f"The cue file has no cues for {len(missing)} of {len(names)} images:\n{listing(missing)}")
+            raise UserError(
+                f"The cue file has no cues for {len(missing)} of {count(len(names), 'image')}:\n{listing(missing)}"
+            )
         return np.array([self._index[name] for name in names], dtype=np.intp)
 
     def class_counts(self, names: Sequence[str]) -> np.ndarray:
