@@ -16,9 +16,10 @@ from PIL import Image
 
 from secseg.cli import evaluate, make_cues, predict, prepare_coco, report, train
 from secseg.data import prepare_coco as prepare_coco_module
-from secseg.data.classes import VOID, voc_palette
-from secseg.data.cues import Cues, CueStore
+from secseg.data.classes import VOC_CLASSES, VOID, voc_palette
+from secseg.data.cues import Cues, CueStore, find_cues, open_cues
 from secseg.data.cues.export import export_official
+from secseg.data.labels import Labels
 from secseg.data.masks import save_mask
 from secseg.data.prepare_coco import CocoSources, PartSource
 from secseg.data.prepare_voc import Archive
@@ -87,6 +88,17 @@ def test_links_and_pictures_exist(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, anchor
 
 
+def write_labels(voc: Path, labels: Labels) -> None:
+    """Write the labels of images as ``cls_labels.npy``, and as VOC's annotations in ``VOC2012``."""
+    (voc / "VOC2012" / "Annotations").mkdir(parents=True, exist_ok=True)
+    vectors = {name: np.isin(np.arange(1, 21), numbers).astype(np.float32) for name, numbers in labels.items()}
+    np.save(voc / "cls_labels.npy", np.array(vectors))
+    for name, numbers in labels.items():
+        objects = [f"<object><name>{VOC_CLASSES[number]}</name></object>" for number in numbers]
+        text = f"<annotation>{''.join(objects)}</annotation>"
+        (voc / "VOC2012" / "Annotations" / f"{name}.xml").write_text(text)
+
+
 def small_version(command: str, shapes: Path, runs: Path) -> list[str]:
     """The command's own words, then what makes it small; a later override of a key wins."""
     words = [re.sub(r"^seed=0,.*", "seed=0", word) for word in shlex.split(command)[2:]]
@@ -123,6 +135,9 @@ def test_the_training_runs(
     command: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = small_version(command, shapes, tmp_path)
+    if "data.labels=" in command:
+        cues = open_cues(find_cues(shapes))
+        write_labels(tmp_path / "data/voc", {name: cues[name].labels for name in cues})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     if {"hydra/launcher=joblib", "trainer=ddp"} & set(words):  # they start processes from the command's own file
@@ -243,6 +258,7 @@ def test_the_making_of_cues_runs(
     cues = {name: Cues((8,), np.full((41, 41), 8, np.uint8)) for name in ("2008_000001", "2008_000002")}
     export_official(CueStore.from_dict(cues, {}), tmp_path / "data/voc/localization_cues.pickle.gz")
     CueStore.from_dict(cues, {}).save(tmp_path / "data/voc/cues.safetensors")
+    write_labels(tmp_path / "data/voc", {"2008_000001": (8,), "2008_000002": (8, 15)})
     draw_folder(tmp_path / "path/to/my_data")
     if "data=coco14" in command:
         write_coco(tmp_path / "data/coco", 6, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def test_a_network_is_scored_like_its_masks(evaluate: Run, root: Path, tmp_path:
     assert protocol["inference"]["scales"] == [1.0]
     assert protocol["crf"]["backend"] == "lattice"
     assert protocol["checkpoint"]["file"].endswith("last.ckpt")
+    assert (protocol["scored_masks"], protocol["tuned_on"]) == ("SegmentationClassAug", None)
+    assert protocol["labels_restrict_predictions"] is False
     assert said.strip().splitlines()[-1].startswith("run: ")
     assert "mean of 3" in said
     folder = tmp_path / "run"
@@ -123,7 +126,18 @@ def test_a_folder_of_masks_is_scored_without_a_checkpoint(evaluate: Run, root: P
     assert results is not None
     assert results["figures"]["without_crf"]["miou"] == 1
     assert results["protocol"]["masks"] == str(own)
+    assert results["protocol"]["labels_restrict_predictions"] == "unknown: masks from a folder"
     assert results["warnings"] == []
+    assert "†" not in said
+    (own / "predict.json").write_text(json.dumps({"settings": {"labels": "a sum"}, "replaces_older": False}))
+    words = ("data=voc12aug", f"root={root}", "split=test", "tuned_on=lists/test.txt")
+    code, said, results = evaluate(f"masks={own}", *words)
+    assert code == 0, said
+    assert results is not None
+    assert results["protocol"]["labels_restrict_predictions"] is True
+    assert results["protocol"]["tuned_on"] == "lists/test.txt"
+    assert "voc12aug, test †" in said
+    assert "† Settings were chosen on the same split (test), so these figures are too high." in said
     for name in IDS:
         save_mask(np.zeros_like(read_mask(own / f"{name}.png", 21)), own / f"{name}.png", voc_palette())
     code, said, results = evaluate(f"masks={own}", "data=voc12aug", f"root={root}", "split=test")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from secseg.data.classes import VOC_CLASSES, voc_palette
 from secseg.data.cue_labels import with_labels
-from secseg.data.cues import CueStore, find_cues, open_cues
+from secseg.data.cues import CueStore, find_cues
 from secseg.data.label_cells import TableOptions
 from secseg.data.labels import FoundLabels, Labels, find_labels, labels_in_masks
 from secseg.data.mask_checks import check_masks, check_shown_classes
@@ -24,11 +24,10 @@ from secseg.data.samples import EvaluationImages, FeatureSource, TrainingImages,
 from secseg.data.shared_memory import check_shared_memory
 from secseg.data.some_masks import SOME, check_mask_limit, choose_masks, mask_folder, masks_warnings
 from secseg.data.splits import ImageSet, choose_some, split_warnings
-from secseg.data.voc import check_cues, open_split
+from secseg.data.training_cues import open_training_cues
+from secseg.data.voc import open_split
 from secseg.utils.checks import check_choice, check_text, check_whole, refuse
 from secseg.utils.errors import UserError
-from secseg.utils.program import command
-from secseg.utils.quoting import override
 from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
@@ -73,6 +72,7 @@ class ImageDataModule(pl.LightningDataModule):
     class_names: tuple[str, ...]
     palette: np.ndarray = voc_palette()
     lacks_background = False
+    _expand_labels = "the cue file"
 
     def __init__(
         self,
@@ -151,8 +151,7 @@ class ImageDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def own_labels(self) -> Labels | None:
-        """Return ``image_labels`` if they do not come from the cue file; else None. Expand uses them in place of the
-        labels of the cue file."""
+        """Return ``image_labels`` if *expand* uses them in place of the labels of the cue file; else None."""
         return None
 
     def trained_classes(self) -> set[int] | None:
@@ -200,35 +199,16 @@ class ImageDataModule(pl.LightningDataModule):
             log.info("%d of %d images have a mask and are scored.", len(self.val_images.names), len(images.names))
 
     def open_cue_store(self) -> CueStore:
-        """Open and check the cues of the training images. ``own_labels`` replace the labels of the cue file.
-
-        Raises:
-            UserError: if there are no cues, or they do not fit the images or the labels.
-        """
-        path = Path(self.cue_file).expanduser() if self.cue_file else find_cues(self.root)
-        if path is None:
-            fitting = [] if self.localization is None else [override("localization", self.localization)]
-            settings = (override("data", self.title), override("data.root", self.root), *self._cue_folder(), *fitting)
-            raise UserError(
-                f"No cue file was found in {self.root} or above it. Make cues with `{command('make_cues', *settings)}` "
-                "and train with the command that it prints, or name a file with data.cues=<cues.safetensors or "
-                "localization_cues.pickle>."
-            )
-        store = open_cues(path)
-        check_cues(self.train_images, store, len(self.class_names))
+        """Open the cues of the training images, with ``own_labels`` if there are any. Errors as ``with_labels`` and
+        ``open_training_cues``."""
+        where = (self.cue_file, self.root, self.title)
+        store = open_training_cues(*where, self.train_images, self.localization)
         if (labels := self.own_labels()) is not None:
             images = self.train_images.names
-            store, lines = with_labels(store, labels, images, self.class_names, self.label_source())
+            self._expand_labels = self.label_source()
+            store, lines = with_labels(store, labels, images, self.class_names, self._expand_labels)
             self.warn(lines)
         return store
-
-    def _cue_folder(self) -> list[str]:
-        """Return the setting of make_cues with which the training finds the cues. Cues do not lie among the images."""
-        folders = {
-            path.parents[name.count("/")].resolve()
-            for name, path in zip(self.train_images.names, self.train_images.images, strict=True)
-        }
-        return [] if self.root.resolve() in folders else [override("out", self.root)]
 
     def check_shown_classes(self, images: ImageSet) -> None:
         """Refuse masks that show no class, in which 255, void, seems to be a class."""
@@ -320,7 +300,8 @@ class ImageDataModule(pl.LightningDataModule):
             "val_split": self.val_split,
             "val_images": len(self.val_images.names),
             "val_masks": sum(mask.is_file() for mask in self.val_images.masks or ()),
-            "labels": self.labels,
+            "scored_masks": self.val_images.mask_folders(),
+            "labels": None if self.cues is None else self._expand_labels,
             "cues": None if self.cues is None else dict(self.cues.provenance),
             "training_masks": self.training_masks,
             **({} if self.masked is None else {"training_masks_used": len(self.masked)}),
@@ -344,7 +325,7 @@ class VOCDataModule(ImageDataModule):
 
     title = "voc12aug"
     class_names = VOC_CLASSES
-    _label_source: str | None = None
+    _label_source = ""
 
     def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
         return open_split(self.root, self.train_split, masks, self.class_names, folder)
@@ -362,9 +343,8 @@ class VOCDataModule(ImageDataModule):
         return found.labels
 
     def label_source(self) -> str:
-        if self._label_source is None:
+        if not self._label_source:
             self.image_labels()
-        assert self._label_source is not None
         return self._label_source
 
     def own_labels(self) -> Labels | None:

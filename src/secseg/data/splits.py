@@ -63,6 +63,12 @@ class ImageSet:
         """Return this split for masks of class numbers, as predictions are saved."""
         return replace(self, mask_values=own_masks(self.mask_values))
 
+    def mask_folders(self) -> str | None:
+        """Return the names of the folders of the masks that exist, for the protocol; None without any."""
+        pairs = zip(self.names, self.masks or (), strict=False)
+        folders = {path.parents[name.count("/")].name for name, path in pairs if path.is_file()}
+        return ", ".join(sorted(folders)) or None
+
     def with_masks(self) -> Self:
         """Return the images whose mask exists; without any, raise a UserError."""
         found = [at for at, mask in enumerate(self.masks or ()) if mask.is_file()]
@@ -94,6 +100,21 @@ def choose_some(names: Sequence[str], count: int, labels: Mapping[str, Sequence[
 def name_rank(name: str) -> float:
     """Return a number in [0, 1) that depends only on the name of an image and looks random."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
+
+
+TUNED_MARK = " †"
+"""Marks figures on the split on which settings were chosen."""
+
+
+def tuned_note(split: object) -> str:
+    """Return the line under a table with ``TUNED_MARK``."""
+    return f"{TUNED_MARK.strip()} Settings were chosen on the same split ({split}), so these figures are too high."
+
+
+def is_tuned_split(tuned_on: object, split: object) -> bool:
+    """Return whether figures on ``split`` are figures on the split on which settings were chosen: ``tune`` and the list
+    ``lists/tune.txt`` are one split."""
+    return tuned_on is not None and Path(str(tuned_on)).stem == Path(str(split)).stem
 
 
 def split_warnings(

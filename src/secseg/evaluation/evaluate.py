@@ -10,24 +10,30 @@ from typing import Any, NamedTuple
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.images import read_image
 from secseg.data.some_masks import leave_out
+from secseg.data.splits import TUNED_MARK, is_tuned_split, tuned_note
 from secseg.drawing.overlays import GalleryItem
 from secseg.drawing.panels import panel, save_figure
 from secseg.evaluation.outputs import log_evaluation, score_table, write_evaluation
 from secseg.evaluation.score_warnings import score_warnings
 from secseg.evaluation.scores import Evaluation, ImageFiles, Masks, read_masks, score_folder, score_images
+from secseg.inference.mask_folder import RECORD
 from secseg.inference.predictor import open_predictor
+from secseg.models.files.export import read_results
 from secseg.models.files.load import find_network, read_checkpoint
 from secseg.models.files.model_file import is_safetensors
 from secseg.runs.loggers import build_loggers
 from secseg.runs.run_writer import versions, write_config, write_results
 from secseg.runs.wandb_logger import finish_wandb
-from secseg.utils.checks import check_options, check_whole, refuse
+from secseg.utils.checks import check_options, check_text, check_whole, refuse
 from secseg.utils.config import build, to_plain
 from secseg.utils.errors import UserError
-from secseg.utils.files import working_in
+from secseg.utils.files import read_json, working_in
 from secseg.utils.progress import ImageMeter, Stopwatch
 
 log = logging.getLogger(__name__)
+
+TRAINING = ("data", "train_split", "labels", "cues", "training_masks", "trunk_pretraining")
+"""What the protocol states of the training of a network."""
 
 
 class Scored(NamedTuple):
@@ -71,6 +77,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
                 "split": data.val_split,
                 "images": len(data.val_images.names),
                 "scored": list(data.scored or data.class_names),
+                "scored_masks": data.val_images.mask_folders(),
                 **data.mask_protocol(),
             }
             confusions = {variant: one.score.confusion for variant, one in found.evaluations.items()}
@@ -78,7 +85,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
             results = {
                 "figures": figures,
                 "warnings": [*found.warnings, *data.warnings, *warnings],
-                "protocol": protocol | found.protocol,
+                "protocol": (protocol := protocol | found.protocol),
                 "time": found.time,
                 "versions": versions(),
             }
@@ -86,7 +93,10 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
             log_evaluation(loggers, run, figures, gallery, data.class_names)
         finally:
             finish_wandb()
-    print(score_table(figures, title=f"{data.title}, {data.val_split}"))
+    tuned = is_tuned_split(protocol["tuned_on"], data.val_split)
+    print(score_table(figures, title=f"{data.title}, {data.val_split}{TUNED_MARK if tuned else ''}"))
+    if tuned:
+        print(tuned_note(data.val_split))
     for warning in warnings:
         log.warning("%s", warning)
     return results
@@ -155,8 +165,14 @@ def score_network(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     images = data.val_images.triples()
     with ImageMeter("evaluate", len(images)) as meter:
         score_images(read, images, evaluations, meter, config["workers"])
-    checkpoint = {"file": opened.file, "sha256": opened.sha256}
-    protocol |= {"checkpoint": checkpoint, "device": str(predictor.device)}
+    trained = (read_results(opened.file) or {}).get("protocol")
+    protocol |= {
+        "checkpoint": {"file": opened.file, "sha256": opened.sha256},
+        "device": str(predictor.device),
+        "labels_restrict_predictions": False,
+        "tuned_on": config["tuned_on"] or (trained or {}).get("tuned_on"),
+        "training": None if trained is None else {key: trained.get(key) for key in TRAINING},
+    }
     return Scored(evaluations, protocol, meter.time(), read, opened.warnings)
 
 
@@ -164,8 +180,21 @@ def _score_masks(config: Mapping[str, Any], data: ImageDataModule) -> Scored:
     folder = Path(config["masks"]).expanduser()
     with ImageMeter("score", len(data.val_images.names)) as meter:
         evaluation = score_folder(folder, data.val_images, data.scored, workers=config["workers"], meter=meter)
-    protocol = {"masks": folder, "crf": "unknown: masks from a folder"}
+    protocol = {
+        "masks": folder,
+        "crf": "unknown: masks from a folder",
+        "labels_restrict_predictions": _restricted(folder),
+        "tuned_on": config["tuned_on"],
+    }
     return Scored({"without_crf": evaluation}, protocol, meter.time(), read_masks(folder, data.val_images))
+
+
+def _restricted(folder: Path) -> bool | str:
+    """Return whether labels restricted the classes of the masks in a folder, which predict states."""
+    try:
+        return read_json(folder / RECORD)["settings"]["labels"] is not None
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown: masks from a folder"
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -174,6 +203,7 @@ def _check(config: Mapping[str, Any]) -> None:
         problems.append("Give one of ckpt=<run folder or checkpoint> and masks=<folder of predicted masks>.")
     for key in ("workers", "limit"):
         problems += check_whole(key, config[key], 1, null=True)
+    problems += check_text("tuned_on", config["tuned_on"], null=True, note="the name of a split")
     refuse([*problems, *check_whole("pictures", config["pictures"], 0), *check_options(config, ("inference", "crf"))])
 
 

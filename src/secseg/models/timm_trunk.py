@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secseg.models.cpu import in_phases
 from secseg.models.normalization import from_unit_range
+from secseg.models.pretraining import pretraining_of, timm_pretraining
 from secseg.models.timm_models import Blocks, check_fixed_size, create_features, family_of, stride_options
 from secseg.models.timm_units import insert_units, unit_module
 from secseg.models.timm_weights import downloaded, fitted
@@ -73,6 +74,7 @@ class TimmTrunk(Trunk):
         self.architecture = f"{model}{blocks}"
         # Some transformers return channels last.
         self.channels_first = getattr(net, "output_fmt", "NCHW") != "NHWC"
+        self.pretraining = pretraining_of(weights, timm_pretraining(model))
         in_phases(net)
         self.net = net
         self._unit_module = unit_module(net, family.stages, self._stages, self.channels_first)

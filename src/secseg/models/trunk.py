@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secseg.models.normalization import Normalization
+from secseg.models.pretraining import UNKNOWN
 from secseg.utils.resizing import resize_aligned
 
 
@@ -23,6 +24,7 @@ class Trunk(nn.Module):
         normalization: the input that the weights expect.
         trained_size: side of the images that the weights were trained on, in pixels.
         architecture: a name that differs between trunks whose tensors have the same names and shapes.
+        pretraining: what its initial weights were trained on, and with which supervision; a text for the protocol.
     """
 
     takes_input_size: ClassVar[bool] = False
@@ -31,6 +33,7 @@ class Trunk(nn.Module):
     normalization: Normalization
     trained_size: int
     architecture: str
+    pretraining: str = UNKNOWN
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature levels (B, c, h, w) of normalised images (B, 3, H, W)."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secseg.models.files.caffe import SUFFIX, import_caffe, read_caffe
 from secseg.models.normalization import CAFFE, CAFFE_RGB, TORCHVISION, Normalization
+from secseg.models.pretraining import CLASSES, pretraining_of
 from secseg.models.trunk import Trunk
 from secseg.models.weights import check_state_dict, download, read_weights
 from secseg.utils.checks import check_choice, refuse
@@ -78,6 +79,7 @@ class VGG16(Trunk):
     ) -> None:
         super().__init__()
         self.strides, self.architecture = strides, type(self).__name__
+        self.pretraining = pretraining_of(weights, CLASSES)
         from_caffe = weights is not None and weights.endswith(SUFFIX)
         default = {None: "caffe", "imagenet_features": "features"}.get(weights, "torchvision")
         chosen = normalization or ("caffe" if from_caffe else default)

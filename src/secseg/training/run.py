@@ -32,6 +32,7 @@ from secseg.losses.terms import Term, build_terms, needed
 from secseg.models import SegmentationNet, build_network
 from secseg.models.files.load import read_checkpoint
 from secseg.models.fitted_input import fit_input
+from secseg.models.pretraining import stated_pretraining
 from secseg.models.weights import check_state_dict
 from secseg.runs.loggers import build_loggers
 from secseg.runs.run_folder import RunFolder, first_process, open_run_folder
@@ -250,6 +251,13 @@ def prediction_warnings(datamodule: ImageDataModule, module: SECModule) -> list[
     )
 
 
+def stated_protocol(config: Mapping[str, Any], network: SegmentationNet) -> dict[str, Any]:
+    """Return what the protocol states of the choices before the run: pretraining, and the split of the settings."""
+    stated = config["protocol"]
+    pretraining = stated_pretraining(network.trunk.pretraining, stated["pretraining"])
+    return {"trunk_pretraining": pretraining, "tuned_on": stated["tuned_on"]}
+
+
 def summarise(
     config: Mapping[str, Any], datamodule: ImageDataModule, module: SECModule, trainer: pl.Trainer
 ) -> dict[str, Any]:
@@ -262,6 +270,8 @@ def summarise(
         "losses": {term: float(value) for term, value in module.losses.items() if term in (*module.loss.terms, "loss")},
         "protocol": {
             **datamodule.protocol(),
+            **stated_protocol(config, module.network),
+            "labels_restrict_predictions": False,
             "checkpoint": "the last step's weights",
             "steps": trainer.global_step,
             "seed": config["seed"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from secseg.utils.checks import check_choice, check_number, check_options, check_whole, refuse
+from secseg.utils.checks import check_choice, check_number, check_options, check_text, check_whole, refuse
 from secseg.utils.config import config_dir, loss_weights, sweeping, to_plain
 from secseg.utils.device import PRECISIONS
 from secseg.utils.errors import UserError
@@ -55,7 +55,7 @@ def check_settings(cfg: DictConfig | Mapping[str, Any]) -> None:
     """
     config = to_plain(cfg)
     refuse(check_options(config, GROUPS))
-    checks = (_decay, _loss, _seeds, _numbers, _choices, _fused)
+    checks = (_decay, _loss, _seeds, _numbers, _choices, _fused, _stated)
     refuse([line for check in checks for line in check(config)])
     _refuse_sweep_over_devices(config["trainer"])
 
@@ -125,6 +125,11 @@ def _choices(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}={value}: give null, since _target_ names another CRF."
         else:
             yield from check_choice(key, value, legal)
+
+
+def _stated(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in config["protocol"].items():
+        yield from check_text(f"protocol.{key}", value, null=True)
 
 
 def _fused(config: Mapping[str, Any]) -> Iterator[str]:

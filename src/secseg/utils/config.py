@@ -30,6 +30,7 @@ CIRCUMSTANCES = (
     "own_cues",
     "logger",
     "callbacks",
+    "protocol",
     "data.workers",
     "data.feature_cache",
 )

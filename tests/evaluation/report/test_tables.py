@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,8 @@ from secseg.evaluation.report.tables import (
     difference,
     escaped,
     markdown,
+    plain,
+    protocol_table,
     results_csv,
     tables,
 )
@@ -46,6 +49,33 @@ def test_the_main_table_marks_the_best_mean_and_clear_differences(study: Study) 
     assert by_loss["seed"][5].mark == "lower"
     assert re.fullmatch(r"-\d+\.\d \(-\d+\.\d to -\d+\.\d\) ▼", by_loss["seed"][5].text)
     assert re.fullmatch(r"\d+\.\d ± \d+\.\d", by_loss["seed"][4].text)
+
+
+def test_figures_on_the_split_on_which_settings_were_chosen_are_marked(study: Study) -> None:
+    assert tables(study, study_rows(study))[0].note == ""
+    chosen = study.settings[0].runs[0]
+    protocol = {**chosen.results["protocol"], "tuned_on": "lists/val.txt"}
+    run = replace(chosen, results={**chosen.results, "protocol": protocol})
+    tuned = replace(study, settings=(replace(study.settings[0], runs=(run,)), *study.settings[1:]))
+    main = tables(tuned, study_rows(tuned))[0]
+    assert ["†" in line[2].text for line in main.lines] == [True, *[False] * (len(main.lines) - 1)]
+    note = "† Settings were chosen on the same split (val), so these figures are too high."
+    assert main.note == note
+    assert markdown(main).endswith(f"\n\n{note}")
+    assert plain(main, 1).endswith(f"\n{note}")
+
+
+def test_the_protocol_lists_what_runs_state_and_where_they_differ(study: Study) -> None:
+    first, second = study.settings[0].runs[0], study.settings[1].runs[0]
+    stated = {"labels": "cls_labels.npy", "cues": {"source": "official SEC cue file", "sha256": "0"}, "scored": []}
+    runs = [
+        replace(one, results={"protocol": entry}) for one, entry in ((first, stated), (second, {"labels": "masks"}))
+    ]
+    settings = tuple(Setting({"at": str(at)}, (run,)) for at, run in enumerate(runs))
+    lines = {line[0].text: line[1].text for line in protocol_table(replace(study, settings=settings)).lines}
+    assert lines["image-level labels"] == "cls_labels.npy; masks"
+    assert lines["cues"] == "official SEC cue file"
+    assert lines["pretraining of the trunk"] == "-"
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,24 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from secseg.data.splits import TUNED_MARK, is_tuned_split, tuned_note
 from secseg.drawing.charts import LABELS
-from secseg.evaluation.report.runs import VARIANTS
+from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.evaluation.report.study import Row, Spread, Study, as_number, best
 from secseg.utils.console import markdown_table, percent
 from secseg.utils.console import table as terminal_table
 from secseg.utils.files import csv_text
 
+PROTOCOL = {
+    "labels": "image-level labels",
+    "cues": "cues",
+    "training_masks": "training masks",
+    "trunk_pretraining": "pretraining of the trunk",
+    "scored_masks": "masks that scored",
+    "labels_restrict_predictions": "labels restrict the predictions",
+    "tuned_on": "settings chosen on",
+}
+"""What the report states of the protocol, with the title of each line."""
 SIGNS = {"higher": " ▲", "lower": " ▼"}
 _RUN = ("step_seconds", "seconds", "peak_bytes")
 
@@ -33,11 +44,12 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table: its title, the names of its columns, and a line for each setting."""
+    """A table: its title, the names of its columns, a line for each setting, and a line under it."""
 
     title: str
     head: Sequence[str]
     lines: Sequence[Sequence[Cell]]
+    note: str = ""
 
 
 def results_csv(study: Study) -> str:
@@ -65,30 +77,59 @@ def results_csv(study: Study) -> str:
 
 
 def tables(study: Study, rows: Sequence[Row]) -> list[Table]:
-    """Return all tables: mean IoU, IoU by class of each variant, time and memory."""
+    """Return all tables: mean IoU, IoU by class of each variant, protocol, time and memory."""
     variants = [variant for variant in VARIANTS if any(variant in row.miou for row in rows)]
     by_class = [class_table(study, rows, variant) for variant in reversed(variants)]
-    return [main_table(study, rows, variants), *by_class, cost_table(rows)]
+    return [main_table(study, rows, variants), *by_class, protocol_table(study), cost_table(rows)]
 
 
 def main_table(study: Study, rows: Sequence[Row], variants: Sequence[str] = VARIANTS) -> Table:
     """Return swept values, number of runs, and for each variant the mean over seeds, its spread and the difference to
-    the baseline. The best mean, and differences whose interval does not hold 0, are marked."""
+    the baseline. The best mean, differences whose interval does not hold 0, and means on the split on which settings
+    were chosen, are marked."""
     head = [*(study.swept or ("setting",)), "runs"]
     for variant in variants:
         head += [f"mean IoU {LABELS[variant]}", "to the baseline (95 % over images)"]
     tops = {variant: best(rows, variant) for variant in variants}
     lines = []
+    tuned = [row.setting for row in rows if any(map(_is_tuned, row.setting.runs))]
     for row in rows:
         line = [Cell(value, as_number(value)) for value in row.setting.values.values() or ("all runs",)]
         line.append(Cell(str(len(row.setting.runs)), len(row.setting.runs)))
         for variant in variants:
             found = row.miou.get(variant)
             mark = "best" if row is tops[variant] and len(rows) > 1 else ""
-            line.append(Cell(spread(found), None if found is None else found.mean, mark))
+            text = spread(found) + (TUNED_MARK if row.setting in tuned and found is not None else "")
+            line.append(Cell(text, None if found is None else found.mean, mark))
             line.append(Cell("baseline", 0.0) if row.setting is study.baseline else difference(row, variant))
         lines.append(line)
-    return Table("Mean IoU", head, lines)
+    split = study.settings[0].runs[0].results["protocol"]["val_split"]
+    return Table("Mean IoU", head, lines, tuned_note(split) if tuned else "")
+
+
+def _is_tuned(run: Run) -> bool:
+    protocol = run.results["protocol"]
+    return is_tuned_split(protocol.get("tuned_on"), protocol["val_split"])
+
+
+def protocol_table(study: Study) -> Table:
+    """Return what the figures were measured with, a line for each entry of ``PROTOCOL``; values that differ between
+    runs are all listed. A dash stands for what no run states."""
+    runs = [run.results["protocol"] for setting in study.settings for run in setting.runs]
+    lines = []
+    for key, title in PROTOCOL.items():
+        found = dict.fromkeys(protocol_text(protocol[key]) for protocol in runs if protocol.get(key) is not None)
+        lines.append([Cell(title), Cell("; ".join(found) or "-")])
+    return Table("Protocol", ["what", "value"], lines)
+
+
+def protocol_text(value: object) -> str:
+    """Return an entry of the protocol as text; of cues, what states where they come from."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(str(value[key]) for key in ("source", "file", "data", "localization") if value.get(key))
+    return str(value)
 
 
 def class_table(study: Study, rows: Sequence[Row], variant: str) -> Table:
@@ -159,7 +200,7 @@ def plain(table: Table, left: int) -> str:
     head = [title.removeprefix("mean IoU ").partition(" (")[0] for title in table.head]
     rows = [head, *([cell.text for cell in line] for line in table.lines)]
     title = f"{table.title}, %, and difference to the baseline with its 95 % interval over images"
-    return f"{title}\n{terminal_table(rows, left)}"
+    return "\n".join([title, terminal_table(rows, left), *([table.note] if table.note else [])])
 
 
 def markdown(table: Table) -> str:
@@ -167,7 +208,7 @@ def markdown(table: Table) -> str:
     lines = [[escaped(cell.text) for cell in line] for line in table.lines]
     for line, cells in zip(lines, table.lines, strict=True):
         line[:] = [f"**{text}**" if cell.mark == "best" else text for text, cell in zip(line, cells, strict=True)]
-    return markdown_table(list(map(escaped, table.head)), lines)
+    return markdown_table(list(map(escaped, table.head)), lines) + (f"\n\n{escaped(table.note)}" if table.note else "")
 
 
 def escaped(text: str) -> str:
