@@ -93,6 +93,8 @@ class CocoLabels:
                 raise UserError(f"The labels in {path} cannot be used:\n{listing(problems)}\nGive COCO's classes.")
             for note in table.notes:
                 log.warning("%s", note)
+            if table.form:
+                log.info("labels: %s", table.source)
         numbers = {name: image_number(name) for name in found}
         if strange := [name for name, number in numbers.items() if number is None]:
             raise UserError(f"The labels in {path} are not of COCO's images:\n{listing(strange)}")

@@ -127,12 +127,17 @@ class CocoDataModule(ImageDataModule):
             return "masks"
         return " and ".join(path.name for path in self.coco_labels.of(_numbers_of(self.train_images))[1])
 
+    def own_labels(self) -> Labels | None:
+        return None if self.labels is None else self.image_labels()
+
     def val_classes(self) -> set[int] | None:
         labels, files = self.coco_labels.of(_numbers_of(self.val_images))
         return {one for number in _numbers_of(self.val_images) for one in labels.get(number, ())} if files else None
 
     def protocol(self) -> dict[str, Any]:
-        stated = {"labels": self.label_source(), "without_labels": self.without_labels}
+        stated = {"without_labels": self.without_labels}
+        if self.cues is None:  # else these labels may not be those of expand
+            stated["labels"] = self.label_source()
         return {**super().protocol(), **stated, "left_out": dict(self.left_out)}
 
     def mask_protocol(self) -> dict[str, Any]:
