@@ -80,7 +80,7 @@ def test_results_have_the_protocol_of_the_figures(run: Run) -> None:
     assert (protocol["data"], protocol["val_split"], protocol["val_images"]) == ("shapes", "val", 3)
     assert protocol["training_masks"] is None
     assert (protocol["labels"], protocol["scored_masks"]) == ("the cue file", "SegmentationClassAug")
-    assert (protocol["trunk_pretraining"], protocol["tuned_on"]) == ("ImageNet classes", None)
+    assert (protocol["trunk_pretraining"], protocol["tuned_on"]) == ("no pretraining (random weights)", None)
     assert protocol["labels_restrict_predictions"] is False
     assert protocol["crf"]["backend"] == "lattice"
     assert protocol["decay"] == {"pos": 0.996, "neg": 0.0, "bg": 0.999}

@@ -127,9 +127,6 @@ class CocoDataModule(ImageDataModule):
             return "masks"
         return " and ".join(path.name for path in self.coco_labels.of(_numbers_of(self.train_images))[1])
 
-    def own_labels(self) -> Labels | None:
-        return None if self.labels is None else self.image_labels()
-
     def val_classes(self) -> set[int] | None:
         labels, files = self.coco_labels.of(_numbers_of(self.val_images))
         return {one for number in _numbers_of(self.val_images) for one in labels.get(number, ())} if files else None
