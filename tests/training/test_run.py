@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,11 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(run: Ru
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_an_interrupted_run_continues_to_the_same_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("callbacks", ["default", "ema"])
+def test_an_interrupted_run_continues_to_the_same_weights(
+    run: Run, monkeypatch: pytest.MonkeyPatch, callbacks: str
+) -> None:
+    run = partial(run, f"callbacks={callbacks}")
     whole = weights(run(folder="whole"))
     step = secseg.training.module.SECModule.training_step
 
@@ -179,6 +184,17 @@ def test_an_interrupted_run_continues_to_the_same_weights(run: Run, monkeypatch:
     resumed = run("name=again", "resume=auto", folder="again/fresh")
     assert resumed["run"].name == "half"
     assert all(torch.equal(whole[name], value) for name, value in weights(resumed).items())
+
+
+def test_the_average_of_the_weights_is_validated_and_saved(run: Run) -> None:
+    plain, averaged = run(*QUICK, folder="plain"), run(*QUICK, "callbacks=ema", "callbacks.ema.decay=0.5", folder="ema")
+    saved = torch.load(averaged["run"] / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(torch.equal(value, saved["current_model_state"][name]) for name, value in weights(plain).items())
+    name = "network.head.classifier.weight"
+    assert not torch.equal(saved["state_dict"][name], saved["current_model_state"][name])
+    network = secseg.load(averaged["run"])
+    assert torch.equal(network.head.classifier.weight, saved["state_dict"][name])
+    assert torch.equal(averaged["module"].network.head.classifier.weight, saved["state_dict"][name])
 
 
 def test_a_run_that_ended_before_its_results_were_written_writes_them_when_it_continues(run: Run) -> None:
