@@ -24,9 +24,9 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from benchmarks.compare import alternate, report, timing_table
 from secseg.data.classes import VOC_CLASSES
-from secseg.data.datamodule import VOCDataModule
 from secseg.data.samples import gather
 from secseg.data.shapes_module import ShapesDataModule
+from secseg.data.voc_module import VOCDataModule
 from secseg.losses import terms
 from secseg.models import SegmentationNet, build_network
 from secseg.training.feature_cache import attach_features

@@ -204,7 +204,7 @@ def test_the_evaluation_runs(
     root = tmp_path / "data" / "voc" / "VOC2012"
     file = write_run(tmp_path / "runs" / "sec" / "2026-01-31_12-00-00") / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(file)
-    checkpoint["secseg"]["config"]["data"] = {"_target_": "secseg.data.datamodule.VOCDataModule", "root": str(root)}
+    checkpoint["secseg"]["config"]["data"] = {"_target_": "secseg.data.voc_module.VOCDataModule", "root": str(root)}
     torch.save(checkpoint, file)
     for folder in ("JPEGImages", "SegmentationClassAug"):
         (root / folder).mkdir(parents=True)

@@ -15,7 +15,7 @@ from secseg.cue_making.classifier import LocalizationNet, build_localization_net
 from secseg.cue_making.data import split_holdout
 from secseg.cue_making.maps import MapSettings, class_maps
 from secseg.cue_making.training import NAME, train_classifier
-from secseg.data.datamodule import VOCDataModule
+from secseg.data.voc_module import VOCDataModule
 from secseg.models import build_network
 from secseg.training.feature_cache import attach_features
 from secseg.utils.errors import UserError

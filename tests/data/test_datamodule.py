@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from secseg.data.classes import VOID, voc_palette
-from secseg.data.datamodule import ImageDataModule, VOCDataModule
+from secseg.data.datamodule import ImageDataModule
 from secseg.data.masks import read_mask, save_mask
 from secseg.data.shapes_module import ShapesDataModule
 from secseg.data.splits import ImageSet, choose_some
+from secseg.data.voc_module import VOCDataModule
 from secseg.utils.config import find
 from secseg.utils.errors import UserError
 from tests.folder_data import write_cues

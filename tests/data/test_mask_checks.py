@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from secseg.data.classes import voc_palette
-from secseg.data.datamodule import VOCDataModule
 from secseg.data.folder_module import FolderDataModule
 from secseg.data.mask_checks import check_shown_classes
 from secseg.data.splits import ImageSet
+from secseg.data.voc_module import VOCDataModule
 from secseg.utils.errors import UserError
 from tests.folder_data import draw_folder, draw_mask
 

@@ -101,7 +101,7 @@ def test_the_data_of_the_run_are_the_default(evaluate: Run, root: Path, tmp_path
     assert "does not record its data: give data=" in said
     file = run / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(file)
-    module = "secseg.data.datamodule.VOCDataModule"
+    module = "secseg.data.voc_module.VOCDataModule"
     checkpoint["secseg"]["config"]["data"] = {"_target_": module, "root": str(root), "val_split": "test", "limit": 2}
     torch.save(checkpoint, file)
     code, said, results = evaluate(f"ckpt={run}", "crf=off", "logger=[csv,wandb]", "logger.wandb.mode=offline")

@@ -33,7 +33,7 @@ TARGETS = [
     "pytorch_lightning.Trainer",
     "",
 ]
-VOC = "secseg.data.datamodule.VOCDataModule"
+VOC = "secseg.data.voc_module.VOCDataModule"
 
 
 def mask() -> dict[str, np.ndarray]:

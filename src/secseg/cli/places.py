@@ -22,7 +22,7 @@ _PLACES = {
     "caffe": "Caffe model",
 }
 _WORDS = ("dataset", "some")  # of data.masks: no path
-_FOLDER, _VOC = "secseg.data.folder_module.FolderDataModule", "secseg.data.datamodule.VOCDataModule"
+_FOLDER, _VOC = "secseg.data.folder_module.FolderDataModule", "secseg.data.voc_module.VOCDataModule"
 
 
 def check_data(data: Mapping[str, Any] | None) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from secseg.data.classes import VOC_CLASSES, voc_palette
+from secseg.data.classes import voc_palette
 from secseg.data.cue_labels import with_labels
-from secseg.data.cues import CueStore, find_cues
+from secseg.data.cues import CueStore
 from secseg.data.label_cells import TableOptions
-from secseg.data.labels import FoundLabels, Labels, find_labels, labels_in_masks
+from secseg.data.labels import Labels
 from secseg.data.mask_checks import check_masks, check_shown_classes
 from secseg.data.mask_values import as_mask_values, check_mask_values, fit_classes
 from secseg.data.sampler import ShuffledSampler
@@ -25,9 +25,7 @@ from secseg.data.shared_memory import check_shared_memory
 from secseg.data.some_masks import SOME, check_mask_limit, choose_masks, mask_folder, masks_warnings
 from secseg.data.splits import ImageSet, choose_some, split_warnings
 from secseg.data.training_cues import open_training_cues
-from secseg.data.voc import open_split
 from secseg.utils.checks import check_choice, check_text, check_whole, refuse
-from secseg.utils.errors import UserError
 from secseg.utils.text import nfc
 
 log = logging.getLogger(__name__)
@@ -312,50 +310,3 @@ class ImageDataModule(pl.LightningDataModule):
     def mask_protocol(self) -> dict[str, Any]:
         """Return how the masks of the data set are read, for the protocol."""
         return {} if self.mask_values == "auto" else {"mask_values": self.mask_values}
-
-
-class VOCDataModule(ImageDataModule):
-    """VOC 2012 with SegmentationAug, or any data in its layout.
-
-    Args:
-        root, train_split, val_split: as for ``open_split``.
-        labels: a file of labels, as for ``find_labels``; ``masks`` for the classes in the training masks; None for the
-            labels of the cue file.
-    """
-
-    title = "voc12aug"
-    class_names = VOC_CLASSES
-    _label_source = ""
-
-    def open_train_split(self, masks: bool, folder: Path | None) -> ImageSet:
-        return open_split(self.root, self.train_split, masks, self.class_names, folder)
-
-    def open_val_split(self) -> ImageSet:
-        return open_split(self.root, self.val_split, True, self.class_names)
-
-    def image_labels(self) -> Labels:
-        if self.labels == "masks":
-            found = FoundLabels(labels_in_masks(self.train_images), "masks")
-        else:
-            names = self.train_images.names
-            found = find_labels(self._label_file(), names, self.class_names, self.table_options)
-        self._label_source = found.source
-        return found.labels
-
-    def label_source(self) -> str:
-        if not self._label_source:
-            self.image_labels()
-        return self._label_source
-
-    def own_labels(self) -> Labels | None:
-        return None if self.labels is None else self.image_labels()
-
-    def _label_file(self) -> Path:
-        named = self.labels or self.cue_file
-        path = Path(named).expanduser() if named else find_cues(self.root)
-        if path is None:
-            raise UserError(
-                f"There are no image-level labels: no cue file in {self.root} or above it. Name a cue file, or a table "
-                "of lines name,label;label, with data.labels=; or use the training masks: data.labels=masks."
-            )
-        return path

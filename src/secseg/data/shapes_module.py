@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from secseg.data.datamodule import VOCDataModule
 from secseg.data.shapes import SHAPES_CLASSES, draw_shapes
+from secseg.data.voc_module import VOCDataModule
 
 
 class ShapesDataModule(VOCDataModule):
