@@ -282,5 +282,5 @@ def test_the_making_of_cues_runs(
         assert len(list(Path(figures["export"]["folder"]).iterdir())) == 2
     else:
         assert figures["audit"]["images"] > 0
-    recipe = "experiment=own_images" if "data=folder" in words else "data="
+    recipe = "experiment=own_images" if "data=folder" in words else "data"
     assert said[-2].startswith(f"Train on them with: python src/train.py {recipe}") == ("stage=" not in command)

@@ -97,7 +97,7 @@ def test_help_imports_neither_hydra_nor_torch(tmp_path: Path) -> None:
 def test_help_shows_every_group_with_its_options_on_one_page(tmp_path: Path) -> None:
     text = run(TRAIN, tmp_path, "--help").stdout
     lines = text.splitlines()
-    assert len(lines) < 100
+    assert len(lines) < 130
     for group in ("data", "backbone", "decay", "loss", "crf", "optim", "trainer", "logger", "experiment", "debug"):
         assert any(line.startswith(f"  {group} ") for line in lines), group
         for option in (REPOSITORY / "conf" / group).glob("*.yaml"):
@@ -137,7 +137,7 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ),
         ("loss.size={_target_:my_package.Size}", "write +loss.size=..., with a plus sign"),
         ("plugins=[my_package] loss=size", "add hydra.searchpath=[pkg://my_package.conf]"),
-        ("backbone=resnet5", "Did you mean 'resnet50'?"),
+        ("backbone=resnet5", "Did you mean 'resnet50' or 'resnet101'?"),
         ("logger=[csv,wand]", "Did you mean 'wandb'?"),
         ("-m decay=paper,papr", "Did you mean 'paper'?"),
         ("hydra/launcher=jobli", "Did you mean 'joblib'?"),

@@ -132,7 +132,7 @@ def test_a_bad_value_ends_only_its_own_job_and_is_reported_at_the_end(
     assert "runs/sec: 2 of 3 runs are finished." in result.stdout
     failed = next(tmp_path.glob("runs/sec/decay.pos=2-*"))
     reason = "decay.pos=2: give a number in [0, 1] (0 is max pooling, 1 average pooling)."
-    assert result.stderr.endswith(f"1 failed. The same command runs them again:\n  {failed.name}: {reason}\n")
+    assert result.stderr.endswith(f"1 failed. The same command runs it again:\n  {failed.name}: {reason}\n")
     assert "Traceback" not in result.stderr
     assert json.loads((failed / "failure.json").read_text()) == {"reason": reason, "traceback": None}
     assert run(fake, tmp_path, "-m", "decay.pos=0.5,0.6").returncode == 0, "an earlier failure is not this sweep's"

@@ -81,15 +81,15 @@ def test_labels_are_those_of_the_cue_file_unless_another_source_is_named(root: P
     (tmp_path / "table.csv").write_text("one,cat\ntwo,\n")
     module = opened(root, labels=str(tmp_path / "table.csv"))
     assert module.image_labels() == {"one": (8,), "two": ()}
-    assert module.protocol()["labels"] == str(tmp_path / "table.csv")
+    assert module.label_source() == "table.csv"
     write_cues(tmp_path / "other.safetensors", {"one": (4,), "two": (5,)})
     assert opened(root, cues=str(tmp_path / "other.safetensors")).image_labels() == {"one": (4,), "two": (5,)}
 
 
-def test_labels_can_be_the_classes_that_the_masks_hold_and_the_protocol_says_so(root: Path) -> None:
+def test_labels_can_be_the_classes_that_the_masks_hold(root: Path) -> None:
     module = opened(root, labels="masks")
     assert module.image_labels() == {"one": (3,), "two": (8, 20)}
-    assert module.protocol()["labels"] == "masks"
+    assert module.label_source() == "masks"
     (root / "SegmentationClassAug" / "two.png").write_bytes(b"no image")
     with pytest.raises(
         UserError, match=r"1 mask of VOC2012 .split test. cannot be read for labels:\n  \S+two\.png is not an image"

@@ -167,7 +167,7 @@ def test_everything_wrong_is_reported_at_once(tmp_path: Path, image_set: ImageSe
         rf"1 with pixels of value 255.*:\n +{IDS[2]}.png\n",
         r"3 not readable as class numbers .*:\n",
         rf"{IDS[3]}.png holds colours \(RGB pixels\)",
-        rf"{IDS[4]}.png holds the values 21;",
+        rf"{IDS[4]}.png holds the values 21\.",
         rf"{IDS[5]}.png is truncated",
     ):
         assert re.search(pattern, message), pattern

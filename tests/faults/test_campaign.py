@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from secseg.utils.errors import UserError
-from secseg.utils.files import write_text
+from secseg.utils.files import remove_leftovers, write_text
 from tests.faults.campaign import CLEAR, LOST, OTHER, SURVIVED, WRONG, Campaign
 from tests.faults.damage import WAYS, damage
 from tests.faults.jobs import Job
@@ -24,6 +24,7 @@ def copy() -> None:
         print("in.txt is damaged.", file=sys.stderr)
         raise SystemExit(1)
     time.sleep(0.05)
+    remove_leftovers(Path("out"), {".txt"})
     try:
         write_text("out/copy.txt", text.decode())
     except UserError as error:

@@ -61,7 +61,7 @@ def test_equal_masks_make_equal_bytes(given: Given, tmp_path: Path) -> None:
 def test_one_missing_mask_refuses_the_archive(given: Given, tmp_path: Path) -> None:
     masks, photographs = given
     (masks / "2008_000002.png").unlink()
-    with pytest.raises(UserError, match=r"1 problems:\n  2008_000002\.png: missing"):
+    with pytest.raises(UserError, match=r"1 problem:\n  2008_000002\.png: missing"):
         write_archive(masks, photographs, tmp_path / "results.tar")
     assert not list(tmp_path.glob("*.tar"))
 
@@ -107,7 +107,7 @@ def test_a_mask_that_the_server_would_refuse_refuses_the_archive(
 ) -> None:
     masks, photographs = given
     change(masks / "2008_000003.png")
-    with pytest.raises(UserError, match=rf"1 problems:\n.*2008_000003\.png: {said}"):
+    with pytest.raises(UserError, match=rf"1 problem:\n.*2008_000003\.png: {said}"):
         write_archive(masks, photographs, tmp_path / "results.tar")
     assert not (tmp_path / "results.tar").exists()
     assert not list(tmp_path.glob(".results*"))
