@@ -206,18 +206,22 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, kind: str, 
         VGG16LargeFOV(str(tmp_path / "vgg.pth"))
 
 
-@pytest.mark.parametrize("sign", ["not finite", "torchvision's file"])
+@pytest.mark.parametrize("sign", ["not finite", "torchvision's file", "convolutions alone"])
 def test_a_file_without_fully_connected_layers_needs_its_normalization(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str
 ) -> None:
     path = tmp_path / "features.pth"
-    torch.save(vgg16_state(float("nan") if sign == "not finite" else 0.01), path)
+    state = vgg16_state(float("nan") if sign == "not finite" else 0.01)
+    if sign == "convolutions alone":
+        state = {name: value for name, value in state.items() if name.startswith("features.")}
+    torch.save(state, path)
     if sign == "torchvision's file":
         monkeypatch.setattr(vgg, "FEATURES_DIGEST", vgg.sha256(path)[:8])
     with pytest.raises(UserError, match="normalization=features"):
         VGG16LargeFOV(str(path))
     with pytest.warns(UserWarning, match="no valid fc6 and fc7"):
         network = build_network(backbone(weights=str(path), normalization="features"), ["background", "cat"])
+    assert torch.equal(network.trunk.layers.get_parameter("conv4_2.weight"), state["features.19.weight"])
     assert network.head.fc6.weight.isfinite().all()
     assert not torch.all(network.head.fc6.weight == 0.01)
 

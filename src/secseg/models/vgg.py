@@ -52,7 +52,7 @@ class VGG16(Trunk):
         dilation: of conv5.
         weights: ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet_features`` (IMAGENET1K_FEATURES, Caffe's weights
             without valid fully connected layers), the path of a ``.caffemodel`` or of a state dict with torchvision's
-            names, or None.
+            names, of the whole network or of the convolutions alone (``features.*``), or None.
         normalization: what the weights expect: ``torchvision``, ``features`` (RGB minus the mean, unscaled) or
             ``caffe`` (BGR minus the mean, unscaled). None depends on ``weights``: Caffe's for a ``.caffemodel`` or no
             weights, torchvision's for another path. That path must have IMAGENET1K_V1's fully connected layers.
@@ -140,19 +140,21 @@ class VGG16(Trunk):
         }
         own = self.state_dict()
         wanted = {theirs: own[ours] for theirs, ours in names.items()}
-        for name, size in FULLY_CONNECTED.items():
+        convolutions_alone = not any(name.startswith("classifier.") for name in state)
+        for name, size in () if convolutions_alone else FULLY_CONNECTED.items():
             weight = torch.empty(size, device="meta")
             wanted[f"{name}.weight"], wanted[f"{name}.bias"] = weight, weight[:, 0]
         check_state_dict(state, wanted, f"{weights} for VGG-16")
         self.load_state_dict({ours: state[theirs] for theirs, ours in names.items()})
-        fully_connected = subsample(state)
-        if not _features_alone(weights) and all(bool(tensor.isfinite().all()) for tensor in fully_connected.values()):
+        fully_connected = {} if convolutions_alone or _features_alone(weights) else subsample(state)
+        if fully_connected and all(bool(tensor.isfinite().all()) for tensor in fully_connected.values()):
             self._fully_connected = fully_connected
         elif weights != "imagenet_features" and not normalization_given:
             raise UserError(
                 f"{weights} has no valid fully connected layers, like torchvision's IMAGENET1K_FEATURES, which expects "
                 "another input than IMAGENET1K_V1. State the input that this file expects: "
-                "backbone.trunk.normalization=features (IMAGENET1K_FEATURES), caffe or torchvision."
+                "backbone.trunk.normalization=features (IMAGENET1K_FEATURES: RGB minus the mean), caffe (BGR minus the "
+                "mean) or torchvision."
             )
 
 
