@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import timm
-
 CLASSES = "ImageNet classes"
 SELF_SUPERVISED = "none (self-supervised)"
 TEXT = "text (images and their captions)"
@@ -45,6 +43,8 @@ def timm_pretraining(model: str) -> str:
     Args:
         model: name in timm, ``vit_base_patch16_224.dino``; without a tag, timm's default tag counts.
     """
+    import timm  # slow to import, and not needed to load a network without a timm trunk
+
     name, _, tag = model.lower().partition(".")
     if not tag:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in timm.list_models() else None
