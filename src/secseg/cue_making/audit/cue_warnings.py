@@ -111,11 +111,12 @@ def _imprecise(counts: CueCounts, keys: Collection[str], classes: Mapping[int, s
         if known[number] < FEWEST_CELLS or right[number] >= PRECISE * known[number]:
             continue
         raised = _change("Raise", ("threshold", "background_score"), keys)
+        narrower = " For small objects, localization.foreground.background_share=0.8 gives narrower maps."
         change = raised if number else _change("Lower", ("share",), keys)
         yield (
             f"{name}: {percent(right[number] / known[number], 0)} % of its cue cells lie on it, in "
-            f"{count(int(masks[number]), 'mask')}.{change} More images and a larger input "
-            "(localization.foreground.network.input_size) give better maps."
+            f"{count(int(masks[number]), 'mask')}.{change}{narrower if number else ''} More "
+            "images and a larger input (localization.foreground.network.input_size) give better maps."
         )
 
 
