@@ -145,8 +145,8 @@ def test_cues_of_which_less_than_half_lie_on_their_class_are_reported_with_the_n
     (line,) = cue_warnings(count_cues(store, NAMES, masks, read=lambda _: truth), store.provenance)
     assert line == (
         "cat: 38 % of its cue cells lie on it, in 3 masks. Raise cues.threshold or cues.background_score of "
-        "make_cues.py. For small objects, localization.foreground.background_share=0.8 gives narrower maps. More images "
-        "and a larger input (localization.foreground.network.input_size) give better maps."
+        "make_cues.py. For small objects, localization.foreground.background_share=0.8 gives narrower maps. More "
+        "images and a larger input (localization.foreground.network.input_size) give better maps."
     )
     truth[6:14, 6:10] = 1  # half
     assert cue_warnings(count_cues(store, NAMES, masks, read=lambda _: truth), store.provenance) == []
