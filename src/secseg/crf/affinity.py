@@ -9,14 +9,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from secseg.crf.exact import MOST_PIXELS
 from secseg.crf.permutohedral import Lattice, build_lattice, filtered
 from secseg.utils.errors import UserError
 
 Affinity: TypeAlias = Callable[[Tensor], Tensor]
 """``A x`` for values x (B, C, n) of the n pixels of each image."""
-
-#: Most pixels of a grid for the exact matrix.
-MOST_PIXELS = 81 * 81
 
 
 def exact_affinity(images: Tensor, xy: float, rgb: float, dtype: torch.dtype) -> Affinity:

@@ -139,6 +139,15 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> Arra
     return array
 
 
+def read_header(file: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of the array in a file of ``np.save``, whose content then starts at the position of
+    ``file``. A damaged file raises an exception of any kind."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
 def load_object(
     data: bytes,
     types: re.Pattern[str],
@@ -158,9 +167,7 @@ def load_object(
     file = io.BytesIO(data)
     if not data.startswith(MAGIC):
         raise UserError("is not a file of np.save")
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, dtype = read_header(file)
     if not dtype.hasobject:
         raise UserError(f"holds an array of type {dtype} and shape {shape} instead of a dict")
     found = load_arrays(data[file.tell() :], types, content, scalars=True, names=names)

@@ -10,20 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from secseg.data.array_pickle import Array, load_arrays
+from secseg.data.array_pickle import MAGIC, Array, load_arrays, read_header
 from secseg.data.label_entries import BACKGROUND, image_finder
 from secseg.data.label_rows import Naming
 from secseg.utils.errors import UserError, listing
 from secseg.utils.text import nfc
 
-_MAGIC = b"\x93NUMPY"
 _TYPES = re.compile(r"O8?|[iu][1248]|f[248]|b1|U\d{1,4}|S\d{1,4}")
 _FIX = "Give a dict from image to vector: np.save('labels.npy', {'2007_000032': vector, ...})."
 
 
 def is_array_file(data: bytes) -> bool:
     """Return whether this is the content of a file of ``np.save``."""
-    return data.startswith(_MAGIC)
+    return data.startswith(MAGIC)
 
 
 def read_vectors(
@@ -67,9 +66,7 @@ def read_vectors(
 def _load(path: Path, data: bytes) -> Mapping[Any, Any]:
     file = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, dtype = read_header(file)
         if not dtype.hasobject:
             raise UserError(
                 f"The labels in {path} are an array of shape {shape}, without the images of its rows. {_FIX}"
