@@ -27,6 +27,32 @@ def gwrp(scores: np.ndarray, decay: float) -> float:
     return sum(w * s for w, s in zip(weights, descending, strict=True)) / sum(weights)
 
 
+def decay_of_size(size: float, pixels: int, share: float) -> float:
+    """Return the decay with which the best ``size * pixels`` scores carry ``share`` of the weight, by bisection."""
+    if size >= share:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        carried = (1 - middle ** (size * pixels)) / (1 - middle**pixels)
+        low, high = (middle, high) if carried > share else (low, middle)
+    return low
+
+
+def expand_by_row(f: np.ndarray, labels: np.ndarray, pos: np.ndarray, neg: float, bg: np.ndarray) -> float:
+    """Return the expansion loss with a decay for each class of each image: ``pos`` (B, C - 1), ``bg`` (B,)."""
+    total = 0.0
+    for b in range(len(f)):
+        present = [c for c in range(1, f.shape[1]) if labels[b, c]]
+        if present:
+            total -= sum(math.log(gwrp(f[b, c], pos[b, c - 1])) for c in present) / len(present)
+        absent = [c for c in range(1, f.shape[1]) if not labels[b, c]]
+        if absent:
+            total -= sum(math.log(1 - gwrp(f[b, c], neg)) for c in absent) / len(absent)
+        total -= math.log(gwrp(f[b, 0], bg[b]))
+    return total / len(f)
+
+
 def seed(f: np.ndarray, cues: np.ndarray) -> float:
     total = 0.0
     for b in range(len(f)):

@@ -131,13 +131,13 @@ class Maximum(losses.Pooling):
 
 
 def test_the_expansion_loss_pools_with_the_pooling_of_the_config() -> None:
-    decay = {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None}
+    decay = {"pos": 0.996, "neg": 0.0, "bg": 0.999, "fraction": None, "adaptive": None}
     terms = losses.build_terms({"expand": 1.0})
     with using_plugins("tests"):
         pooling = {"_target_": "tests.training.test_run.Maximum"}
-        own = build_loss({"decay": {**decay, "pooling": pooling}, "seeds": {"grow": False}}, terms, 81)
+        own = build_loss({"decay": {**decay, "pooling": pooling}, "seeds": {"grow": False}}, terms, 81, 3)
     assert isinstance(own.pooling, Maximum)
-    default = build_loss({"decay": {**decay, "pooling": None}, "seeds": {"grow": False}}, terms, 81)
+    default = build_loss({"decay": {**decay, "pooling": None}, "seeds": {"grow": False}}, terms, 81, 3)
     assert default.pooling is losses.global_weighted_rank_pooling
 
 
@@ -154,6 +154,19 @@ def test_without_a_training_crf_the_loss_and_the_protocol_have_no_constrain_term
     assert "the loss leaves out the terms that need a CRF: constrain." in caplog.text
 
 
+def test_the_protocol_states_how_decays_are_estimated(run: Run) -> None:
+    words = (
+        "decay=adaptive",
+        "decay.bg=0.999",
+        "trainer.max_steps=1",
+        "trainer.val_check_interval=1",
+        "crf.test.backend=none",
+    )
+    decay = run(*words)["results"]["protocol"]["decay"]
+    assert (decay["pos"], decay["neg"], decay["bg"]) == (None, 0.0, 0.999)
+    assert (decay["adaptive"]["source"], decay["adaptive"]["share"]) == ("seeds", 0.5)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # more than there are cores
 def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(run: Run) -> None:
     first = weights(run(*QUICK, folder="a"))
@@ -164,11 +177,9 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(run: Ru
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("callbacks", ["default", "ema"])
-def test_an_interrupted_run_continues_to_the_same_weights(
-    run: Run, monkeypatch: pytest.MonkeyPatch, callbacks: str
-) -> None:
-    run = partial(run, f"callbacks={callbacks}")
+@pytest.mark.parametrize("word", ["callbacks=default", "callbacks=ema", "decay=adaptive"])
+def test_an_interrupted_run_continues_to_the_same_weights(run: Run, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    run = partial(run, word, *(["decay.adaptive.smoothing=0.5"] if word == "decay=adaptive" else []))
     whole = weights(run(folder="whole"))
     step = secseg.training.module.SECModule.training_step
 

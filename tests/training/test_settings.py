@@ -96,6 +96,23 @@ def test_cues_cannot_grow_without_a_crf(default: DictConfig) -> None:
         check_settings(changed(default, "seeds.grow=true", "crf.train.backend=none"))
 
 
+def test_decays_that_are_estimated_need_a_crf_and_ranked_pooling(default: DictConfig) -> None:
+    adaptive = "decay.adaptive={source: seeds, share: 0.5, smoothing: 0, least: 0.01, most: 1}"
+    solved = (adaptive, "decay.pos=null", "decay.bg=null")
+    check_settings(changed(default, *solved))
+    for word, message in (
+        ("crf.train.backend=none", r"decay=adaptive needs a CRF in training, and crf\.train\.backend is none"),
+        ("decay.fraction={pos: 0.1, bg: 0.3}", r"decay\.adaptive and decay\.fraction both solve the decays"),
+        ("decay.pooling={_target_: a.B}", r"decay\.pooling is another one"),
+        ("decay.adaptive.source=masks", r"decay\.adaptive\.source=masks: .*seeds.*prediction.*cues"),
+        ("decay.adaptive.share=1", r"decay\.adaptive\.share=1: give a number in \(0, 1\)"),
+        ("decay.adaptive.most=0.001", r"decay\.adaptive\.most=0\.001 is less than decay\.adaptive\.least=0\.01"),
+        ("+decay.adaptive.size=1", r"decay\.adaptive\.size is unknown: the keys are source, share"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_settings(changed(default, *solved, word))
+
+
 def test_all_problems_are_reported_at_once(default: DictConfig) -> None:
     with pytest.raises(UserError) as error:
         check_settings(changed(default, "decay.pos=2", "loss.seed=-1", "data.batch_size=0", "resume=yes"))

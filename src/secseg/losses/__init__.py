@@ -1,5 +1,6 @@
 """The terms of the SEC loss, as pure functions of tensors, and their weighted sum."""
 
+from secseg.losses.adaptive_decay import AdaptiveDecay
 from secseg.losses.balanced_seed import balanced_seed_loss
 from secseg.losses.composite import SECLoss
 from secseg.losses.constrain import constrain_loss
@@ -12,6 +13,7 @@ from secseg.losses.supervised import supervised_loss
 from secseg.losses.terms import LossInputs, Term, build_terms
 
 __all__ = [
+    "AdaptiveDecay",
     "Decay",
     "Growing",
     "LossInputs",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secseg.crf import CRF
+from secseg.losses.adaptive_decay import AdaptiveDecay
 from secseg.losses.growing import Growing
 from secseg.losses.pooling import Decay, PoolingFunction, global_weighted_rank_pooling
 from secseg.losses.probabilities import at_least_float32
@@ -20,7 +21,7 @@ class SECLoss(nn.Module):
 
     Args:
         terms: the terms by name, as ``build_terms`` returns them.
-        decay: decays of the expansion loss.
+        decay: decays of the expansion loss, or what estimates them for each image.
         crf: ``(logits, images) -> probs``, for the terms that need a CRF.
         pooling: pools the scores of one class into one score in the expansion loss.
         growing: makes the seeds of the cues; None if the seeds are the cues.
@@ -35,7 +36,7 @@ class SECLoss(nn.Module):
     def __init__(
         self,
         terms: Mapping[str, Term],
-        decay: Decay,
+        decay: Decay | AdaptiveDecay,
         crf: CRF | None = None,
         pooling: PoolingFunction = global_weighted_rank_pooling,
         growing: Growing | None = None,

@@ -13,9 +13,9 @@ from secseg.losses.terms import LossInputs, Term
 def expand_loss(
     probs: Tensor,
     labels: Tensor,
-    pos: float,
+    pos: float | Tensor,
     neg: float,
-    bg: float,
+    bg: float | Tensor,
     pooling: PoolingFunction = global_weighted_rank_pooling,
     chosen: Tensor | None = None,
 ) -> Tensor:
@@ -26,9 +26,9 @@ def expand_loss(
     Args:
         probs: (B, C, H, W), in (0, 1), as ``floor_softmax`` returns them; half precision is computed in float32.
         labels: (B, C), 1 for classes in the image, else 0. Column 0 is the background and is not read.
-        pos: decay for classes in the image, in [0, 1].
+        pos: decay for classes in the image, in [0, 1]; (B, C - 1) for one of each class of each image.
         neg: decay for absent classes, in [0, 1].
-        bg: decay for the background, in [0, 1].
+        bg: decay for the background, in [0, 1]; (B,) for one of each image.
         pooling: ``(scores (..., n), decay) -> (...)``, pools the scores of one class into one score in [0, 1].
         chosen: (B,) bool, the images of the mean; None for all (see ``mean_over_images``).
 
@@ -37,7 +37,7 @@ def expand_loss(
         all of them.
 
     Raises:
-        UserError: if a decay is outside [0, 1].
+        UserError: if a decay is a number outside [0, 1].
 
     Source: equation 4 of the paper; the official code's expansion loss.
     """
@@ -52,15 +52,16 @@ def expand_loss(
     return mean_over_images(values, chosen)
 
 
-def _pool_chosen(scores: Tensor, chosen: Tensor, decay: float, pooling: PoolingFunction) -> Tensor:
+def _pool_chosen(scores: Tensor, chosen: Tensor, decay: float | Tensor, pooling: PoolingFunction) -> Tensor:
     """Pool (B, K, n) scores to (B, K). Where ``chosen`` (B, K) is 0, the result may be any number in [0, 1].
 
     An image has few classes, so a CPU sorts only their scores. A GPU sorts all scores: to pick some of them, the CPU
     would have to know their number, and so would synchronise with the GPU.
     """
-    if scores.device.type != "cpu" or decay in (0, 1):
+    if scores.device.type != "cpu" or (not isinstance(decay, Tensor) and decay in (0, 1)):
         return pooling(scores, decay)
     at = chosen.nonzero(as_tuple=True)
+    decay = decay[at] if isinstance(decay, Tensor) else decay
     return scores.new_zeros(chosen.shape).index_put(at, pooling(scores[at], decay))
 
 
@@ -76,4 +77,4 @@ class ExpandTerm(Term):
     color = "#d95f02"
 
     def __call__(self, inputs: LossInputs) -> Tensor:
-        return expand_loss(inputs.probs, inputs.labels, *inputs.decay, inputs.pooling, inputs.without_mask)
+        return expand_loss(inputs.probs, inputs.labels, *inputs.decays, inputs.pooling, inputs.without_mask)

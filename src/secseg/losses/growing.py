@@ -43,14 +43,20 @@ def grow_seeds(
     Source: Huang et al., Weakly-Supervised Semantic Segmentation Network with Deep Seeded Region Growing, CVPR 2018,
     section 3.2; the official code's thresholds.
     """
-    own = labels.bool().clone()
-    own[:, 0] = True
+    own = own_classes(labels)
     best, classes = crf_probs.detach().masked_fill(~own[:, :, None, None], -1).max(1)
     least = torch.where(classes == 0, background, foreground)
     candidates = torch.where(best > least, classes, -1)
     grown = cues.bool().cpu().numpy().copy()
     _grow(grown, candidates.cpu().numpy())
     return torch.from_numpy(grown).to(cues.device)
+
+
+def own_classes(labels: Tensor) -> Tensor:
+    """Return (B, C) bool: the classes of each image, and the background. Column 0 of ``labels`` is not read."""
+    own = labels.bool().clone()
+    own[:, 0] = True
+    return own
 
 
 @njit

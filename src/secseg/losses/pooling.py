@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from secseg.losses.probabilities import at_least_float32
 from secseg.utils.checks import check_number, refuse
 from secseg.utils.errors import UserError
 
-PoolingFunction: TypeAlias = Callable[[Tensor, float], Tensor]
+PoolingFunction: TypeAlias = Callable[[Tensor, Any], Tensor]
 """``(scores (..., n), decay) -> (...)``: pools the scores of one class into one score."""
 
 
@@ -32,32 +32,39 @@ class Pooling:
 
 
 class Decay(NamedTuple):
-    """Decays of the expansion loss, each in [0, 1]: for classes in the image, absent classes and background."""
+    """Decays of the expansion loss, each in [0, 1]: for classes in the image, absent classes and background.
 
-    pos: float
+    A number is the decay of all images. A tensor has one for each class of each image: ``pos`` (B, C - 1), ``bg`` (B,).
+    """
+
+    pos: float | Tensor
     neg: float
-    bg: float
+    bg: float | Tensor
 
 
-def global_weighted_rank_pooling(scores: Tensor, decay: float) -> Tensor:
+def global_weighted_rank_pooling(scores: Tensor, decay: float | Tensor) -> Tensor:
     """Pool the scores of one class into one score: ``G = (1/Z) sum_j d^(j-1) s_(j)``, scores in descending order.
 
     ``decay = 0`` is max pooling (0^0 = 1). ``decay = 1`` is average pooling.
 
     Args:
         scores: (..., n), any real values; half precision is computed in float32.
-        decay: ``d`` in [0, 1].
+        decay: ``d`` in [0, 1]; a tensor (...) has one for each row of scores, and is not checked.
 
     Returns:
         (...), float32 or float64.
 
     Raises:
-        UserError: if the decay is outside [0, 1].
+        UserError: if the decay is a number outside [0, 1].
 
     Source: section 3.2 of the paper; ``Z = sum_j d^(j-1)``.
     """
-    check_decay("decay", decay)
     scores = at_least_float32(scores)
+    if isinstance(decay, Tensor):
+        ranks = torch.arange(scores.shape[-1], device=scores.device)
+        weights = torch.pow(decay.unsqueeze(-1), ranks.to(decay))
+        return (scores.sort(-1, descending=True).values * weights.to(scores)).sum(-1) / weights.sum(-1).to(scores)
+    check_decay("decay", decay)
     if decay == 0:
         return scores.amax(-1)
     if decay == 1:
@@ -126,6 +133,26 @@ def decay_from_fraction(fraction: float, n: int, share: float = 0.5) -> float:
         middle = -math.sqrt(low * high)
         low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
     return math.exp(-math.sqrt(low * high))
+
+
+def decays_of_sizes(sizes: Tensor, n: int, share: float = 0.5) -> Tensor:
+    """Solve the rule of ``decay_from_fraction`` for each of many sizes at once, on their device.
+
+    Args:
+        sizes: (...), shares of the mask, above 0. A size of at least ``share`` gives average pooling.
+        n: number of pixels of the mask, at least 1.
+        share: share of the weight, above 0 and below 1.
+
+    Returns:
+        (...), decays in [0, 1], float64; float32 on a device without float64.
+    """
+    sizes = sizes.to(torch.float32 if sizes.device.type == "mps" else torch.float64)
+    low, high = torch.zeros_like(sizes), -math.log1p(-share) / sizes  # of -n log d: at high, the share is exceeded
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = torch.expm1(-sizes * middle) > share * torch.expm1(-middle)  # both are negative
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return torch.exp(-high / n)
 
 
 def resolve_decay(

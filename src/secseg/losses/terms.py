@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from secseg.crf import CRF
+from secseg.losses.adaptive_decay import AdaptiveDecay
 from secseg.losses.growing import Growing
 from secseg.losses.pooling import Decay, PoolingFunction
 from secseg.losses.probabilities import floor_softmax
@@ -45,7 +46,7 @@ class LossInputs:
         cues: (B, C, H, W), 1 or True where a pixel is a cue of a class.
         labels: (B, C), 1 for classes in the image, else 0. Column 0 is the background and is not read.
         mask: (B, H, W), class numbers, 255 where void.
-        decay: decays of the expansion loss.
+        decay: decays of the expansion loss, or what estimates them for each image.
         pooling: pools the scores of one class into one score.
         crf: ``(logits, images) -> probs``.
         masked: (B,) bool, the images that train on their mask, in place of seed, expand and constrain; None if each
@@ -58,7 +59,7 @@ class LossInputs:
     cues: Tensor
     labels: Tensor
     mask: Tensor
-    decay: Decay
+    decay: Decay | AdaptiveDecay
     pooling: PoolingFunction
     crf: CRF | None
     masked: Tensor | None = None
@@ -78,6 +79,11 @@ class LossInputs:
     def seeds(self) -> Tensor:
         """(B, C, H, W), 1 or True where a pixel is a seed of a class: the cues, or what they grow to."""
         return self.cues if self.growing is None else self.growing(self.cues, self.crf_probs, self.labels)
+
+    @cached_property
+    def decays(self) -> Decay:
+        """The decays of the expansion loss for this batch."""
+        return self.decay if isinstance(self.decay, Decay) else self.decay(self)
 
     @cached_property
     def crf_probs(self) -> Tensor:
@@ -113,13 +119,14 @@ class Term:
         raise NotImplementedError
 
 
-def build_terms(loss: Mapping[str, Any], growing: bool = False) -> dict[str, Term]:
+def build_terms(loss: Mapping[str, Any], growing: bool = False, adaptive: bool = False) -> dict[str, Term]:
     """Build the terms whose weight is above 0.
 
     Args:
         loss: the ``loss`` node, plain. It maps the name of a term to its weight, or to a node with ``weight``,
             ``warmup`` and the term's options. A term from your own package has ``_target_`` in its node.
         growing: whether the cues grow, which needs the CRF and the labels.
+        adaptive: whether the decays of ``expand`` are estimated, which needs the CRF and the cues.
 
     Raises:
         UserError: if a term is unknown, a need is unknown, or no term has a weight; as ``build``.
@@ -141,6 +148,8 @@ def build_terms(loss: Mapping[str, Any], growing: bool = False) -> dict[str, Ter
                 raise UserError(f"loss.{name} needs {', '.join(unknown)}: a term can need {', '.join(NEEDS)}.")
             if growing and "cues" in terms[name].needs:
                 terms[name].needs = (*terms[name].needs, "labels", "crf")
+            if adaptive and name == "expand":
+                terms[name].needs = (*terms[name].needs, "cues", "crf")
     if not terms:
         raise UserError("Every term of the loss has weight 0, so there is nothing to train: give a term a weight.")
     return terms

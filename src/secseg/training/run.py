@@ -26,8 +26,9 @@ from secseg.data.datamodule import ImageDataModule
 from secseg.data.some_masks import SOME
 from secseg.evaluation.score_warnings import score_warnings
 from secseg.losses import SECLoss
+from secseg.losses.adaptive_decay import AdaptiveDecay
 from secseg.losses.growing import Growing
-from secseg.losses.pooling import Pooling, global_weighted_rank_pooling, resolve_decay
+from secseg.losses.pooling import Decay, Pooling, global_weighted_rank_pooling, resolve_decay
 from secseg.losses.terms import Term, build_terms, needed
 from secseg.models import SegmentationNet, build_network
 from secseg.models.files.load import read_checkpoint
@@ -175,25 +176,28 @@ def build_training_terms(config: dict[str, Any]) -> dict[str, Term]:
     """
     if config["data"].get("masks") == SOME and not loss_weights(config["loss"]).get("supervised"):
         config["loss"] = {**config["loss"], "supervised": 1.0}
-    growing = config["seeds"]["grow"]
-    terms = build_terms(config["loss"], growing)
+    growing, adaptive = config["seeds"]["grow"], bool(config["decay"]["adaptive"])
+    terms = build_terms(config["loss"], growing, adaptive)
     unused = [name for name, term in terms.items() if "crf" in term.needs]
     if not unused or config["crf"]["train"]["backend"] != "none":
         return terms
     log.warning("crf.train.backend is none, so the loss leaves out the terms that need a CRF: %s.", ", ".join(unused))
     config["loss"] = {**config["loss"], **dict.fromkeys(unused, 0.0)}
-    return build_terms(config["loss"], growing)
+    return build_terms(config["loss"], growing, adaptive)
 
 
-def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int) -> SECLoss:
-    """Build the loss with the decays, pooling and CRF of ``config``, for a mask of so many pixels."""
-    decay = dict(config["decay"])
-    node = decay.pop("pooling")
+def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int, classes: int) -> SECLoss:
+    """Build the loss with the decays, pooling and CRF of ``config``, for a mask of so many pixels and classes."""
+    decay, seeds = dict(config["decay"]), dict(config["seeds"])
+    node, adaptive, grow = decay.pop("pooling"), decay.pop("adaptive"), seeds.pop("grow")
     pooling = global_weighted_rank_pooling if node is None else build(node, Pooling)
     crf = build_stage_crf(config["crf"]["train"]) if "crf" in needed(terms.values()) else None
-    seeds = dict(config["seeds"])
-    growing = Growing(**seeds) if seeds.pop("grow") else None
-    return SECLoss(terms, resolve_decay(**decay, n=pixels), crf, pooling, growing)
+    growing = Growing(**seeds)
+    if adaptive:
+        decays: Any = AdaptiveDecay((decay["pos"], decay["neg"], decay["bg"]), classes, growing, **adaptive)
+    else:
+        decays = resolve_decay(**decay, n=pixels)
+    return SECLoss(terms, decays, crf, pooling, growing if grow else None)
 
 
 def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: Mapping[str, Term]) -> SECModule:
@@ -201,7 +205,7 @@ def build_module(config: Mapping[str, Any], datamodule: ImageDataModule, terms: 
     backbone = config["backbone"]
     network = build_network(backbone, datamodule.class_names)
     height, width = network.mask_size(backbone["input_size"])
-    loss = build_loss(config, terms, height * width)
+    loss = build_loss(config, terms, height * width, len(datamodule.class_names))
     attach_features(datamodule, network, backbone["input_size"])
     if config["compile"]:
         compile_in_place(network)
@@ -258,6 +262,13 @@ def stated_protocol(config: Mapping[str, Any], network: SegmentationNet) -> dict
     return {"trunk_pretraining": pretraining, "tuned_on": stated["tuned_on"]}
 
 
+def stated_decay(node: Mapping[str, Any], decay: Decay | AdaptiveDecay) -> dict[str, Any]:
+    """Return the decays for the protocol: numbers, or None with the settings of the estimate."""
+    if isinstance(decay, Decay):
+        return decay._asdict()
+    return {name: node[name] for name in ("pos", "neg", "bg", "adaptive")}
+
+
 def summarise(
     config: Mapping[str, Any], datamodule: ImageDataModule, module: SECModule, trainer: pl.Trainer
 ) -> dict[str, Any]:
@@ -283,7 +294,7 @@ def summarise(
             "crf": None if module.val_scores_crf is None else dict(test),
             "training_crf": None if module.loss.crf is None else dict(config["crf"]["train"]),
             "loss": dict(config["loss"]),
-            "decay": {**module.loss.decay._asdict(), **pooling},
+            "decay": {**stated_decay(config["decay"], module.loss.decay), **pooling},
             "seeds": dict(config["seeds"]),
         },
         "time": {

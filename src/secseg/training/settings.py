@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from secseg.utils.checks import check_choice, check_number, check_options, check_text, check_whole, refuse
+from secseg.utils.checks import check_choice, check_number, check_options, check_text, check_whole, is_number, refuse
 from secseg.utils.config import config_dir, loss_weights, sweeping, to_plain
 from secseg.utils.device import PRECISIONS
 from secseg.utils.errors import UserError
@@ -72,16 +72,47 @@ def shared_localization(backbone: Mapping[str, Any]) -> str | None:
 
 def _decay(config: Mapping[str, Any]) -> Iterator[str]:
     decay = config["decay"]
-    fraction = decay["fraction"] or {}
+    fraction, adaptive = decay["fraction"] or {}, decay["adaptive"]
     for name in ("pos", "neg", "bg"):
         value = decay[name]
-        if value is None and name not in fraction:
-            yield f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction."
+        if value is None and name not in fraction and not adaptive:
+            yield (
+                f"decay.{name} is null and there is no decay.fraction.{name}: give a number, or use decay=fraction or "
+                "decay=adaptive."
+            )
         elif value is not None:
             note = "0 is max pooling, 1 average pooling"
             yield from check_number(f"decay.{name}", value, 0, most=1, note=note)
     for name, value in fraction.items():
         yield from check_number(f"decay.fraction.{name}", value, above=0, below=1)
+    if adaptive:
+        yield from _adaptive(config, adaptive)
+
+
+def _adaptive(config: Mapping[str, Any], adaptive: Mapping[str, Any]) -> Iterator[str]:
+    bounds: dict[str, Any] = {
+        "share": {"above": 0, "below": 1},
+        "smoothing": {"least": 0, "most": 1},
+        "least": {"above": 0, "most": 1},
+        "most": {"above": 0, "most": 1},
+    }
+    for name, value in adaptive.items():
+        if name == "source":
+            yield from check_choice("decay.adaptive.source", value, ("seeds", "prediction", "cues"))
+        elif name in bounds:
+            yield from check_number(f"decay.adaptive.{name}", value, **bounds[name])
+        else:
+            yield f"decay.adaptive.{name} is unknown: the keys are source, {', '.join(bounds)}."
+    least: Any = adaptive.get("least")
+    most: Any = adaptive.get("most")
+    if is_number(least) and is_number(most) and most < least:
+        yield f"decay.adaptive.most={most} is less than decay.adaptive.least={least}."
+    if config["decay"]["fraction"]:
+        yield "decay.adaptive and decay.fraction both solve the decays: give null for one of them."
+    if config["decay"]["pooling"]:
+        yield "decay=adaptive sets decays of ranked pooling, and decay.pooling is another one: give decay.pooling=null."
+    if config["crf"]["train"]["backend"] == "none" and loss_weights(config["loss"]).get("expand"):
+        yield "decay=adaptive needs a CRF in training, and crf.train.backend is none: use crf=paper or another decay."
 
 
 def _loss(config: Mapping[str, Any]) -> Iterator[str]:
