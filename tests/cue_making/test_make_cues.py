@@ -14,19 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from secseg.cli.make_cues import main
 from secseg.cue_making import maps
 from secseg.cue_making.classifier import load_localization
 from secseg.cue_making.maps import MapSettings, class_maps, saliency_map
+from secseg.cue_making.recipes import CueInputs
 from secseg.cue_making.recipes.base import background_cue, foreground_cues, join_cues
+from secseg.cue_making.recipes.random_walk import RandomWalkCues
 from secseg.cue_making.training import ClassificationModule
 from secseg.data.classes import voc_palette
 from secseg.data.cues import CueStore, find_cues, import_official, open_cues
 from secseg.data.folder_module import FolderDataModule
 from secseg.data.images import read_image
 from secseg.data.masks import save_mask
+from secseg.data.transforms import evaluation_input, training_input
+from secseg.utils.resizing import resize_aligned
 from tests.command import Outcome, run_in_process
 from tests.cue_making.toy import CLASSES, draw
 
@@ -302,6 +307,29 @@ def test_refined_cues_need_only_one_network(make: Make, tmp_path: Path) -> None:
     store = CueStore.load(out / "cues.safetensors")
     assert store.provenance["crf"]["scale"] == 12
     assert store.provenance["networks"]["background"] is None
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_random_walk_uses_the_features_of_the_trunk_at_the_grid(make: Make, tmp_path: Path, cached: bool) -> None:
+    words = ["cues=random_walk", "cues.grid=5", "cues.beta=1"]
+    if cached:
+        words += ["localization.foreground.network.freeze=true", f"data.feature_cache={tmp_path / 'features'}"]
+    outcome = make(*words, out=tmp_path / "out")
+    assert ran(outcome) == ["foreground", "maps", "cues", "audit"]
+    assert outcome.results is not None
+    prints = outcome.results["protocol"]["fingerprints"]
+    network = load_localization(tmp_path / "out" / "networks" / prints["foreground"] / "network.safetensors")
+    store, name = CueStore.load(tmp_path / "out" / "cues.safetensors"), "image03"
+    labels = store[name].labels
+    image = read_image(tmp_path / "toys" / "images" / f"{name}.png")
+    resize = training_input if cached else evaluation_input
+    with torch.no_grad():
+        features = resize_aligned(network.joined(network.features(resize(image, 65)[None])).float(), (5, 5))[0].numpy()
+    kept = maps.read_maps(tmp_path / "out" / "maps" / prints["maps"], name, labels, 3)
+    inputs = CueInputs(labels, lambda: image, kept.maps, kept.scores, kept.highest, read_features=lambda: features)
+    assert np.mean(store[name].map == RandomWalkCues(beta=1)(inputs)) > 0.95
+    other = make(*words, "cues.affinity=colours", out=tmp_path / "out")
+    assert ran(other) == ["cues", "audit"]
 
 
 def test_a_recipe_of_a_plugin_makes_the_cues_and_its_code_is_part_of_the_fingerprint(

@@ -45,3 +45,28 @@ def join(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
             elif background[row, column]:
                 cues[row, column] = 0
     return cues
+
+
+def transitions(values: np.ndarray, radius: float, beta: float) -> np.ndarray:
+    """One step of PSA's random walk as a dense matrix (n, n), whose rows sum to 1, of values (c, h, w).
+
+    ``exp(-mean_c |f_ci - f_cj|)^beta`` between cells less than ``radius`` apart, the cell itself included. Each channel
+    is first divided by its standard deviation; constant channels are left out.
+    """
+    _, height, width = values.shape
+    channels = [channel / channel.std() for channel in values.astype(np.float64) if channel.std() > 0]
+    places = [(row, column) for row in range(height) for column in range(width)]
+    affinity = np.zeros((len(places), len(places)))
+    for i, (row, column) in enumerate(places):
+        for j, (below, beyond) in enumerate(places):
+            if (row - below) ** 2 + (column - beyond) ** 2 < radius**2:
+                apart = [abs(channel[row, column] - channel[below, beyond]) for channel in channels]
+                affinity[i, j] = np.exp(-sum(apart) / max(1, len(apart))) ** beta
+    return affinity / affinity.sum(1, keepdims=True)
+
+
+def random_walk_shares(maps: np.ndarray, matrix: np.ndarray, steps: int, alpha: float) -> np.ndarray:
+    """PSA's background ``(1 - max)^alpha`` and maps (K, h, w) in 0..1 after ``steps``, as shares (K + 1, h, w)."""
+    start = np.concatenate([(1 - maps.max(0)[None]) ** alpha, maps]).astype(np.float64)
+    walked = np.linalg.matrix_power(matrix, steps) @ start.reshape(len(start), -1).T
+    return (walked / walked.sum(1, keepdims=True)).T.reshape(start.shape)

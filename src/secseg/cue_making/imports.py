@@ -121,6 +121,11 @@ class CueImport(CueMaker):
                 f"This cue recipe needs saliency, and {content} have none. Give cues.background=maps, or another "
                 "recipe: cues=refined or cues=threshold."
             )
+        if "features" in self.recipe.needs:
+            raise UserError(
+                "This cue recipe needs the features of the classifier's trunk, and maps= has no classifier. Give "
+                "cues.affinity=colours, or another recipe: cues=refined or cues=threshold."
+            )
 
     def _source_fingerprints(self) -> dict[str, str]:
         names = self.images.names

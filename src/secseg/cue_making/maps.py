@@ -103,6 +103,27 @@ def saliency_map(network: LocalizationNet, image: np.ndarray, settings: MapSetti
     return torch.cat(passes).mean(0)[0].cpu()
 
 
+def trunk_features(
+    network: LocalizationNet, path: Path, grid: tuple[int, int], cache: FeatureCache | None = None
+) -> np.ndarray:
+    """Return the features (c, h, w) float32 of the network's trunk on the grid, of the image at scale 1.
+
+    All levels are brought to the grid with aligned corners and concatenated.
+
+    Args:
+        network: in evaluation mode.
+        path: the image file.
+        grid: (h, w) of the features.
+        cache: with the features of this trunk, from which they are read; None to compute them.
+    """
+    with torch.no_grad():
+        if cache is None:
+            levels = network.features(evaluation_input(read_image(path), network.input_size)[None])
+        else:
+            levels = [level[None] for level in cache.read(path)]
+        return torch.cat([resize_aligned(level.float().cpu(), grid) for level in levels], 1)[0].numpy()
+
+
 def write_maps(
     folder: Path,
     images: ImageSet,

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 
 from secseg.cue_making.classifier import LocalizationNet, build_localization_net, load_localization
 from secseg.cue_making.cue_file import CueMaker, fingerprint, plugin_code
-from secseg.cue_making.maps import missing_maps, read_maps, write_maps
+from secseg.cue_making.maps import missing_maps, read_maps, trunk_features, write_maps
 from secseg.cue_making.plan import announce_maps
 from secseg.cue_making.recipes import MAP_KEYS, CueInputs
 from secseg.cue_making.training import NAME, open_cache, train_classifier
@@ -146,16 +147,28 @@ class Pipeline(CueMaker):
             return
         log.info("maps: %d of %d are computed, %s", missing, len(self.images.names), self._place(folder))
         with watch("maps"):
-            device = pick_device(self.config["device"])
-            networks = [load_localization(self._folder(part) / NAME).to(device) for part in self.parts]
-            cache = self._map_cache(networks[0])
-            if cache is not None:
-                cache.prepare(self.images.images, networks[0].features)
+            networks, cache = self._trained()
             workers = self.config["workers"]
             write_maps(folder, self.images, self.labels, networks, self.map_settings, workers, cache)
 
+    def _trained(self) -> tuple[list[LocalizationNet], FeatureCache | None]:
+        """Return the trained networks, and the cache with the features of all images; see ``_map_cache``."""
+        device = pick_device(self.config["device"])
+        networks = [load_localization(self._folder(part) / NAME).to(device) for part in self.parts]
+        cache = self._map_cache(networks[0])
+        if cache is not None:
+            cache.prepare(self.images.images, networks[0].features)
+        return networks, cache
+
+    def _recipe_features(self) -> Callable[[Path], np.ndarray] | None:
+        """Return the reader of an image's features, on the grid; None unless the recipe needs them."""
+        if "features" not in self.recipe.needs:
+            return None
+        networks, cache = self._trained()
+        return lambda path: trunk_features(networks[0], path, self.map_settings.grid, cache)
+
     def _all_cues(self) -> dict[str, Cues]:
-        crf = self._recipe_crf()
+        crf, features = self._recipe_crf(), self._recipe_features()
         folder, classes = self._folder("maps"), len(self.images.class_names) - 1
 
         def one(item: tuple[str, Path]) -> Cues:
@@ -164,7 +177,8 @@ class Pipeline(CueMaker):
             maps = read_maps(folder, name, labels, classes)
             if not labels:
                 return Cues(labels, np.zeros(maps.highest.shape, dtype=np.uint8))
-            inputs = CueInputs(labels, lambda: read_image(path), crf=crf, **maps._asdict())
+            reader = None if features is None else partial(features, path)
+            inputs = CueInputs(labels, lambda: read_image(path), crf=crf, read_features=reader, **maps._asdict())
             return Cues(labels, self.recipe(inputs))
 
         items = list(zip(self.images.names, self.images.images, strict=True))

@@ -29,6 +29,8 @@ class CueInputs:
         crf: the CRF of ``crf.train``: scores (C, h, w) and the image to probabilities (C, h, w) float32; None unless
             the recipe needs ``crf``.
         shares: whether the maps are those of another program, which are in 0..1 (see ``log_odds``).
+        read_features: returns the features (c, h, w) float32 of the classifier's trunk on the grid of the maps; None
+            unless the recipe needs ``features``.
     """
 
     labels: tuple[int, ...]
@@ -39,6 +41,7 @@ class CueInputs:
     saliency: np.ndarray | None = None
     crf: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     shares: bool = False
+    read_features: Callable[[], np.ndarray] | None = None
 
 
 class CueRecipe:
@@ -48,7 +51,7 @@ class CueRecipe:
 
     Attributes:
         needs: the inputs that cost extra work and that the recipe reads: ``saliency`` (trains a background network),
-            ``crf`` (builds the CRF of ``crf.train``).
+            ``crf`` (builds the CRF of ``crf.train``), ``features`` (reads or computes those of the classifier's trunk).
     """
 
     needs: Collection[str] = ()
