@@ -247,6 +247,7 @@ def test_an_unknown_setting_of_a_backend_is_refused() -> None:
         ("test_only", "none", "lattice"),
         ("off", "none", "none"),
         ("relative", "lattice", "lattice"),
+        ("objects", "lattice", "lattice"),
         ("par", "par", "par"),
     ],
 )
@@ -262,6 +263,7 @@ def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: s
         **PAPER,
     }
     assert config["test"].pop("widths_at") == (500 if name == "relative" else "auto")
+    assert config["test"].pop("widths_from") == (0.2 if name == "objects" else "auto")
     assert config["test"] == {"backend": test, "gradient": "stop", "channels": "rgb", "scale": 1, **PAPER}
 
 
@@ -297,21 +299,6 @@ def test_if_the_cache_cannot_be_written_numba_caches_in_a_folder_that_is_removed
 
 
 LATTICE = {"backend": "lattice", "channels": "rgb", "scale": 1, **PAPER}
-
-
-@pytest.mark.parametrize(("size", "factor"), [((20, 10), 2.0), ((40, 30), 1.0), ((30, 60), 2 / 3)])
-def test_relative_widths_are_in_proportion_to_the_longest_side(size: tuple[int, int], factor: float) -> None:
-    relative, plain = (build_stage_crf({**LATTICE, **one}) for one in ({"widths_at": 40}, {"scale": factor}))
-    logits, images = textured((1, 3, *size))
-    assert torch.equal(relative(logits, images), plain(logits, images))
-
-
-def test_widths_for_no_size_are_the_same_for_all_images_and_a_wrong_size_is_refused() -> None:
-    for given in (None, "auto"):
-        assert type(build_stage_crf({**LATTICE, "widths_at": given})) is type(build_stage_crf(LATTICE))
-    assert build_stage_crf({**LATTICE, "backend": "none", "widths_at": 500}) is None
-    with pytest.raises(UserError, match=r"crf\.test\.widths_at=-1"):
-        build_stage_crf({**LATTICE, "widths_at": -1})
 
 
 def test_a_crf_may_get_probabilities_in_place_of_scores() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import secseg
 from secseg.cli.evaluate import main
 from secseg.data.classes import voc_palette
 from secseg.data.images import image_size, read_image
@@ -92,6 +93,22 @@ def test_a_network_is_scored_like_its_masks(evaluate: Run, root: Path, tmp_path:
     with (folder / "metrics.csv").open() as file:
         row = next(csv.DictReader(file))
     assert float(row["test/miou"]) == pytest.approx(expected["miou"])
+
+
+def test_widths_that_fit_the_objects_score_as_they_predict(evaluate: Run, root: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "trained")
+    words = (f"ckpt={run}", "data=voc12aug", f"root={root}", "split=test", "inference=multi_scale")
+    code, said, results = evaluate(*words, "crf=objects", "crf.test.widths_from=1")
+    assert code == 0, said
+    assert results is not None
+    assert (results["protocol"]["crf"]["widths_from"], results["protocol"]["crf"]["widths_at"]) == (1, None)
+    network = secseg.load(run)
+    score = SegmentationScore(network.class_names)
+    for name in IDS:
+        image = root / "JPEGImages" / f"{name}.jpg"
+        mask = network.predict(image, crf={"widths_from": 1}, inference={"scales": [0.75, 1, 1.25], "mirror": True})
+        score.update(mask, read_mask(root / "SegmentationClassAug" / f"{name}.png", 21))
+    assert results["figures"]["with_crf"]["pixel_accuracy"] == score.compute()["pixel_accuracy"]
 
 
 def test_the_data_of_the_run_are_the_default(evaluate: Run, root: Path, tmp_path: Path) -> None:

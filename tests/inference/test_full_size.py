@@ -59,3 +59,4 @@ def test_crf_classes_are_allowed_and_somewhere_probable() -> None:
     assert crf_classes(probs, allowed).tolist() == [0, 1, 2]
     assert crf_classes(probs, None, 0.2).tolist() == [0, 1, 3]
     assert crf_classes(probs, allowed, 0.2).tolist() == [0, 1]
+    assert crf_classes(probs, allowed, 0.6).tolist() == [0], "the background is always there"

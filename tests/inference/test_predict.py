@@ -28,7 +28,8 @@ from tests.inference.conftest import Predict, draw, masks_in, voc_layout
 from tests.tiny_network import write_run
 
 CRF = {"backend": "exact", "channels": "rgb", "scale": 1, "bilateral_weight": 10, "bilateral_xy": 80}
-CRF |= {"bilateral_rgb": 13, "gaussian_weight": 3, "gaussian_xy": 3, "iterations": 10, "widths_at": None}
+CRF |= {"bilateral_rgb": 13, "gaussian_weight": 3, "gaussian_xy": 3, "iterations": 10}
+CRF |= {"widths_at": None, "widths_from": None}
 
 
 def mask(path: Path) -> np.ndarray:

@@ -32,6 +32,11 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
         {"crf": False, "inference": {"scales": [0.75, 1.0, 1.25], "mirror": True, "keep_ratio": True}},
     ),
     (["crf=paper", "inference.drop_labels_below=0.2"], {"inference": {"drop_labels_below": 0.2}}),
+    (["crf=objects", "crf.test.widths_from=1"], {"crf": {"widths_from": 1}}),
+    (
+        ["crf=objects", "crf.test.widths_from=1", "crf.test.widths_at=25", "inference=multi_scale"],
+        {"crf": {"widths_from": 1, "widths_at": 25}, "inference": {"scales": [0.75, 1.0, 1.25], "mirror": True}},
+    ),
 ]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from torch import Tensor
 
 from secseg.crf.base import CRF, CRFParams
-from secseg.utils.checks import check_choice, check_number, refuse
+from secseg.crf.widths import FittedCRF
+from secseg.utils.checks import check_choice, refuse
 from secseg.utils.config import build
 from secseg.utils.errors import UserError, nearest
 
@@ -24,6 +24,9 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "pydensecrf": ("stop", "diagonal"),
     "par": ("stop", "exact"),
 }
+
+WIDTHS = ("widths_at", "widths_from")
+"""The settings of ``crf.test`` by which the spatial widths differ from image to image."""
 
 
 def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
@@ -68,6 +71,8 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
             ``unary`` is what the CRF gets: ``scores``, or ``probabilities`` in their place.
             ``widths_at`` is the longest side of an image, in pixels, for which the spatial widths hold. For other
             images, they are scaled in proportion. None or ``auto``: the widths are the same for all images.
+            ``widths_from`` is the share of foreground pixels from which the widths hold. With less foreground, they
+            are smaller (see ``FittedCRF``).
 
     Raises:
         UserError: as ``build_crf``; for an unknown setting, or a ``_target_`` that cannot be built.
@@ -77,10 +82,10 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     gradient, scale = options.pop("gradient", "stop"), options.pop("scale")
     channels, unary = options.pop("channels"), options.pop("unary", "scores")
     kernels = {name: options.pop(name) for name in CRFParams.__dataclass_fields__ if name in options}
-    widths_at = options.pop("widths_at", None)
-    refuse(check_number("crf.test.widths_at", widths_at, above=0, null=True) if widths_at != "auto" else ())
-    if widths_at not in (None, "auto") and backend != "none":
-        return _RelativeCRF(stage, float(widths_at))
+    widths = {key: None if (value := options.pop(key, None)) == "auto" else value for key in WIDTHS}
+    if any(value is not None for value in widths.values()) and backend != "none":
+        fixed = {**stage, **dict.fromkeys(WIDTHS)}
+        return FittedCRF(lambda divisor: _built({**fixed, "scale": scale * divisor}), **widths)
     params = CRFParams(**kernels).scaled(scale)
     if target is not None:
         if backend is not None:
@@ -96,21 +101,10 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
     return _ReversedChannels(crf) if channels == "bgr" else crf
 
 
-class _RelativeCRF:
-    """A CRF whose spatial widths are in proportion to the longest side of the images; see ``widths_at``."""
-
-    def __init__(self, stage: Mapping[str, Any], side: float) -> None:
-        self.side, self.stage = side, {**stage, "widths_at": None}
-        self.of_size = lru_cache(maxsize=64)(self._of_size)
-        self.of_size(round(side))  # raises for settings that do not fit
-
-    def _of_size(self, longest: int) -> CRF | None:
-        return build_stage_crf({**self.stage, "scale": self.stage["scale"] * self.side / longest})
-
-    def __call__(self, logits: Tensor, images: Tensor, /) -> Tensor:
-        crf = self.of_size(max(images.shape[-2:]))
-        assert crf is not None
-        return crf(logits, images)
+def _built(stage: Mapping[str, Any]) -> CRF:
+    crf = build_stage_crf(stage)
+    assert crf is not None
+    return crf
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,13 @@ def predict_mask(probs: Tensor, classes: Tensor | None = None) -> np.ndarray:
 def crf_classes(probs: Tensor, allowed: Tensor | None = None, least: float = 0.0) -> Tensor:
     """Return the numbers (k,) of the classes for the CRF.
 
-    These classes are allowed (all if ``allowed``, (C,) bool, is None), and have a probability of at least ``least`` at
-    some pixel of ``probs`` (C, H, W).
+    These are the background, and the classes that are allowed (all if ``allowed``, (C,) bool, is None) and have a
+    probability of at least ``least`` at some pixel of ``probs`` (C, H, W).
     """
     keep = torch.ones(len(probs), dtype=torch.bool) if allowed is None else allowed
     if least > 0:
         keep = keep & (probs.amax((1, 2)) >= least).cpu()
+        keep[0] = True
     return keep.nonzero()[:, 0]
 
 

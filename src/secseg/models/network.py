@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -89,12 +90,12 @@ class SegmentationNet(TrunkNet):
     The arguments are those of ``TrunkNet``. The first of the C class names is the background.
 
     Attributes:
-        widths_at: ``crf.test.widths_at`` of the training run; None if there was none, or it is not known.
+        widths: the settings ``secseg.crf.WIDTHS`` of ``crf.test`` that the training run had, as far as they are known.
     """
 
     kind = "segmentation"
     head: Head
-    widths_at: float | None = None
+    widths: Mapping[str, float] = MappingProxyType({})
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Return the scores (B, C, h, w) of feature levels, in the head's precision."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from secseg.crf import WIDTHS
 from secseg.models import Head, SegmentationNet, TrunkNet, build_network
 from secseg.models.files.caffe import SUFFIX
 from secseg.models.files.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
@@ -120,7 +121,7 @@ def open_network(path: str | Path) -> OpenedNetwork:
         (checkpoint, digest), what = read_hashed(file, read_checkpoint), "checkpoint"
         stored, warnings = stored_in_checkpoint(checkpoint, file), unfinished(checkpoint, Path(path).expanduser())
     network = build_stored(stored, f"{what} {file}", Head, build_network)
-    network.widths_at = stored.node.get("widths_at")
+    network.widths = {key: stored.node[key] for key in WIDTHS if key in stored.node}
     return OpenedNetwork(network, file, digest, warnings)
 
 
@@ -144,8 +145,9 @@ def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwor
     }
     record = checkpoint["secseg"]
     stored = describe(record["config"].get("backbone"), record.get("class_names"), state, path)
-    widths_at = flatten(record["config"]).get("crf.test.widths_at")
-    return stored if widths_at in (None, "auto") else stored._replace(node={**stored.node, "widths_at": widths_at})
+    settings = flatten(record["config"])
+    widths = {key: value for key in WIDTHS if (value := settings.get(f"crf.test.{key}")) not in (None, "auto")}
+    return stored._replace(node={**stored.node, **widths})
 
 
 def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..., Network]) -> Network:
