@@ -14,6 +14,7 @@ from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.label_check import label_line
 from secseg.cue_making.audit.measure import count_cues, summarize
 from secseg.cue_making.audit.page import FIGURES, audit_file
+from secseg.cue_making.audit.sizes import sizes_table
 from secseg.cue_making.audit.tables import audit_table, comparison_table
 from secseg.cue_making.cue_file import CUES
 from secseg.cue_making.export import EXPORTS, export_file
@@ -254,6 +255,8 @@ def _show(figures: Mapping[str, Any]) -> None:
             print(label_line(figures["audit"]["label_differences"]))
         if figures["audit"]["against"] is not None:
             print(comparison_table(figures["audit"]["against"]))
+        if figures["audit"]["sizes"]:
+            print(sizes_table(figures["audit"]["sizes"]))
         for warning in figures["audit"]["warnings"]:
             log.warning("%s", warning)
     if figures["export"] is not None:

@@ -92,11 +92,16 @@ def measure_sizes(source: str, inputs: LossInputs, growing: Growing) -> Tensor:
     if source == "seeds":
         grown = inputs.seeds if inputs.growing is not None else growing(inputs.cues, inputs.crf_probs, inputs.labels)
         return grown.flatten(2).float().mean(2)
+    if source == "prediction":
+        return sizes_of_probabilities(inputs.crf_probs, inputs.labels)
     assert inputs.crf is not None
-    scores = None if source == "prediction" else scores_of_cues(inputs.cues, inputs.labels)
-    probs = inputs.crf_probs if scores is None else inputs.crf(scores.to(inputs.logits), inputs.images)
-    own = own_classes(inputs.labels)
-    best = probs.masked_fill(~own[:, :, None, None], -1).argmax(1)
+    scores = scores_of_cues(inputs.cues, inputs.labels).to(inputs.logits)
+    return sizes_of_probabilities(inputs.crf(scores, inputs.images), inputs.labels)
+
+
+def sizes_of_probabilities(probs: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of the pixels (B, C) in which a class is the most probable one of the image's own classes."""
+    best = probs.masked_fill(~own_classes(labels)[:, :, None, None], -1).argmax(1)
     return torch.stack([(best == c).flatten(1).float().mean(1) for c in range(probs.shape[1])], 1)
 
 

@@ -56,7 +56,7 @@ def test_an_audit_writes_its_figures_and_a_page_with_tables(tmp_path: Path) -> N
     assert json.loads((tmp_path / "audit" / "audit.json").read_text()) == figures
     assert figures["masks"]["images"] == 6
     page = Page((tmp_path / "audit" / "audit.html").read_text())
-    assert [table.split()[0] for table in page.texts["pre"]] == ["images"]
+    assert [table.split()[0] for table in page.texts["pre"]] == ["size", "images"]
     for name in NAMES:
         precision = figures["classes"][name]["precision"]
         assert precision is None or f"{100 * precision:.1f}" in page.texts["td"]

@@ -18,6 +18,7 @@ from secseg.cue_making.audit.compare import compare_cues
 from secseg.cue_making.audit.cue_warnings import cue_warnings
 from secseg.cue_making.audit.label_check import compare_labels, label_table
 from secseg.cue_making.audit.measure import CueCounts, count_cues, summarize
+from secseg.cue_making.audit.sizes import estimate_errors, sizes_table
 from secseg.cue_making.audit.tables import (
     OFFICIAL_QUALITY,
     QUALITY_SOURCE,
@@ -73,7 +74,8 @@ def audit_file(
 
     Returns:
         What ``summarize`` returns; ``warnings``, those of ``cue_warnings``; ``label_differences``: None or what
-        ``compare_labels`` returns; and ``against``: None or what ``compare_cues`` returns, ``store`` first.
+        ``compare_labels`` returns; ``against``: None or what ``compare_cues`` returns, ``store`` first; and ``sizes``,
+        what ``estimate_errors`` returns.
 
     Raises:
         UserError: as ``count_cues``; if ``against`` has none of the images; if the folder cannot be written.
@@ -82,8 +84,12 @@ def audit_file(
     counts = count_cues(store, images.class_names, masks, images.names, images.read_mask)
     found = cue_warnings(counts, store.provenance, scored)
     differences = None if labels is None else compare_labels(counts, labels)
+    sizes = estimate_errors(counts, store, images)
     figures = {**summarize(counts, scored), "warnings": found, "label_differences": differences, "against": None}
+    figures["sizes"] = sizes
     tables = [] if differences is None else [label_table(differences)]
+    if sizes:
+        tables.append(sizes_table(sizes))
     if against is not None:
         figures["against"] = compare_cues(
             store, against, images.names, images.class_names, masks, scored, images.read_mask
