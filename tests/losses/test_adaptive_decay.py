@@ -94,7 +94,7 @@ def test_sizes_are_bounded_and_a_given_decay_is_kept() -> None:
 
 def test_smoothing_moves_the_size_to_the_mean_of_the_class() -> None:
     first, second = example(0), example(1)
-    decay = AdaptiveDecay(BOTH, 6, Growing(0.5, 0.3), smoothing=1.0, least=1e-6)
+    decay = AdaptiveDecay(BOTH, 6, Growing(0.5, 0.3), share=0.5, smoothing=1.0, least=1e-6)
     now = [measure_sizes("seeds", inputs(batch, batch["scores"]), decay.growing) for batch in (first, second)]
     estimate(first, decay)
     own = first["labels"].bool()

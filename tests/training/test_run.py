@@ -164,7 +164,7 @@ def test_the_protocol_states_how_decays_are_estimated(run: Run) -> None:
     )
     decay = run(*words)["results"]["protocol"]["decay"]
     assert (decay["pos"], decay["neg"], decay["bg"]) == (None, 0.0, 0.999)
-    assert (decay["adaptive"]["source"], decay["adaptive"]["share"]) == ("seeds", 0.5)
+    assert (decay["adaptive"]["source"], decay["adaptive"]["share"]) == ("seeds", 0.8)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # more than there are cores

@@ -47,7 +47,7 @@ class AdaptiveDecay(nn.Module):
         classes: int,
         growing: Growing | None = None,
         source: str = "seeds",
-        share: float = 0.5,
+        share: float = 0.8,
         smoothing: float = 0.0,
         least: float = 0.01,
         most: float = 1.0,
