@@ -148,3 +148,16 @@ def grown(
             if certain and near and not seeds[c, y, x] and not cues[:, y, x].any():
                 seeds[c, y, x] = changed = True
     return seeds
+
+
+def seed_rates(seeds: np.ndarray, mask: np.ndarray, classes: list[int]) -> tuple[float, float]:
+    """Seeds (B, C, H, W) and masks (B, H, W), 255 = void, to precision and recall over all pairs of pixel and class."""
+    right = given = true = 0
+    for b, y, x in np.ndindex(*mask.shape):
+        if mask[b, y, x] == 255:
+            continue
+        for c in classes:
+            right += bool(seeds[b, c, y, x] and mask[b, y, x] == c)
+            given += bool(seeds[b, c, y, x])
+            true += bool(mask[b, y, x] == c)
+    return right / given if given else math.nan, right / true if true else math.nan

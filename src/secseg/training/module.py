@@ -85,6 +85,11 @@ class SECModule(pl.LightningModule):
         if loss.crf is not None:
             loss.crf = _Timed(loss.crf, self.crf_clock)
 
+    @property
+    def training_crf(self) -> CRF | None:
+        """The CRF of the loss, without the clock; None if no term needs one."""
+        return self.loss.crf.crf if isinstance(self.loss.crf, _Timed) else None
+
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the scores (B, C, h, w) of a batch, from its cached features if it has them."""
         if "features" in batch:
