@@ -332,6 +332,20 @@ def test_a_random_walk_uses_the_features_of_the_trunk_at_the_grid(make: Make, tm
     assert ran(other) == ["cues", "audit"]
 
 
+def test_the_running_maximum_keeps_earlier_weights_and_trains_again_if_one_is_missing(make: Make, root: Path) -> None:
+    words = ["cues=official", "cues.background=maps", "localization.foreground.running_maximum=2"]
+    assert ran(make(*words)) == ["foreground", "maps", "cues", "audit"]
+    first = (root / "cues.safetensors").read_bytes()
+    assert ran(make(*words)) == ["audit"]
+    (folder,) = root.glob("networks/*/snapshots")
+    assert [path.stem for path in sorted(folder.iterdir())] == ["000002", "000003"]
+    (folder / "000002.safetensors").unlink()
+    assert ran(make(*words)) == ["foreground", "audit"]
+    assert len([*folder.iterdir()]) == 2
+    assert ran(make(*words[:2])) == ["maps", "cues", "audit"], "the network without the setting is still there"
+    assert (root / "cues.safetensors").read_bytes() != first
+
+
 def test_a_recipe_of_a_plugin_makes_the_cues_and_its_code_is_part_of_the_fingerprint(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,6 +454,7 @@ def test_all_wrong_settings_are_listed_before_anything_is_computed(make: Make, r
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["localization.background.running_maximum=2"], "running_maximum=2: only the maps of the foreground network"),
         (["stage=export"], "give export=<one of official, png, irn_cam"),
         (["cue_file=."], "cue_file is for stage=audit and stage=export"),
         (["crf=off", "cues=refined"], "This cue recipe needs a CRF"),

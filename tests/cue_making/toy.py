@@ -43,6 +43,7 @@ def training_node(**changed: Any) -> dict[str, Any]:
         "mirror": True,
         "balance": "none",
         "background_share": None,
+        "running_maximum": None,
         "holdout": 0.25,
         "validate_every": 20,
         "optim": OPTIM,

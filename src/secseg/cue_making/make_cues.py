@@ -182,10 +182,16 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
         for key in ("steps", "batch_size", "validate_every"):
             yield from check_whole(f"localization.{name}.{key}", node[key], 1)
         yield from check_choice(f"localization.{name}.balance", node["balance"], BALANCES)
+        yield from check_whole(f"localization.{name}.running_maximum", node["running_maximum"], 1, null=True)
         share, key = node["background_share"], f"localization.{name}.background_share"
         yield from check_number(key, share, above=0, below=1, null=True)
         if share is not None and not has_maps(node["network"]["head"]):
             yield f"{key}={share} needs a head with class activation maps (ActivationMapHead), or null."
+    if (count := config["localization"]["background"]["running_maximum"]) is not None:
+        yield (
+            f"localization.background.running_maximum={count}: only the maps of the foreground network are used. Give "
+            "localization.foreground.running_maximum."
+        )
 
 
 def _cues(config: Mapping[str, Any]) -> Iterator[str]:

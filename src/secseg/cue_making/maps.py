@@ -132,6 +132,7 @@ def write_maps(
     settings: MapSettings,
     workers: int | None = None,
     cache: FeatureCache | None = None,
+    earlier: Sequence[LocalizationNet] = (),
 ) -> None:
     """Compute and write the maps of the images that do not have a file in ``folder`` yet.
 
@@ -144,6 +145,8 @@ def write_maps(
         workers: images at once; None for one per core.
         cache: the features that the foreground network was trained on, for the pass at scale 1; they have the
             training's resizing.
+        earlier: the foreground network at earlier steps of its training, in evaluation mode. Each map is then the
+            highest value, in each grid cell, over these networks and the foreground network (OAA).
 
     Raises:
         UserError: for maps that are not finite, images that cannot be read, a folder that cannot be written.
@@ -154,7 +157,7 @@ def write_maps(
         features = None
         if cache is not None and 1 in settings.scales:
             features = [cache.read(path, mirrored) for mirrored in settings.flips]
-        arrays = compute_maps(networks, read_image(path), labels[name], settings, features)
+        arrays = compute_maps(networks, read_image(path), labels[name], settings, features, earlier)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise UserError(
                 f"The maps of {path} are not finite, or too large for half precision: the network did not learn. Train "
@@ -209,14 +212,19 @@ def compute_maps(
     labels: Sequence[int],
     settings: MapSettings,
     features: Sequence[Sequence[Tensor]] | None,
+    earlier: Sequence[LocalizationNet] = (),
 ) -> dict[str, np.ndarray]:
-    """Return what the file of an image holds; arguments as for ``write_maps`` and ``class_maps``."""
+    """Return what the file of an image holds; arguments as for ``write_maps`` and ``class_maps``. The scores are those
+    of the foreground network alone."""
     foreground, *background = networks
     maps = class_maps(foreground, image, settings, features)
-    own = maps[[number - 1 for number in labels]]
+    at = [number - 1 for number in labels]
+    scores = foreground.head.pool(maps[at])
+    for network in earlier:
+        maps = maps.maximum(class_maps(network, image, settings, features))
     arrays: dict[str, np.ndarray] = {
-        "maps": own.numpy().astype(np.float16),
-        "scores": foreground.head.pool(own).numpy().astype(np.float32),
+        "maps": maps[at].numpy().astype(np.float16),
+        "scores": scores.numpy().astype(np.float32),
         "highest": maps.amax(0).numpy().astype(np.float16),
     }
     for network in background:

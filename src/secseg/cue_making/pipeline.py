@@ -3,6 +3,7 @@
 The output folder holds::
 
     networks/<fingerprint>/network.safetensors    a trained network; network.json has its settings and figures
+    networks/<fingerprint>/snapshots/             with running_maximum, the network at earlier steps
     maps/<fingerprint>/<image>.safetensors        the maps of each image
 
 and the cues (see ``CueMaker``). What is there under its fingerprint is used, what is missing is computed.
@@ -27,6 +28,7 @@ from secseg.cue_making.cue_file import CueMaker, fingerprint, plugin_code
 from secseg.cue_making.maps import missing_maps, read_maps, trunk_features, write_maps
 from secseg.cue_making.plan import announce_maps
 from secseg.cue_making.recipes import MAP_KEYS, CueInputs
+from secseg.cue_making.snapshots import snapshot_files
 from secseg.cue_making.training import NAME, open_cache, train_classifier
 from secseg.data.cues import Cues
 from secseg.data.datamodule import ImageDataModule
@@ -76,8 +78,9 @@ class Pipeline(CueMaker):
         node = self.config["localization"][part]
         weights = node["network"]["trunk"].get("weights")
         file = None if weights is None else Path(str(weights)).expanduser()
+        off = ("running_maximum",) if node["running_maximum"] is None else ()  # as for networks without the setting
         return {
-            "settings": node,
+            "settings": {key: value for key, value in node.items() if key not in off},
             "seed": self.config["seed"],
             "precision": self.config["precision"],
             "weights": sha256(file) if file is not None and file.is_file() else None,
@@ -91,13 +94,16 @@ class Pipeline(CueMaker):
     def _make_network(self, part: str, watch: Stopwatch) -> dict[str, Any]:
         folder, node = self._folder(part), self.config["localization"][part]
         record = _read(folder / RECORD)
-        if "figures" in record and (folder / NAME).is_file():
+        written = [folder / NAME, *(folder / name for name in record.get("snapshots", []))]
+        if "figures" in record and all(file.is_file() for file in written):
             log.info("%s network: reused, %s", part, self._place(folder))
         else:
             begun = (folder / "checkpoints" / "last.ckpt").is_file()
             log.info("%s network: %s, %s", part, "training resumes" if begun else "is trained", self._place(folder))
             with watch(part):
-                record = {"settings": node, "figures": self._train(part, folder)}
+                figures = self._train(part, folder)
+            snapshots = [file.relative_to(folder).as_posix() for file in snapshot_files(folder)]
+            record = {"settings": node, "figures": figures, "snapshots": snapshots}
             write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return record["figures"]
@@ -126,7 +132,8 @@ class Pipeline(CueMaker):
             device = pick_device(self.config["device"])
             networks = [self._build(part, weights=part == "foreground").to(device).eval() for part in self.parts]
             place = (self._folder("maps"), self.images, self.labels)
-            announce_maps(*place, networks, self.map_settings, self._map_cache(networks[0]))
+            earlier = [networks[0]] * (self.config["localization"]["foreground"]["running_maximum"] or 0)
+            announce_maps(*place, networks, self.map_settings, self._map_cache(networks[0]), earlier)
 
     def _map_cache(self, network: LocalizationNet) -> FeatureCache | None:
         """Return the cache of features from which maps are computed; None if it lacks the mirror images."""
@@ -148,8 +155,10 @@ class Pipeline(CueMaker):
         log.info("maps: %d of %d are computed, %s", missing, len(self.images.names), self._place(folder))
         with watch("maps"):
             networks, cache = self._trained()
-            workers = self.config["workers"]
-            write_maps(folder, self.images, self.labels, networks, self.map_settings, workers, cache)
+            files = snapshot_files(self._folder("foreground"))
+            earlier = [load_localization(file).to(pick_device(self.config["device"])) for file in files]
+            place = (folder, self.images, self.labels)
+            write_maps(*place, networks, self.map_settings, self.config["workers"], cache, earlier)
 
     def _trained(self) -> tuple[list[LocalizationNet], FeatureCache | None]:
         """Return the trained networks, and the cache with the features of all images; see ``_map_cache``."""

@@ -23,12 +23,13 @@ def announce_maps(
     networks: Sequence[LocalizationNet],
     settings: MapSettings,
     cache: FeatureCache | None,
+    earlier: Sequence[LocalizationNet] = (),
 ) -> None:
     """Log the time and space of the maps that are missing, at the cost of an image with the most labels.
 
     Args:
         folder, images, labels, settings, cache: as for ``write_maps``; the maps of at least one image are missing.
-        networks: as for ``write_maps``, but they need not be trained.
+        networks, earlier: as for ``write_maps``, but they need not be trained.
 
     Raises:
         UserError: if the disk is too small for the maps and, if they go to the same disk, the missing features.
@@ -42,7 +43,8 @@ def announce_maps(
             features = [[level[at] for level in one.levels] for at in range(len(settings.flips))]
         if os.stat(existing(cache.folder)).st_dev == os.stat(existing(folder)).st_dev:
             reserved = len(cache.missing(images.images)) * one.size
-    arrays, seconds = timed(lambda: compute_maps(networks, read_image(path), labels[name], settings, features))
+    image = read_image(path)
+    arrays, seconds = timed(lambda: compute_maps(networks, image, labels[name], settings, features, earlier))
     count, size = len(missing), sum(array.nbytes for array in arrays.values())
     advice = "Choose another folder with out=, or free some space."
     check_space(f"The maps of {count} images", count * size, folder, advice, count * seconds, reserved)

@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from secseg.cue_making.classifier import LocalizationNet
 from secseg.cue_making.data import LabelledDataModule, LabelledImages, positive_weights, split_holdout
+from secseg.cue_making.snapshots import Snapshots
 from secseg.cue_making.stopping import StopWhenPerfect
 from secseg.data.labels import Labels
 from secseg.data.splits import ImageSet
@@ -53,8 +54,9 @@ def train_classifier(
 ) -> dict[str, Any]:
     """Train ``network``, leave it with the best weights in evaluation mode, and write it into ``folder``.
 
-    An interrupted training resumes from ``checkpoints/last.ckpt`` there. A frozen trunk's features come from the cache
-    that ``src/train.py`` uses too: the same trunk, input size and mirroring share its entries.
+    With ``running_maximum``, the folder also gets the weights of earlier steps (see ``Snapshots``). An interrupted
+    training resumes from ``checkpoints/last.ckpt`` there. A frozen trunk's features come from the cache that
+    ``src/train.py`` uses too: the same trunk, input size and mirroring share its entries.
 
     Args:
         network: of ``build_localization_net``.
@@ -79,9 +81,11 @@ def train_classifier(
     module = ClassificationModule(network, node["optim"], weights, node["background_share"])
     checkpoints = Checkpoints(folder / "checkpoints", "val/map", "The same command continues.")
     shown = [SpeedMonitor(), Progress()] if callbacks is None else callbacks
-    stopping = [StopWhenPerfect()] if can_measure(held_out.labels) else []
+    stopping: list[pl.Callback] = [StopWhenPerfect()] if can_measure(held_out.labels) else []
+    count = node["running_maximum"]
+    snapshots = [] if count is None else [Snapshots(folder, count, node["network"])]
     options = trainer_options(node, device, precision, validate=len(held_out) > 0)
-    runner = build_trainer(options, folder, [RandomStates(), *stopping, checkpoints, *shown], list(loggers))
+    runner = build_trainer(options, folder, [RandomStates(), *stopping, *snapshots, checkpoints, *shown], list(loggers))
     if cache is not None:
         cache.prepare(images.images, network.features)
     feature_seconds = time.perf_counter() - started
