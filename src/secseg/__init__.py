@@ -55,7 +55,7 @@ def load(path: str | Path, plugins: Sequence[str] = ()) -> TrainedNet:
     with using_plugins(plugins):
         network = load_network(path)
     trained = TrainedNet(network.trunk, network.head, network.class_names, network.freeze, network.input_size)
-    trained.plugins, trained.widths = plugins, network.widths
+    trained.plugins, trained.test_crf = plugins, network.test_crf
     return trained.eval()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import secseg
+from secseg.crf import resolve_auto
 from secseg.models.files.export import export_checkpoint
 from secseg.utils.config import compose, to_plain
 from tests.tiny_network import write_run
@@ -39,7 +40,7 @@ def fitted_run(folder: Path, **widths: object) -> Path:
 def test_a_network_has_the_widths_of_its_run(
     tmp_path: Path, given: dict[str, object], wanted: dict[str, object]
 ) -> None:
-    assert secseg.load(fitted_run(tmp_path / "run", **given)).widths == wanted
+    assert secseg.load(fitted_run(tmp_path / "run", **given)).test_crf == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,4 +68,13 @@ def test_an_exported_network_keeps_the_widths(tmp_path: Path, monkeypatch: pytes
     run, out = fitted_run(tmp_path / "run", **BOTH), tmp_path / "out"
     monkeypatch.setattr("secseg.models.files.export.describe_training", lambda *_: {})
     export_checkpoint(run, out)
-    assert secseg.load(out).widths == BOTH
+    assert secseg.load(out).test_crf == BOTH
+
+
+def test_the_weight_of_the_crf_is_that_of_the_run_unless_it_is_given(tmp_path: Path) -> None:
+    network = secseg.load(fitted_run(tmp_path / "run", bilateral_weight=4)).test_crf
+    assert network == {"bilateral_weight": 4}
+    stage = {"backend": "lattice", "bilateral_weight": "auto", "widths_at": "auto", "scale": 1}
+    assert resolve_auto(stage, network) == {**stage, "bilateral_weight": 4, "widths_at": None}
+    assert resolve_auto(stage) == {**stage, "bilateral_weight": 10, "widths_at": None}
+    assert resolve_auto({**stage, "bilateral_weight": 7}, network)["bilateral_weight"] == 7

@@ -28,6 +28,15 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 WIDTHS = ("widths_at", "widths_from")
 """The settings of ``crf.test`` by which the spatial widths differ from image to image."""
 
+AUTO: dict[str, float | None] = {**dict.fromkeys(WIDTHS), "bilateral_weight": 10.0}
+"""The settings of ``crf.test`` that can be ``auto``, as in the training run, and their values in training."""
+
+
+def resolve_auto(stage: Mapping[str, Any], trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a node of ``conf/crf`` with the values of ``trained`` for settings that are ``auto``, else of ``AUTO``."""
+    values = {**AUTO, **(trained or {})}
+    return {**stage, **{key: values[key] for key in AUTO if stage.get(key) == "auto"}}
+
 
 def build_crf(backend: str, params: CRFParams, gradient: str = "stop") -> CRF:
     """Build a mean-field CRF: ``(logits (B, C, H, W), images (B, 3, H, W) uint8 RGB) -> probs (B, C, H, W)``.
@@ -70,19 +79,20 @@ def build_stage_crf(stage: Mapping[str, Any]) -> CRF | None:
             ``bgr``: the lattice is not symmetric in its features, and the official training layer gets ``bgr``.
             ``unary`` is what the CRF gets: ``scores``, or ``probabilities`` in their place.
             ``widths_at`` is the longest side of an image, in pixels, for which the spatial widths hold. For other
-            images, they are scaled in proportion. None or ``auto``: the widths are the same for all images.
+            images, they are scaled in proportion. None: the widths are the same for all images.
             ``widths_from`` is the share of foreground pixels from which the widths hold. With less foreground, they
-            are smaller (see ``FittedCRF``).
+            are smaller (see ``FittedCRF``). A setting that is ``auto`` has its value of ``AUTO``.
 
     Raises:
         UserError: as ``build_crf``; for an unknown setting, or a ``_target_`` that cannot be built.
     """
+    stage = resolve_auto(stage)
     options = dict(stage)
     target, backend = options.pop("_target_", None), options.pop("backend")
     gradient, scale = options.pop("gradient", "stop"), options.pop("scale")
     channels, unary = options.pop("channels"), options.pop("unary", "scores")
     kernels = {name: options.pop(name) for name in CRFParams.__dataclass_fields__ if name in options}
-    widths = {key: None if (value := options.pop(key, None)) == "auto" else value for key in WIDTHS}
+    widths = {key: options.pop(key, None) for key in WIDTHS}
     if any(value is not None for value in widths.values()) and backend != "none":
         fixed = {**stage, **dict.fromkeys(WIDTHS)}
         return FittedCRF(lambda divisor: _built({**fixed, "scale": scale * divisor}), **widths)

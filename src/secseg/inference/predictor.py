@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from secseg.crf import CRF, WIDTHS, build_stage_crf
+from secseg.crf import CRF, build_stage_crf, resolve_auto
 from secseg.data.transforms import evaluation_input
 from secseg.inference.full_size import crf_classes, full_size_probs, predict_mask, refine_classes
 from secseg.models import SegmentationNet, TrunkNet, fast_copy
@@ -258,7 +258,7 @@ def build_predictor(
     network: SegmentationNet, inference: Mapping[str, Any], stage: Mapping[str, Any]
 ) -> tuple[Predictor, dict[str, Any]]:
     """As ``open_predictor``, for a network, and plain nodes of ``conf/inference`` and ``crf.test``."""
-    stage = {**stage, **{key: network.widths.get(key) for key in WIDTHS if stage.get(key) == "auto"}}
+    stage = resolve_auto(stage, network.test_crf)
     predictor = Predictor(network, open_protocol(inference, network), build_stage_crf(stage))
     crf = None if predictor.crf is None else {key: value for key, value in stage.items() if key != "gradient"}
     return predictor, {"inference": asdict(predictor.protocol), "crf": crf}

@@ -90,12 +90,12 @@ class SegmentationNet(TrunkNet):
     The arguments are those of ``TrunkNet``. The first of the C class names is the background.
 
     Attributes:
-        widths: the settings ``secseg.crf.WIDTHS`` of ``crf.test`` that the training run had, as far as they are known.
+        test_crf: the settings ``secseg.crf.AUTO`` of ``crf.test`` that the training run had, as far as they are known.
     """
 
     kind = "segmentation"
     head: Head
-    widths: Mapping[str, float] = MappingProxyType({})
+    test_crf: Mapping[str, float] = MappingProxyType({})
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Return the scores (B, C, h, w) of feature levels, in the head's precision."""

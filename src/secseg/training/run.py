@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from secseg.crf import build_stage_crf
+from secseg.crf import build_stage_crf, resolve_auto
 from secseg.data.datamodule import ImageDataModule
 from secseg.data.some_masks import SOME
 from secseg.evaluation.score_warnings import score_warnings
@@ -69,6 +69,7 @@ def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     cluster_environment(config["trainer"])  # may raise
     terms = build_training_terms(config)
     config["trainer"]["precision"] = resolve_precision(config["trainer"]["precision"], config["trainer"]["accelerator"])
+    config["crf"] = {**config["crf"], "test": resolve_auto(config["crf"]["test"])}
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
     datamodule.localization = shared_localization(config["backbone"])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from secseg.crf import WIDTHS
+from secseg.crf import AUTO
 from secseg.models import Head, SegmentationNet, TrunkNet, build_network
 from secseg.models.files.caffe import SUFFIX
 from secseg.models.files.model_file import NAME, StoredNetwork, describe, is_safetensors, read_model
@@ -121,7 +121,7 @@ def open_network(path: str | Path) -> OpenedNetwork:
         (checkpoint, digest), what = read_hashed(file, read_checkpoint), "checkpoint"
         stored, warnings = stored_in_checkpoint(checkpoint, file), unfinished(checkpoint, Path(path).expanduser())
     network = build_stored(stored, f"{what} {file}", Head, build_network)
-    network.widths = {key: stored.node[key] for key in WIDTHS if key in stored.node}
+    network.test_crf = {key: stored.node[key] for key in AUTO if key in stored.node}
     return OpenedNetwork(network, file, digest, warnings)
 
 
@@ -146,8 +146,8 @@ def stored_in_checkpoint(checkpoint: dict[str, Any], path: Path) -> StoredNetwor
     record = checkpoint["secseg"]
     stored = describe(record["config"].get("backbone"), record.get("class_names"), state, path)
     settings = flatten(record["config"])
-    widths = {key: value for key in WIDTHS if (value := settings.get(f"crf.test.{key}")) not in (None, "auto")}
-    return stored._replace(node={**stored.node, **widths})
+    crf = {key: value for key in AUTO if (value := settings.get(f"crf.test.{key}")) not in (None, "auto")}
+    return stored._replace(node={**stored.node, **crf})
 
 
 def build_stored(stored: StoredNetwork, what: str, head: type, make: Callable[..., Network]) -> Network:

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import secseg
-from secseg.crf import WIDTHS
+from secseg.crf import AUTO
 from secseg.models.network import TrunkNet
 from secseg.models.normalization import Normalization
 from secseg.utils.checksums import verify, with_checksum
@@ -31,7 +31,7 @@ class StoredNetwork(NamedTuple):
 
     Attributes:
         node: what the network is built from: a node of ``conf/backbone``, or a network of ``conf/localization``. With
-            the settings ``WIDTHS`` of ``crf.test`` that the run had.
+            the settings ``AUTO`` of ``crf.test`` that the run had.
         normalization: the input that its weights expect; None if the options of the trunk determine it.
     """
 
@@ -50,7 +50,7 @@ def write_model(path: str | Path, network: TrunkNet, node: Mapping[str, Any]) ->
         "version": VERSION,
         "kind": network.kind,
         "network": {
-            **{key: node[key] for key in ("name", *WIDTHS, *_PARTS) if key in node},
+            **{key: node[key] for key in ("name", *AUTO, *_PARTS) if key in node},
             "trunk": {key: None if key == "weights" else value for key, value in node["trunk"].items()},
         },
         "class_names": network.class_names,
