@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from secseg.crf import AUTO
 from secseg.cue_making.fitted_settings import fit_to_data, without_auto
 from secseg.cue_making.make_cues import check
 from secseg.data.label_warnings import lacks_background
@@ -48,7 +49,7 @@ def test_the_user_decides_against_what_the_labels_show() -> None:
 def test_only_the_size_of_the_input_stays_auto(option: str) -> None:
     given = without_auto(config(f"localization={option}"), True)
     left = {key.rpartition(".")[2] for key, value in flatten(given).items() if value == "auto"}
-    assert left <= {"input_size", "output_stride", "levels", "device", "widths_at", "feature_cache", "mask_values"}
+    assert left <= {"input_size", "output_stride", "levels", "device", "feature_cache", "mask_values", *AUTO}
 
 
 def test_a_setting_that_is_neither_auto_nor_legal_is_refused() -> None:
