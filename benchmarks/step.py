@@ -53,7 +53,7 @@ class Step:
     ) -> None:
         height, width = network.mask_size(config["backbone"]["input_size"])
         config = {**config, "crf": {"train": {**config["crf"]["train"], "backend": backend}}}
-        loss = build_loss(config, build_training_terms(config), height * width)
+        loss = build_loss(config, build_training_terms(config), height * width, len(network.class_names))
         self.device = next(network.parameters()).device.type
         self.module = SECModule(copy.deepcopy(network), loss, config["optim"], VOCDataModule.palette).to(self.device)
         self.optimizer, self.schedule = build_optimizer(

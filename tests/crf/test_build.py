@@ -263,7 +263,7 @@ def test_every_option_has_the_widths_of_the_paper(name: str, train: str, test: s
         **PAPER,
     }
     assert config["test"].pop("widths_at") == (500 if name == "relative" else "auto")
-    assert config["test"].pop("widths_from") == (0.2 if name == "objects" else "auto")
+    assert config["test"].pop("widths_from") == (0.4 if name == "objects" else "auto")
     assert config["test"].pop("bilateral_weight") == "auto", "10, or as trained"
     others = {key: value for key, value in PAPER.items() if key != "bilateral_weight"}
     assert config["test"] == {"backend": test, "gradient": "stop", "channels": "rgb", "scale": 1, **others}
