@@ -13,7 +13,7 @@ import torch
 
 from secseg.losses import grow_seeds
 from secseg.training.run import train
-from secseg.training.seed_figures import SeedFigures, rates, seed_counts
+from secseg.training.seed_figures import SeedFigures, rates, seed_counts, size_errors, size_ratios
 from secseg.utils.config import compose
 from secseg.utils.errors import UserError
 from tests.reference.losses import seed_rates
@@ -46,6 +46,22 @@ def test_the_figures_are_those_of_the_plain_version(seed: int) -> None:
     for part, classes in (("background", [0]), ("foreground", [1, 2, 3])):
         expected = seed_rates(seeds, mask, classes)
         assert (found[f"precision_{part}"], found[f"recall_{part}"]) == pytest.approx(expected)
+
+
+def test_sizes_are_compared_by_class_and_image() -> None:
+    mask = torch.tensor([[[0, 0, 1, 1, 255]], [[0, 0, 0, 2, 2]]], dtype=torch.uint8)
+    seeds = torch.zeros(2, 3, 1, 5, dtype=torch.bool)
+    seeds[0, 1, 0, 2] = True  # a fifth of the image, for half of its known pixels
+    seeds[1, 2, 0, 1:] = True  # four fifths for two
+    seeds[:, 0, 0, 0] = True
+    ratios = size_ratios(seeds, mask, torch.tensor([[0, 1, 1], [0, 0, 1]]))
+    expected = torch.tensor([[0.2 / 0.5, 0.2 / 0.5, torch.nan], [0.2 / 0.6, torch.nan, 2.0]])
+    torch.testing.assert_close(ratios, expected, equal_nan=True)
+    figures = dict(size_errors(ratios))
+    logs = np.log([0.4, 2.0])
+    assert figures["size_ratio_foreground"] == pytest.approx(np.exp(np.median(logs)))
+    assert figures["size_factor_foreground"] == pytest.approx(np.exp(np.median(np.abs(logs))))
+    assert math.isnan(dict(size_errors(ratios[:, :1]))["size_ratio_foreground"])
 
 
 def test_without_seeds_precision_is_not_a_number_and_recall_is_zero() -> None:

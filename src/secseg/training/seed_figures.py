@@ -1,4 +1,7 @@
-"""How good the seeds are, from step to step: a callback that compares them with masks of training images."""
+"""How good the seeds are, from step to step: a callback that compares them with masks of training images.
+
+The size of a class in the seeds is what ``decay.adaptive.source=seeds`` takes for its size in the image.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,19 @@ from torch import Tensor
 from secseg.data.classes import VOID
 from secseg.data.samples import TrainingImages, gather
 from secseg.data.splits import choose_some
-from secseg.losses.growing import Growing
+from secseg.losses.growing import Growing, own_classes
 from secseg.losses.probabilities import at_least_float32
 from secseg.utils.checks import check_whole, refuse
 from secseg.utils.errors import UserError
 
 
 class SeedFigures(Callback):
-    """Logs precision and recall of the cues, and of what they grow to, at each validation.
+    """Logs precision, recall and sizes of the cues, and of what they grow to, at each validation.
 
-    The keys are ``seeds/<cues or grown>/<precision or recall>_<foreground or background>``, in [0, 1], or NaN without
-    a pixel to count. A loss without CRF has no grown seeds. If the loss does not grow its seeds, the figures are those
+    The keys are ``seeds/<cues or grown>/<figure>_<foreground or background>``. ``precision`` and ``recall`` are in
+    [0, 1]. ``size_ratio`` is the median, over the classes of the images, of the size in the seeds over the size in the
+    mask, and ``size_factor`` the median of the factor, at least 1, by which it is wrong. A figure is NaN without a
+    pixel to count. A loss without CRF has no grown seeds. If the loss does not grow its seeds, the figures are those
     that growing with the default thresholds would have. Only these figures read the masks, never the loss.
 
     Args:
@@ -50,12 +55,18 @@ class SeedFigures(Callback):
             return
         size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         totals: dict[str, Tensor] = {}
+        sizes: dict[str, list[Tensor]] = {}
         for start in range(0, len(self._samples), size):
             numbers = range(start, min(start + size, len(self._samples)))
             batch = gather([self._samples[number, False] for number in numbers])
             for kind, seeds in _seeds(pl_module, move_data_to_device(batch, pl_module.device)).items():
                 totals[kind] = totals.get(kind, 0) + seed_counts(seeds, batch["mask"])
-        values = {f"seeds/{kind}/{name}": value for kind, counts in totals.items() for name, value in rates(counts)}
+                sizes.setdefault(kind, []).append(size_ratios(seeds, batch["mask"], batch["labels"]))
+        values = {
+            f"seeds/{kind}/{name}": value
+            for kind, counts in totals.items()
+            for name, value in [*rates(counts), *size_errors(torch.cat(sizes[kind]))]
+        }
         pl_module.log_dict(values, rank_zero_only=True)
 
 
@@ -94,3 +105,26 @@ def rates(counts: Tensor) -> list[tuple[str, float]]:
         for at, part in enumerate(("background", "foreground"))
         for name, whole in (("precision", given), ("recall", true))
     ]
+
+
+def size_ratios(seeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    """Return the size of a class in the seeds over its size in the mask, as shares of the image: (B, C).
+
+    Sizes below a pixel count as one. Void pixels of the mask do not count. NaN where the class is not among the labels
+    (column 0, the background, always is) or not in the mask.
+    """
+    classes = torch.arange(seeds.shape[1])[:, None, None]
+    known = (mask != VOID).flatten(1).sum(1, keepdim=True).clamp(min=1)
+    true = (mask[:, None] == classes).flatten(2).sum(2) / known
+    found = seeds.flatten(2).sum(2).clamp(min=1) / mask[0].numel()
+    return torch.where(own_classes(labels) & (true > 0), found / true, torch.nan)
+
+
+def size_errors(ratios: Tensor) -> list[tuple[str, float]]:
+    """Return the medians by name, from ``size_ratios`` (N, C); NaN without a class to compare."""
+    figures = []
+    for part, columns in (("background", ratios[:, :1]), ("foreground", ratios[:, 1:])):
+        logs = columns[~columns.isnan()].log()
+        for name, values in (("size_ratio", logs), ("size_factor", logs.abs())):
+            figures.append((f"{name}_{part}", float(values.quantile(0.5).exp()) if len(values) else float("nan")))
+    return figures
