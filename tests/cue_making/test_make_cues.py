@@ -311,7 +311,7 @@ def test_refined_cues_need_only_one_network(make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_random_walk_uses_the_features_of_the_trunk_at_the_grid(make: Make, tmp_path: Path, cached: bool) -> None:
-    words = ["cues=random_walk", "cues.grid=5", "cues.beta=1"]
+    words = ["cues=random_walk", "cues.affinity=features", "cues.grid=5", "cues.beta=1"]
     if cached:
         words += ["localization.foreground.network.freeze=true", f"data.feature_cache={tmp_path / 'features'}"]
     outcome = make(*words, out=tmp_path / "out")
@@ -327,7 +327,7 @@ def test_a_random_walk_uses_the_features_of_the_trunk_at_the_grid(make: Make, tm
         features = resize_aligned(network.joined(network.features(resize(image, 65)[None])).float(), (5, 5))[0].numpy()
     kept = maps.read_maps(tmp_path / "out" / "maps" / prints["maps"], name, labels, 3)
     inputs = CueInputs(labels, lambda: image, kept.maps, kept.scores, kept.highest, read_features=lambda: features)
-    assert np.mean(store[name].map == RandomWalkCues(beta=1)(inputs)) > 0.95
+    assert np.mean(store[name].map == RandomWalkCues("features", beta=1)(inputs)) > 0.95
     other = make(*words, "cues.affinity=colours", out=tmp_path / "out")
     assert ran(other) == ["cues", "audit"]
 

@@ -65,8 +65,7 @@ def transitions(values: np.ndarray, radius: float, beta: float) -> np.ndarray:
     return affinity / affinity.sum(1, keepdims=True)
 
 
-def random_walk_shares(maps: np.ndarray, matrix: np.ndarray, steps: int, alpha: float) -> np.ndarray:
-    """PSA's background ``(1 - max)^alpha`` and maps (K, h, w) in 0..1 after ``steps``, as shares (K + 1, h, w)."""
-    start = np.concatenate([(1 - maps.max(0)[None]) ** alpha, maps]).astype(np.float64)
-    walked = np.linalg.matrix_power(matrix, steps) @ start.reshape(len(start), -1).T
-    return (walked / walked.sum(1, keepdims=True)).T.reshape(start.shape)
+def random_walk(maps: np.ndarray, matrix: np.ndarray, steps: int) -> np.ndarray:
+    """Maps (K, h, w) after ``steps`` of a random walk, each divided by its maximum."""
+    walked = (np.linalg.matrix_power(matrix, steps) @ maps.reshape(len(maps), -1).T).T.reshape(maps.shape)
+    return walked / walked.max((1, 2), keepdims=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from secseg.cue_making.recipes import CueInputs
-from secseg.cue_making.recipes.base import join_cues, scaled_maps
+from secseg.cue_making.recipes.base import scaled_maps
 from secseg.cue_making.recipes.random_walk import RandomWalkCues, colours_at, random_walk, transitions
-from secseg.cue_making.recipes.refined import refined_cues
+from secseg.data.classes import VOID
 from secseg.utils.errors import UserError
 from tests.cue_making.recipes.toy import inputs, random_maps
 from tests.reference import cues as reference
@@ -29,23 +29,17 @@ def test_a_step_of_the_walk_is_that_of_the_dense_matrix(radius: float, beta: flo
     np.testing.assert_allclose(found, reference.transitions(values, radius, beta), rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 256])
-def test_shares_are_those_of_the_power_of_the_dense_matrix(steps: int) -> None:
-    maps = random_maps(1)
-    recipe = RandomWalkCues(beta=1, steps=steps)
-    found = recipe.shares(given(maps, (1, 3)))
-    matrix = reference.transitions(FEATURES, 5, 1)
-    expected = reference.random_walk_shares(scaled_maps(maps)[[0, 2]], matrix, steps, 16)
-    np.testing.assert_allclose(found[[0, 1, 3]], expected, atol=1e-5)
-    assert not found[[2, 4]].any()
-    foreground = refined_cues(found, maps, (1, 3), 0.5, 0.01)
-    assert np.array_equal(recipe(given(maps, (1, 3))), join_cues(foreground, found[0] > 0.5))
-
-
-def test_maps_of_other_programs_are_taken_as_they_are() -> None:
-    maps = np.random.default_rng(0).random((4, 9, 7)).astype(np.float32) / 2
-    found = RandomWalkCues(steps=0).shares(given(maps, (2,), shares=True))
-    np.testing.assert_allclose(found[0] / found[2], (1 - maps[1]) ** 16 / maps[1], rtol=1e-5)
+@pytest.mark.parametrize("shares", [False, True], ids=["classifier", "other program"])
+@pytest.mark.parametrize("steps", [0, 1, 8])
+def test_cues_are_two_thresholds_on_the_maps_after_the_power_of_the_dense_matrix(steps: int, shares: bool) -> None:
+    maps = np.random.default_rng(0).random((4, 9, 7)).astype(np.float32) if shares else random_maps(1)
+    maps[[1, 3]] *= shares
+    own = maps[[0, 2]] if shares else scaled_maps(maps)[[0, 2]]
+    walked = reference.random_walk(own, reference.transitions(FEATURES, 5, 4), steps)
+    high, low = np.quantile(walked.max(0), [0.7, 0.3]).tolist()
+    expected = np.where(walked.max(0) > high, 1 + 2 * walked.argmax(0), np.where(walked.max(0) <= low, 0, VOID))
+    recipe = RandomWalkCues("features", beta=4, steps=steps, threshold=high, background=low)
+    assert np.mean(recipe(given(maps, (1, 3), shares=shares)) == expected) > 0.96, "but for rounding at the thresholds"
 
 
 @pytest.mark.parametrize("affinity", ["features", "colours"])
@@ -56,7 +50,7 @@ def test_a_map_spreads_to_an_edge_and_not_beyond(affinity: str) -> None:
     maps[0, 1:8, 0:4] = 3.0
     features = np.random.default_rng(0).normal(0, 0.01, (4, 9, 9))
     features[:, :, 5:] += 1
-    recipe = RandomWalkCues(affinity)
+    recipe = RandomWalkCues(affinity, steps=256)
     cues = recipe(inputs(maps, (1,), read_image=lambda: image, read_features=lambda: features))
     assert (cues[:, :5] == 1).all()
     assert (cues[:, 5:] == 0).all()
@@ -86,7 +80,7 @@ def test_colours_are_the_means_of_the_cells() -> None:
 
 def test_all_settings_out_of_range_are_listed() -> None:
     with pytest.raises(UserError) as raised:
-        RandomWalkCues("colors", 1, 0, -1, 0, 1.0, 2, 1)
-    for key in ("affinity=colors", "radius=1", "beta=0", "steps=-1", "alpha=0", "threshold=1.0", "least=2"):
+        RandomWalkCues("colors", 1, 0, -1, 1.0, 1)
+    for key in ("affinity=colors", "radius=1", "beta=0", "steps=-1", "threshold=1.0", "background=1"):
         assert f"cues.{key}" in str(raised.value)
     assert "colours" in str(raised.value)

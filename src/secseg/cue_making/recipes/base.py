@@ -10,7 +10,16 @@ from scipy.ndimage import gaussian_filter, median_filter
 
 from secseg.data.cues.store import join_cues
 
-__all__ = ["CueInputs", "CueRecipe", "background_cue", "foreground_cues", "join_cues", "log_odds", "scaled_maps"]
+__all__ = [
+    "CueInputs",
+    "CueRecipe",
+    "background_cue",
+    "confident_cues",
+    "foreground_cues",
+    "join_cues",
+    "log_odds",
+    "scaled_maps",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,19 @@ def scaled_maps(maps: np.ndarray) -> np.ndarray:
     positive = np.maximum(maps, 0)
     highest = positive.max((1, 2), keepdims=True, initial=0)
     return positive / np.where(highest > 0, highest, 1)
+
+
+def confident_cues(
+    maps: np.ndarray, threshold: float, background: float, saliency: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the cue map (h, w) of maps (K, h, w) in 0..1: the class whose map is the highest and above ``threshold``,
+    the background where the highest map, or the ``saliency`` if given, is at most ``background``, and else no cue.
+
+    Where the highest maps are equal, the class with the smaller region wins, as in ``join_cues``.
+    """
+    highest = maps.max(0)
+    salient = highest if saliency is None else saliency
+    return join_cues((maps > threshold) & (maps == highest), salient <= background)
 
 
 def foreground_cues(maps: np.ndarray, labels: Sequence[int], threshold: float = 0.2) -> np.ndarray:

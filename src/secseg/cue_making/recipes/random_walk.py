@@ -8,47 +8,40 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array, csr_array
 
-from secseg.cue_making.recipes.base import CueInputs, CueRecipe, join_cues, scaled_maps
-from secseg.cue_making.recipes.refined import refined_cues
+from secseg.cue_making.recipes.base import CueInputs, CueRecipe, confident_cues, scaled_maps
 from secseg.utils.checks import check_choice, check_number, check_whole, refuse
 
-AFFINITIES = ("features", "colours")
+AFFINITIES = ("colours", "features")
 
 
 class RandomWalkCues(CueRecipe):
-    """Spreads maps in 0..1 and the background ``(1 - max)^alpha`` by a random walk, then applies two thresholds.
-
-    After the walk, the background and the classes of the image are divided by their sum in each grid cell.
+    """Spreads maps in 0..1 by a random walk, divides each by its maximum, and applies two thresholds.
 
     Args:
-        affinity: what neighbours are compared by: ``features`` of the classifier's trunk, or ``colours`` of the image
-            at the grid of the maps.
+        affinity: what neighbours are compared by: ``colours`` of the image at the grid of the maps, or ``features`` of
+            the classifier's trunk.
         radius: neighbours are less than this apart, in cells; above 1.
         beta: exponent of the affinity; above 0. Higher: the walk leaves a region less.
         steps: of the walk; 0 for none.
-        alpha: exponent of the background; above 0. Higher: less background.
-        threshold: a class has a cue where its share is the highest one and above this; in [0, 1).
-        least: each class of the image has cues in at least this share of the grid cells; in [0, 1).
-        background: the background has a cue where its share is above this; in [0, 1).
+        threshold: a class has a cue where its map is the highest one and above this; in [0, 1).
+        background: the background has a cue where the highest map is at most this; in [0, 1).
 
     Raises:
         UserError: for values out of range.
 
-    Source: PSA (Ahn and Kwak, CVPR 2018) for the walk, its constants and the background. PSA trains the features whose
-    affinity it uses; ours are those of the frozen trunk, in the unit of their standard deviation. The thresholds are
-    ours: PSA takes the highest value everywhere.
+    Source: PSA (Ahn and Kwak, CVPR 2018) for the walk, IRN (Ahn et al., CVPR 2019) for the division by the maximum and
+    the thresholds. PSA walks 256 steps on features that it trains for the affinity. Ours are not trained for it, and
+    fewer steps are better (docs/cues.md). With our maps, PSA's background ``(1 - max)^16`` covers nearly all cells.
     """
 
     def __init__(
         self,
-        affinity: str = "features",
+        affinity: str = "colours",
         radius: float = 5.0,
         beta: float = 8.0,
-        steps: int = 256,
-        alpha: float = 16.0,
-        threshold: float = 0.5,
-        least: float = 0.01,
-        background: float = 0.5,
+        steps: int = 16,
+        threshold: float = 0.3,
+        background: float = 0.05,
     ) -> None:
         refuse(
             [
@@ -56,38 +49,28 @@ class RandomWalkCues(CueRecipe):
                 *check_number("cues.radius", radius, above=1),
                 *check_number("cues.beta", beta, above=0),
                 *check_whole("cues.steps", steps, 0),
-                *check_number("cues.alpha", alpha, above=0),
                 *check_number("cues.threshold", threshold, 0, below=1),
-                *check_number("cues.least", least, 0, below=1),
                 *check_number("cues.background", background, 0, below=1),
             ]
         )
         self.affinity, self.radius, self.beta, self.steps = affinity, radius, beta, steps
-        self.alpha, self.threshold, self.least, self.background = alpha, threshold, least, background
+        self.threshold, self.background = threshold, background
         self.needs = ("features",) if affinity == "features" else ()
 
     def __call__(self, inputs: CueInputs) -> np.ndarray:
-        shares = self.shares(inputs)
-        foreground = refined_cues(shares, inputs.maps, inputs.labels, self.threshold, self.least)
-        return join_cues(foreground, shares[0] > self.background)
+        maps = inputs.maps if inputs.shares else scaled_maps(inputs.maps)
+        own = [number - 1 for number in inputs.labels]
+        walked = np.zeros(maps.shape)
+        walked[own] = random_walk(maps[own].astype(np.float64), self._transitions(inputs), self.steps)
+        return confident_cues(scaled_maps(walked), self.threshold, self.background)
 
-    def shares(self, inputs: CueInputs) -> np.ndarray:
-        """Return the shares (K + 1, h, w) float64 of the background and of each class after the walk, which sum to 1;
-        those of other classes are 0."""
-        own = inputs.maps[[number - 1 for number in inputs.labels]].astype(np.float64)
-        maps = own.clip(0, 1) if inputs.shares else scaled_maps(own)
-        background = (1 - maps.max(0, keepdims=True)) ** self.alpha
-        start = np.concatenate([background, maps])
-        size = start.shape[1:]
+    def _transitions(self, inputs: CueInputs) -> csr_array:
         if self.affinity == "colours":
-            values = colours_at(inputs.read_image(), (size[0], size[1]))
+            values = colours_at(inputs.read_image(), (inputs.highest.shape[0], inputs.highest.shape[1]))
         else:
             assert inputs.read_features is not None
             values = inputs.read_features()
-        walked = random_walk(start, transitions(values, self.radius, self.beta), self.steps)
-        shares = np.zeros((len(inputs.maps) + 1, *size))
-        shares[[0, *inputs.labels]] = walked / walked.sum(0)
-        return shares
+        return transitions(values, self.radius, self.beta)
 
 
 def colours_at(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -130,7 +113,7 @@ def transitions(values: np.ndarray, radius: float = 5.0, beta: float = 8.0) -> c
     return affinity.multiply(1 / affinity.sum(1)[:, None]).tocsr()
 
 
-def random_walk(maps: np.ndarray, steps_of: csr_array, steps: int = 256) -> np.ndarray:
+def random_walk(maps: np.ndarray, steps_of: csr_array, steps: int) -> np.ndarray:
     """Return the maps (C, h, w) after a random walk: in each step, each cell takes the mean of its neighbours' values,
     weighted by the probabilities (n, n) of ``transitions``."""
     values = maps.reshape(len(maps), -1).T

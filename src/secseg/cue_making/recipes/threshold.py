@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from secseg.cue_making.recipes.base import CueInputs, CueRecipe, join_cues, scaled_maps
+from secseg.cue_making.recipes.base import CueInputs, CueRecipe, confident_cues, join_cues, scaled_maps
 from secseg.utils.checks import check_flag, check_number, refuse
 
 
@@ -46,9 +46,7 @@ class ThresholdCues(CueRecipe):
         if self.refine:
             high, low = (most_probable(inputs, maps, value) for value in (self.threshold, self.background))
             return join_cues(np.arange(1, len(maps) + 1)[:, None, None] == high, low == 0)
-        highest = maps.max(0)
-        salient = highest if inputs.saliency is None or not inputs.shares else inputs.saliency
-        return join_cues((maps > self.threshold) & (maps == highest), salient <= self.background)
+        return confident_cues(maps, self.threshold, self.background, inputs.saliency if inputs.shares else None)
 
 
 def most_probable(inputs: CueInputs, maps: np.ndarray, background: float) -> np.ndarray:
