@@ -191,7 +191,7 @@ def test_labels_of_the_data_have_priority_over_the_classes_of_the_maps(make: Mak
         (["maps=cams", "stage=audit"], "maps is for stage=all"),
         (["maps=cams", "cues=official"], "This cue recipe needs saliency, and CAMs of PSA (class: map) have none"),
         (
-            ["maps=cams", "cues=random_walk"],
+            ["maps=cams", "cues=random_walk", "cues.affinity=features"],
             "needs the features of the classifier's trunk, and maps= has no classifier",
         ),
         (["maps=empty"], "have no file of maps or .png:"),
