@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help install demo test test-oldest faults fuzz
+.PHONY: help install demo test test-oldest faults fuzz cluster
 
 # Arguments of make faults; the full campaign is kills=200 damages=1000 disks=50 minutes=600.
 TRIES ?= minutes=30
@@ -18,6 +18,7 @@ help:
 	@echo 'make test          lint, check types, run the tests; builds pydensecrf, which needs a C++ compiler'
 	@echo 'make test-oldest   run the tests in .venv-oldest, with the oldest releases that pyproject.toml allows'
 	@echo 'make faults        kill commands, damage their files and fill their disks, for half an hour'
+	@echo 'make cluster       sweep and train on a Slurm cluster of this machine; needs root and the packages of Slurm'
 	@echo 'make fuzz          give each reader damaged files, for SECONDS=60 each; on Linux only'
 
 install: $(INSTALLED)
@@ -66,3 +67,7 @@ faults: $(TOOLS)
 fuzz: $(TOOLS)
 	$(BIN)/python -m pip install --editable '.[fuzz]'
 	PYTHONPATH=src $(BIN)/python -m tests.fuzz $(SECONDS)
+
+# Not part of `make test`: it starts the daemons of a cluster, in a folder of its own, and ends them.
+cluster: $(TOOLS)
+	$(BIN)/python -m pytest -q -rs tests/cluster

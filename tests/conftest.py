@@ -16,6 +16,14 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out tests/cluster, which starts daemons, unless the command line names it."""
+    if collection_path != REPOSITORY / "tests" / "cluster":
+        return None
+    named = (Path(config.invocation_params.dir, each.partition("::")[0]) for each in config.args)
+    return None if any(path.is_relative_to(collection_path) for path in named) else True
+
+
 @pytest.fixture(scope="session")
 def voc_animals() -> Path:
     """The root of the VOC slice, laid out as VOC2012; absent on most machines."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from secseg.losses import build_terms
@@ -131,7 +132,7 @@ def fit(
         accelerator="cpu",
         default_root_dir=folder,
         callbacks=[*callbacks, RandomStates(), Checkpoints(folder / "checkpoints")],
-        plugins=[CheckpointFiles()],
+        plugins=[CheckpointFiles(), LightningEnvironment()],  # without a warning where srun is on the PATH
         logger=list(loggers),
         **{
             "max_steps": STEPS,

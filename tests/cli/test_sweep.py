@@ -212,8 +212,8 @@ def test_the_slurm_launcher_passes_its_settings_to_sbatch(fake: Path, tmp_path: 
     ]
     result = run(fake, tmp_path, "-m", "seed=0,1,2", *words, PATH=f"{programs}:{os.environ['PATH']}")
     assert result.returncode == 1
-    assert "The process of a job could not be started" in result.stderr
-    assert "no such partition" in result.stderr
+    assert "Slurm does not accept the jobs of this sweep. Give hydra.launcher.partition=<name>." in result.stderr
+    assert "(no such partition)" in result.stderr
     assert "Traceback" not in result.stderr
     script = (tmp_path / "script").read_text()
     for option in ("partition=gpu", "time=90", "array=0-2%2", "gpus-per-node=1", "cpus-per-task=4", "signal=USR2@120"):

@@ -46,7 +46,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], trai
 @pytest.mark.parametrize(
     ("variables", "trainer", "kind"),
     [
-        ({}, TWO, type(None)),
+        ({}, ONE, LightningEnvironment),
+        ({}, TWO, LightningEnvironment),
         (SHELL, ONE, LightningEnvironment),
         (SHELL, TWO, LightningEnvironment),
         (SHELL, {**ONE, "devices": "auto"}, LightningEnvironment),
@@ -55,7 +56,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], trai
         (TASK, TWO, SlurmTasks),
         (TASK, {**ONE, "devices": [0, 1]}, SlurmTasks),
         ({**TASK, "SLURM_PROCID": "1"}, TWO, SlurmTasks),
-        ({**TASK, "SLURM_NTASKS": "1"}, ONE, type(None)),
+        ({**TASK, "SLURM_NTASKS": "1"}, ONE, LightningEnvironment),
         ({**TASK, "SLURM_NTASKS": "1"}, TWO, LightningEnvironment),
         ({**BATCH, "LOCAL_RANK": "1"}, TWO, LightningEnvironment),
         ({**TASK, "TORCHELASTIC_RUN_ID": "x"}, TWO, type(None)),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from secseg.cli.cluster import refusal
 from secseg.utils.errors import UserError, nearest
 from secseg.utils.program import command
 
@@ -58,6 +59,10 @@ def explain(error: BaseException, name: str, words: Sequence[str]) -> str | None
         return f"The memory of the device is full. Lower data.batch_size or backbone.input_size.\n{error}"
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # torch's
         return f"{_ended_loader(_with_cause(error))} {_resumption(name)}\n{_with_cause(error)}"
+    if (refused := refusal(error)) is not None:
+        return refused
+    if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):  # submitit's
+        return "There is no srun on this machine: give this command on a machine of the cluster that can submit jobs."
     if type(error).__name__ in ("TerminatedWorkerError", "FailedJobError", "UncompletedJobError"):  # of launchers
         return f"The process of a job could not be started, or was killed. The same command resumes the sweep.\n{error}"
     return None

@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from secseg.cli.cluster import no_accounting
 from secseg.cli.messages import explain
 from secseg.runs.run_reader import read_warnings
 from secseg.runs.run_warnings import grouped_warnings
@@ -148,6 +149,8 @@ class Summary(Callback):
         words = [*config.hydra.overrides.hydra, f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"]
         with open_dict(config):
             config.hydra.overrides.hydra = words
+        if str(config.hydra.launcher._target_).endswith(".SlurmLauncher") and (warning := no_accounting()):
+            print(warning, file=sys.stderr, flush=True)
         self.earlier = self._failures(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:

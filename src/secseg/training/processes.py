@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+)
 
 from secseg.runs.run_folder import RunFolder
 from secseg.utils.errors import UserError
@@ -69,7 +75,10 @@ class Group:
 
 
 def cluster_environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None:
-    """Return how the processes of a run come about; None where Lightning finds this out.
+    """Return how the processes of a run come about; None below ``torchrun``, LSF or MPI, which Lightning recognises.
+
+    Lightning's own choice would warn wherever ``srun`` is on the PATH, as on each login node, and would take the
+    process of a batch script for a task of ``srun``.
 
     Args:
         trainer: ``trainer.*``, plain: ``accelerator``, ``devices`` and ``num_nodes`` are read.
@@ -77,15 +86,15 @@ def cluster_environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None
     Raises:
         UserError: if the settings need another number of processes than Slurm has started or can start.
     """
-    if "SLURM_NTASKS" not in os.environ or _of_torchrun():
+    if _of_torchrun():
         return None
+    if "SLURM_NTASKS" not in os.environ:
+        return None if LSFEnvironment.detect() or MPIEnvironment.detect() else LightningEnvironment()
     tasks, needed, nodes = int(os.environ["SLURM_NTASKS"]), _devices(trainer), int(trainer.get("num_nodes", 1))
-    if tasks == 1 and needed * nodes == 1:
-        return None
     if tasks > 1 and (_of_srun() or (_may_be_of_srun() and needed * nodes > 1)):
         if tasks != needed * nodes:
             _refuse(tasks, needed, nodes)
-        return SlurmTasks()
+        return SlurmTasks(auto_requeue=False)  # the launcher or the batch script queues the job again
     if nodes > 1:
         raise UserError(
             f"trainer.num_nodes={nodes}, but Slurm has not started this process on several machines: SLURM_STEP_ID is "

@@ -130,8 +130,6 @@ def build_trainer(
     warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
     # Short runs have few log lines.
     warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller than the logging")
-    # cluster_environment decides, and a command of one process needs no srun.
-    warnings.filterwarnings("ignore", message=r"The `srun` command is available on your system but is not used")
     # Lightning 2.6 uses a function that torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     environment = cluster_environment(options)

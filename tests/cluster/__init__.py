@@ -1,0 +1,1 @@
+"""Commands on a real Slurm cluster of one machine: make cluster."""

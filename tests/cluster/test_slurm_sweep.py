@@ -1,0 +1,133 @@
+"""A sweep on Slurm survives a kill, a time limit and a drained node; a refusal names the setting to change."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import TRAIN
+from tests.cluster import slurm
+from tests.cluster.conftest import Cluster, wait_for
+from tests.training.test_run import QUICK, TINY
+
+LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.mem_gb=1"]
+LAUNCHER += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=2"]
+LIMIT = ["hydra.launcher.timeout_min=3", "hydra.launcher.signal_delay_s=60"]
+# Slurm signals up to a minute early. The first job needs more than that, and at least three minutes.
+SLOW = """
+import os, time
+from pytorch_lightning import Callback
+
+class Slow(Callback):
+    def on_train_start(self, trainer, module):
+        with open(os.environ["BEGUN"], "a") as file:
+            file.write(os.environ["SLURM_ARRAY_TASK_ID"] + " " + str(trainer.global_step) + "\\n")
+
+    def on_train_batch_end(self, trainer, module, *_):
+        time.sleep({"0": 5.0, "1": 2.0}.get(os.environ["SLURM_ARRAY_TASK_ID"], 0.0))
+"""
+
+
+def begun(folder: Path) -> dict[int, list[int]]:
+    """Return the steps from which each job of a sweep has trained."""
+    steps: dict[int, list[int]] = defaultdict(list)
+    for line in (folder / "begun").read_text().splitlines():
+        job, step = map(int, line.split())
+        steps[job].append(step)
+    return dict(steps)
+
+
+def finished(folder: Path) -> dict[str, int]:
+    """Return when each finished job has written its results."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/sec/*/results.json")}
+
+
+def test_each_job_of_a_sweep_is_finished_once(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    steps = ["trainer.max_steps=40", "trainer.val_check_interval=5", "+callbacks.slow._target_=slow.Slow"]
+    command = [sys.executable, str(TRAIN), *TINY, *QUICK, *steps, "-m", "seed=0,1,2,3,4,5", *LAUNCHER, *LIMIT]
+    path = f"{tmp_path}:{cluster.environment['PYTHONPATH']}"
+    environment = {**cluster.environment, "BEGUN": f"{tmp_path}/begun", "PYTHONPATH": path}
+    with (tmp_path / "first.txt").open("w") as file:
+        first = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file)
+    try:
+        _disturb(cluster, tmp_path, first)
+        wait_for(lambda: not cluster.ask("squeue", "--noheader"), "all jobs end", 1800)
+        if not cluster.accounting:
+            first.send_signal(signal.SIGINT)
+        assert first.wait(300) == (1 if cluster.accounting else 130)
+    finally:
+        first.kill()
+    printed = (tmp_path / "first.txt").read_text()
+    assert "was killed" in printed if cluster.accounting else "sacct does not work here" in printed
+    assert "Traceback" not in printed
+    before = finished(tmp_path)
+    assert len(before) == 5
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "runs/sec: 6 of 6 runs are finished." in again.stdout
+    after = finished(tmp_path)
+    assert {name: after[name] for name in before} == before, "a finished job is not run again"
+    jobs = begun(tmp_path)
+    print(
+        f"steps from which each job has trained: {jobs}",
+        cluster.ask("sacct", "--allocations", "--duplicates"),
+        sep="\n",
+    )
+    assert [jobs[job] for job in (2, 3, 4, 5)] == [[0]] * 4
+    killed, limited = jobs[1], jobs[0]
+    assert len(killed) == 2
+    assert killed[1] >= 5, "it continues from its checkpoint"
+    assert len(limited) >= 2, "it has reached its time limit"
+    assert limited == sorted(set(limited)), "each time, it continues from a later step"
+    for results in tmp_path.glob("runs/sec/*/results.json"):
+        assert json.loads(results.read_text())["protocol"]["steps"] == 40
+
+
+def _disturb(cluster: Cluster, folder: Path, sweep: subprocess.Popen[bytes]) -> None:
+    """Kill job 1 after its first checkpoint, while the node is drained: the other jobs wait until it is resumed."""
+
+    def checkpoint() -> bool:
+        assert sweep.poll() is None, (folder / "first.txt").read_text()
+        return any(folder.glob("runs/sec/seed=1-*/checkpoints/last.ckpt"))
+
+    wait_for(checkpoint, "a checkpoint of job 1")
+    array = cluster.ask("squeue", "--noheader", "--format=%F").split()[0]
+    node = cluster.ask("sinfo", "--noheader", "--format=%n")
+    cluster.ask("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    cluster.ask("scancel", "--signal=KILL", f"{array}_1")
+    wait_for(lambda: f"{array}_1" not in cluster.ask("squeue", "--noheader", "--format=%i"), "job 1 is killed")
+    time.sleep(10)
+    assert set(begun(folder)) == {0, 1}, "no job starts on a drained node"
+    cluster.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        ({}, "hydra.launcher.gpus_per_node=0"),
+        ({"gpus_per_node": "0", "mem_gb": "900"}, "hydra.launcher.mem_gb"),
+        ({"gpus_per_node": "0", "mem_gb": "1", "cpus_per_task": "900"}, "hydra.launcher.cpus_per_task"),
+        ({"gpus_per_node": "0", "mem_gb": "1", "timeout_min": "900"}, "hydra.launcher.timeout_min"),
+        ({"gpus_per_node": "0", "mem_gb": "1", "partition": "nowhere"}, "hydra.launcher.partition=<name>"),
+        ({"gpus_per_node": "0", "mem_gb": "1", "account": "nobody"}, "hydra.launcher.account=<name>"),
+    ],
+    ids=["gpus", "memory", "cpus", "time", "partition", "account"],
+)
+def test_a_refusal_names_the_setting(cluster: Cluster, tmp_path: Path, words: dict[str, str], setting: str) -> None:
+    if "account" in words and not cluster.accounting:
+        pytest.skip(f"accounts need {', '.join(slurm.ACCOUNTING)}")
+    given = [f"hydra.launcher.{key}={value}" for key, value in {"timeout_min": "10", **words}.items()]
+    result = cluster.run(sys.executable, str(TRAIN), "-m", "seed=0,1", "hydra/launcher=slurm", *given, cwd=tmp_path)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Slurm does not accept the jobs of this sweep.")
+    assert setting in last
+    assert "Traceback" not in result.stderr
