@@ -33,7 +33,8 @@ def refused(answer: str, program: str = "sbatch") -> Exception:
             "hydra.launcher.cpus_per_task",
         ),
         (
-            "sbatch: error: Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)",
+            "sbatch: error: Batch job submission failed: "
+            "Requested time limit is invalid (missing or exceeds some limit)",
             "hydra.launcher.timeout_min",
         ),
         (

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def start(folder: Path) -> None:
         ports = _write_config(folder, accounting)
         _start_munge(folder)
         if accounting:
-            _start_accounting(folder, ports["database"])
+            _start_accounting(folder, ports)
         _start(folder, "slurmctld", "-D")
         _wait(folder, "slurmctld", lambda: "is UP" in ask(folder, "scontrol", "ping"))
         _start(folder, "slurmd", "-D")
@@ -178,20 +178,21 @@ def _start_munge(folder: Path) -> None:
     _wait(folder, "munged", (folder / "munge.socket").exists)
 
 
-def _start_accounting(folder: Path, port: int) -> None:
+def _start_accounting(folder: Path, ports: Mapping[str, int]) -> None:
     data = folder / "database"
     install = [str(program("mariadb-install-db")), "--no-defaults", f"--datadir={data}", "--user=root"]
     with (folder / "install.log").open("w") as log:
         if subprocess.run([*install, "--skip-test-db"], stdout=log, stderr=log).returncode:
-            raise ClusterError(f"mariadb-install-db failed: {_end_of(folder / 'install.log')}")
+            raise ClusterError(f"mariadb-install-db failed:\n{_end_of(folder / 'install.log')}")
     options = [f"--datadir={data}", f"--socket={folder}/database.socket", f"--init-file={folder}/users.sql"]
-    options += ["--user=root", "--bind-address=127.0.0.1", f"--port={port}", "--innodb-buffer-pool-size=64M"]
-    _start(folder, "mariadbd", "--no-defaults", *options)
-    _wait(folder, "mariadbd", lambda: _listens(port))
+    options += ["--user=root", "--bind-address=127.0.0.1", f"--port={ports['database']}"]
+    _start(folder, "mariadbd", "--no-defaults", *options, "--innodb-buffer-pool-size=64M")
+    _wait(folder, "mariadbd", lambda: _listens(ports["database"]))
     _start(folder, "slurmdbd", "-D")
-    _wait(folder, "slurmdbd", lambda: bool(ask(folder, "sacctmgr", "--immediate", "list", "configuration")))
+    _wait(folder, "slurmdbd", lambda: _listens(ports["dbd"]))
     for words in ("cluster one", "account lab", "user root account=lab"):
-        ask(folder, "sacctmgr", "--immediate", "add", *words.split())
+        if not ask(folder, "sacctmgr", "--immediate", "add", *words.split(), seconds=SECONDS):
+            raise ClusterError(f"sacctmgr add {words} failed:\n{_end_of(folder / 'slurmdbd.log')}")
 
 
 def _listens(port: int) -> bool:

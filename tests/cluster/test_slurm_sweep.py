@@ -83,7 +83,7 @@ def test_each_job_of_a_sweep_is_finished_once(cluster: Cluster, tmp_path: Path) 
     )
     assert [jobs[job] for job in (2, 3, 4, 5)] == [[0]] * 4
     killed, limited = jobs[1], jobs[0]
-    assert len(killed) == 2
+    assert killed[0] == 0
     assert killed[1] >= 5, "it continues from its checkpoint"
     assert len(limited) >= 2, "it has reached its time limit"
     assert limited == sorted(set(limited)), "each time, it continues from a later step"
