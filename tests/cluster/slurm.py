@@ -18,13 +18,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "salloc", "sbatch", "sinfo", "squeue", "scancel", "scontrol")
 ACCOUNTING = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr")
-CPUS, MEMORY = 4, 8192
+CPUS, MEMORY = 8, 16384
 """CPUs and megabytes that the cluster believes to have, so that several jobs run at once on a small machine."""
 SECONDS = 600.0
 """How long a daemon may take until it answers."""
@@ -61,6 +61,7 @@ STORAGE = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={dbd}
+AccountingStoragePass={folder}/munge.socket
 AccountingStorageEnforce=associations
 """
 DATABASE = """\
@@ -143,11 +144,15 @@ def stop(folder: Path) -> None:
 
 def ask(folder: Path, *words: str, seconds: float = 30) -> str:
     """Return what a program of Slurm prints, without spaces around it; "" if it fails."""
-    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     with suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=seconds)
+        done = _ask(folder, words, seconds)
         return done.stdout.strip() if done.returncode == 0 else ""
     return ""
+
+
+def _ask(folder: Path, words: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=seconds)
 
 
 def _write_config(folder: Path, accounting: bool) -> dict[str, int]:
@@ -191,8 +196,9 @@ def _start_accounting(folder: Path, ports: Mapping[str, int]) -> None:
     _start(folder, "slurmdbd", "-D")
     _wait(folder, "slurmdbd", lambda: _listens(ports["dbd"]))
     for words in ("cluster one", "account lab", "user root account=lab"):
-        if not ask(folder, "sacctmgr", "--immediate", "add", *words.split(), seconds=SECONDS):
-            raise ClusterError(f"sacctmgr add {words} failed:\n{_end_of(folder / 'slurmdbd.log')}")
+        added = _ask(folder, ["sacctmgr", "--immediate", "add", *words.split()], SECONDS)
+        if added.returncode:
+            raise ClusterError(f"sacctmgr add {words}: {added.stderr}\n{_end_of(folder / 'slurmdbd.log')}")
 
 
 def _listens(port: int) -> bool:
