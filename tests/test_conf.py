@@ -15,7 +15,6 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from secseg.cli.help import describe
@@ -219,7 +218,6 @@ def test_each_data_set_is_built_with_all_its_keys(node: Any, option: str, tmp_pa
 def test_each_trainer_accepts_its_keys(node: Any, option: str, tmp_path: Path) -> None:
     settings = {**node("trainer", option), "logger": False, "default_root_dir": tmp_path}
     settings |= {"accelerator": "cpu"}  # a test machine need not have a GPU
-    settings |= {"plugins": [LightningEnvironment()]}  # without a warning where srun is on the PATH
     trainer = pl.Trainer(**settings, enable_progress_bar=False, enable_checkpointing=False)
     assert trainer.max_steps == settings["max_steps"]
     assert trainer.num_devices == settings["devices"]

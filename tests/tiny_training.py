@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from secseg.losses import build_terms
@@ -132,7 +131,7 @@ def fit(
         accelerator="cpu",
         default_root_dir=folder,
         callbacks=[*callbacks, RandomStates(), Checkpoints(folder / "checkpoints")],
-        plugins=[CheckpointFiles(), LightningEnvironment()],  # without a warning where srun is on the PATH
+        plugins=[CheckpointFiles()],
         logger=list(loggers),
         **{
             "max_steps": STEPS,

@@ -77,8 +77,8 @@ class Group:
 def cluster_environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None:
     """Return how the processes of a run come about; None below ``torchrun``, LSF or MPI, which Lightning recognises.
 
-    Lightning's own choice would warn wherever ``srun`` is on the PATH, as on each login node, and would take the
-    process of a batch script for a task of ``srun``.
+    Lightning's own choice would take the process of a batch script for a task of ``srun``, and would put the job of
+    such a task into the queue again at SIGUSR1, in addition to the launcher or the batch script.
 
     Args:
         trainer: ``trainer.*``, plain: ``accelerator``, ``devices`` and ``num_nodes`` are read.
@@ -94,7 +94,7 @@ def cluster_environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None
     if tasks > 1 and (_of_srun() or (_may_be_of_srun() and needed * nodes > 1)):
         if tasks != needed * nodes:
             _refuse(tasks, needed, nodes)
-        return SlurmTasks(auto_requeue=False)  # the launcher or the batch script queues the job again
+        return SlurmTasks(auto_requeue=False)
     if nodes > 1:
         raise UserError(
             f"trainer.num_nodes={nodes}, but Slurm has not started this process on several machines: SLURM_STEP_ID is "

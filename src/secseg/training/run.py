@@ -130,6 +130,8 @@ def build_trainer(
     warnings.filterwarnings("ignore", message=r".*resuming from a checkpoint that ended before the epoch ended")
     # Short runs have few log lines.
     warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller than the logging")
+    # Whichever environment is chosen, Lightning looks for Slurm again at the start of fit. One process needs no srun.
+    warnings.filterwarnings("ignore", message=r"The `srun` command is available on your system but is not used")
     # Lightning 2.6 uses a function that torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     environment = cluster_environment(options)
