@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "src" / "secseg"
 # Each package may import those to its right.
-ORDER = "cli cue_making training evaluation inference models drawing losses crf data runs utils".split()  # noqa: SIM905
+ORDER = "cli cue_making training evaluation inference models drawing losses crf densecrf data runs utils".split()  # noqa: SIM905
 
 
 def imports(source: str) -> set[str]:

@@ -8,6 +8,7 @@ The packages, in the order in which data passes through them:
 - ``models``: trunk, head, and the segmentation network that joins them
 - ``losses``: the terms of the loss and their weighted sum
 - ``crf``: the fully connected CRF, for the loss and for predictions
+- ``densecrf``: the CRF with pydensecrf's interface, without torch
 - ``training``: the run that trains the network, with its checkpoints and callbacks
 - ``inference``: masks at the size of the image
 - ``evaluation``: metrics of masks, and reports that compare runs

@@ -283,7 +283,7 @@ def numba_cache(**environment: str) -> str:
     """Return the folder in which a new process caches what Numba compiles."""
     usual = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     usual["PYTHONPATH"] = str(REPOSITORY / "src")
-    command = [sys.executable, "-c", "import numba, secseg.crf.packed as l; print(l.softmax._cache.cache_path)"]
+    command = [sys.executable, "-c", "import numba, secseg.densecrf.packed as l; print(l.softmax._cache.cache_path)"]
     return subprocess.run(command, env=usual | environment, capture_output=True, text=True, check=True).stdout
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from secseg.crf.exact import MOST_PIXELS
-from secseg.crf.permutohedral import Lattice, build_lattice, filtered
+from secseg.densecrf.permutohedral import Lattice, build_lattice, filtered
 from secseg.utils.errors import UserError
 
 Affinity: TypeAlias = Callable[[Tensor], Tensor]

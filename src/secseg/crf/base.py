@@ -117,18 +117,6 @@ def working_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-#: Largest coordinate on a permutohedral lattice: up to it, float32 resolves 1/64 of a step between lattice points.
-MOST_COORDINATE = 2.0**18
-
-
-def too_narrow(farthest: float) -> UserError:
-    """Return the error for widths so small that the coordinates exceed the range of the lattice."""
-    return UserError(
-        f"The CRF's widths are too small for the lattice: pixels of an image can be {farthest:.3g} standard deviations "
-        "apart. Choose larger widths (bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
-    )
-
-
 class _Diagonal(torch.autograd.Function):
     """Returns ``probs``, which are constants, with the gradient of the official code of 2016 for the logits.
 

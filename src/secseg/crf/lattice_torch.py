@@ -1,6 +1,6 @@
 """Mean field on the permutohedral lattice in torch operations, for a batch of images that stays on the GPU.
 
-The result is that of :mod:`secseg.crf.lattice`, which is faster on a CPU, but without loops over pixels and without a
+The result is that of :mod:`secseg.densecrf.mean_field`, which is faster on a CPU, but without loops over pixels and without a
 hash table. A lattice point has a number, made of its image and its coordinates. The sorted numbers of all corners are
 the points, and a binary search among them finds the neighbours. The host synchronises with the device once per lattice,
 while it is built.
@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
-from secseg.crf.base import MOST_COORDINATE, CRFParams, too_narrow, working_dtype
+from secseg.crf.base import CRFParams, working_dtype
+from secseg.densecrf.permutohedral import MOST_COORDINATE, too_narrow
 
 #: Pixels times (classes + 20) that are processed together. Building the lattices takes as much memory as 20 classes,
 #: and each takes 80 bytes, up to 110 if no pixels share a lattice point. Together these are 1.3 to 1.8 GB.

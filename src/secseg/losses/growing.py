@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secseg.crf.simd import njit
+from secseg.densecrf.simd import njit
 
 
 @dataclass(frozen=True)

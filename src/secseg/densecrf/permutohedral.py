@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from secseg.crf.base import MOST_COORDINATE, too_narrow
-from secseg.crf.simd import WIDTH, add, below, load, mul, njit, rint, spread, store, sub
+from secseg.densecrf.simd import WIDTH, add, below, load, mul, njit, rint, spread, store, sub
+from secseg.utils.errors import UserError
 
 #: Pixels that are processed together; a multiple of ``WIDTH``.
 TILE = 64
@@ -22,6 +22,8 @@ TILE = 64
 TABLE_BITS = 14
 #: Bits of a key: the remainder of its lattice point, then the quotient of each coordinate.
 REMAINDER_BITS, KEY_BITS = 3, 63
+#: Largest coordinate on a permutohedral lattice: up to it, float32 resolves 1/64 of a step between lattice points.
+MOST_COORDINATE = 2.0**18
 
 
 class Lattice(NamedTuple):
@@ -64,11 +66,8 @@ def build_lattice(
         UserError: for widths so small that the coordinates exceed the range of the lattice.
     """
     dimensions = 2 if image is None else 5
-    bits = (KEY_BITS - REMAINDER_BITS) // dimensions
     farthest = max((width - 1) / xy, (height - 1) / xy, 0.0 if image is None else 255 / rgb)
-    # The quotient of an elevated coordinate is at most twice the largest feature. A step to a neighbour adds one.
-    most = min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (bits - 1) - 2) / 2)
-    if not farthest <= most:
+    if not farthest <= largest_feature(dimensions):
         raise too_narrow(farthest)
     n = height * width
     features = np.zeros((dimensions, -(-n // TILE) * TILE), np.float32)  # in standard deviations
@@ -77,12 +76,31 @@ def build_lattice(
     positions[1] = (np.arange(height, dtype=np.float32) / np.float32(xy))[:, None]
     if image is not None:
         np.divide(image.reshape(3, n), np.float32(rgb), out=features[2:, :n], dtype=np.float32)
-    kernel, mass = _connect(features, n, np.int64(bits))
+    kernel, mass = _connect(features, n, np.int64(_bits(dimensions)))
     if weight is None:
         kernel.weights[:] *= np.sqrt(np.float32(1 / (1 + 2.0**-dimensions)))  # the gain of the blur, see _normalise
     else:
         _normalise(kernel, mass, np.float32(weight))
     return kernel
+
+
+def largest_feature(dimensions: int) -> float:
+    """Return how many standard deviations apart two pixels may be: in each feature, 0 to this number fits a key."""
+    # The quotient of an elevated coordinate is at most twice the largest feature. A step to a neighbour adds one.
+    return min(MOST_COORDINATE / (2 * (dimensions + 1)), (2 ** (_bits(dimensions) - 1) - 2) / 2)
+
+
+def _bits(dimensions: int) -> int:
+    """Return the bits of a key for each coordinate."""
+    return (KEY_BITS - REMAINDER_BITS) // dimensions
+
+
+def too_narrow(farthest: float) -> UserError:
+    """Return the error for widths so small that the coordinates exceed the range of the lattice."""
+    return UserError(
+        f"The CRF's widths are too small for the lattice: pixels of an image can be {farthest:.3g} standard deviations "
+        "apart. Choose larger widths (bilateral_xy, bilateral_rgb, gaussian_xy) or a smaller crf scale."
+    )
 
 
 @njit

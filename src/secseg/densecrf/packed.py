@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from secseg.crf.simd import (
+from secseg.densecrf.simd import (
     WIDTH,
     add,
     divide,

@@ -1,0 +1,262 @@
+"""Mean field on a permutohedral lattice: the official approximation, for images of any size.
+
+Three sparse steps, whose cost is linear in the number of pixels, replace the dense kernel. The splat adds the values of
+each pixel to the corners of the lattice simplex that encloses its features. The blur runs along each direction of the
+lattice. The slice reads the result of each pixel back from the same corners. The result equals pydensecrf's.
+
+A lattice of positions and colours is called bilateral here, and a lattice of positions Gaussian.
+
+Slice, softmax and the next splat are one pass over the pixels. Their packed scores (see
+:mod:`secseg.densecrf.packed`) are the only large array in memory.
+
+Reference:
+    Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice, Eurographics 2010.
+    Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+
+from secseg.densecrf.packed import TILE, empty_packed, pack, packed_width, softmax, unpack
+from secseg.densecrf.permutohedral import Lattice, build_lattice, filtered
+from secseg.densecrf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
+
+#: Least number of pixels, and the number of parts that such an image is split into, which threads share. The parts do
+#: not depend on the number of threads, and neither does the result.
+PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
+
+Kernels: TypeAlias = tuple[Lattice, Lattice]
+#: The corners and weights of a :class:`Lattice`.
+Simplices: TypeAlias = tuple[np.ndarray, np.ndarray]
+#: The values of the labels at the lattice points of the bilateral kernel, and of the Gaussian one.
+Grids: TypeAlias = tuple[np.ndarray, np.ndarray]
+#: A tuple of which only the length matters: the compiler knows the length of a tuple, and unrolls the inner loops.
+Length: TypeAlias = tuple[int, ...]
+
+#: How many pixels ahead the lattice points are prefetched.
+AHEAD = 4
+#: Most pixels of an image whose Gaussian lattice is kept for the next image. It takes 24 bytes for each pixel.
+MOST_KEPT = 2**20
+
+
+def gaussian_lattice(height: int, width: int, weight: float, xy: float) -> Lattice:
+    """Return the kernel of the positions, cached for all images of a size. A data set has few sizes.
+
+    At the training widths, no pixel reaches another one on the lattice, and the kernel is its weight times the
+    identity. It then has one lattice point for each pixel, instead of three.
+    """
+    build = _kept_gaussian if height * width <= MOST_KEPT else _gaussian
+    return build(height, width, weight, xy)
+
+
+def _gaussian(height: int, width: int, weight: float, xy: float) -> Lattice:
+    lattice = build_lattice(height, width, weight, xy)
+    rng = np.random.default_rng(0)
+    probe = rng.choice(np.array([-1, 1], np.float32), height * width)
+    if np.allclose(filtered(lattice, probe[None])[0], weight * probe, rtol=0, atol=1e-5 * weight):
+        n, nothing = height * width, np.zeros(0, np.int32)
+        roots = np.full((n, 1), np.sqrt(weight), np.float32)
+        return Lattice(np.arange(1, n + 1, dtype=np.int32)[:, None], roots, n, nothing, nothing, np.zeros(1, np.int64))
+    return lattice
+
+
+_kept_gaussian = lru_cache(maxsize=8)(_gaussian)
+
+
+def merged(lattices: Sequence[Lattice], pixels: int) -> Lattice:
+    """Return one lattice for the sum of several kernels of the same pixels. Without a kernel, it has no corners."""
+    if len(lattices) == 1:
+        return lattices[0]
+    points = sum(lattice.points for lattice in lattices)
+    starts = np.cumsum([0] + [lattice.points for lattice in lattices])
+    corners, weights = [np.zeros((pixels, 0), np.int32)], [np.zeros((pixels, 0), np.float32)]
+    reads, writes, bounds = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [0]
+    for lattice, start in zip(lattices, starts[:-1], strict=True):
+        corners.append(lattice.corners + np.int32(start))
+        weights.append(lattice.weights)
+    for j in range(max((len(lattice.bounds) - 1 for lattice in lattices), default=0)):
+        for lattice, start in zip(lattices, starts[:-1], strict=True):
+            chains = slice(*lattice.bounds[j : j + 2]) if j + 1 < len(lattice.bounds) else slice(0)
+            own = lattice.reads[chains]
+            reads.append(np.where(own == 0, 0, own + start).astype(np.int32))
+            writes.append(np.where(own == 0, points + 1, own + start).astype(np.int32))
+        bounds.append(sum(map(len, reads)))
+    return Lattice(
+        *(np.concatenate(parts, 1) for parts in (corners, weights)),
+        *(points, np.concatenate(reads), np.concatenate(writes), np.array(bounds)),
+    )
+
+
+def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iterations: int, threads: int = 1) -> None:
+    """Iterate ``Q <- softmax(scores + sum_m K_m Q)``, starting at ``softmax(scores)``.
+
+    Args:
+        scores, probs: (C, n) float32; ``probs`` is overwritten with the result.
+        kernels: the bilateral kernel and the Gaussian one. A lattice without corners is no kernel (see ``merged``).
+        iterations: at least 0.
+        threads: how many threads share the parts of a large image.
+    """
+    labels, n = scores.shape
+    width = packed_width(labels)
+    parts = next((parts for least, parts in PARTS if n >= least), 1)
+    bounds = [n * part // parts for part in range(parts + 1)]
+    unary = empty_packed(n * width)
+    # Two grids of packed labels for each lattice: the slice reads one, and the splat writes the other.
+    sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
+    blocks, sizes = (0,) * (width // WIDTH), tuple((0,) * kernel.corners.shape[1] for kernel in kernels)
+    # Each call unpacks the arrays of its tuples again, which costs a microsecond for a Lattice.
+    simplices = [(kernel.corners, kernel.weights) for kernel in kernels]
+
+    def update(part: int) -> None:
+        start, stop = bounds[part], bounds[part + 1]
+        if iteration == 0:
+            pack(scores, unary, width, start, stop)
+        grids = (sources[0][0], sources[1][0]), (targets[0][part], targets[1][part])
+        _update(unary, blocks, *sizes, *simplices, *grids, start, stop, iteration > 0, iteration < iterations)
+        if iteration == iterations:
+            unpack(unary, probs, width, start, stop)
+
+    def blur(number: int) -> None:
+        kernel = kernels[number]
+        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width)
+
+    threads = min(threads, parts)
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        run = map if pool is None else pool.map
+        for iteration in range(iterations + 1):
+            list(run(update, range(parts)))
+            if iteration < iterations:
+                sources, targets = targets, sources
+                list(run(blur, range(2)))
+
+
+@njit
+def _update(
+    unary: np.ndarray,
+    blocks: Length,
+    outer: Length,
+    inner: Length,
+    bilateral: Simplices,
+    gaussian: Simplices,
+    sources: Grids,
+    targets: Grids,
+    start: int,
+    stop: int,
+    read: bool,
+    splat: bool,
+) -> None:
+    """Update the pixels start..stop: slice from the source grids, softmax, and splat to the target grids.
+
+    Args:
+        unary: (n * width,), packed scores. The last iteration, which does not splat, overwrites them with the result.
+        blocks: of width / WIDTH entries.
+        outer, inner: of as many entries as a bilateral simplex has corners, and as a Gaussian one has.
+        bilateral, gaussian: the simplices of each kernel.
+        sources, targets: a grid of each kernel, blurred to read from, and another one to overwrite.
+        read: whether to slice, as in all iterations but the first.
+        splat: whether to splat, as in all iterations but the last.
+    """
+    width = WIDTH * len(blocks)
+    packed, maxima = np.empty(TILE * width, np.float32), np.empty(TILE * WIDTH, np.float32)
+    if splat:
+        targets[0][:] = 0
+        targets[1][:] = 0
+    for first in range(start, stop, TILE):
+        there = min(TILE, stop - first)
+        if not read:
+            packed[: there * width] = unary[first * width : (first + there) * width]
+        for at in range(there if read else 0):
+            i = first + at
+            _fetch(sources, bilateral[0], gaussian[0], min(i + AHEAD, stop - 1), blocks, outer, inner)
+            _slice(unary, bilateral, gaussian, sources, i, packed, at, blocks, outer, inner)
+        softmax(packed, there, width, maxima)
+        if not splat:
+            unary[first * width : (first + there) * width] = packed[: there * width]
+            continue
+        for at in range(there):
+            i = first + at
+            _fetch(targets, bilateral[0], gaussian[0], min(i + AHEAD, stop - 1), blocks, outer, inner)
+            _splat(targets[0], bilateral, i, packed, at, blocks, outer)
+            _splat(targets[1], gaussian, i, packed, at, blocks, inner)
+
+
+@njit
+def _slice(
+    unary: np.ndarray,
+    bilateral: Simplices,
+    gaussian: Simplices,
+    grids: Grids,
+    i: int,
+    packed: np.ndarray,
+    at: int,
+    blocks: Length,
+    outer: Length,
+    inner: Length,
+) -> None:
+    """Write the scores of pixel i, unary ones and those from both grids, to pixel ``at`` of ``packed``."""
+    width = WIDTH * len(blocks)
+    (corners, weights), (gaussian_corners, gaussian_weights) = bilateral, gaussian
+    half = len(outer) // 2  # a bilateral simplex has six corners
+    for label in range(0, width, WIDTH):
+        # Two sums, so that additions need not wait for each other.
+        score, other = load(unary, i * width + label), spread(np.float32(0))
+        for j in range(half):
+            value = load(grids[0], corners[i, j] * width + label)
+            score = muladd(spread(weights[i, j]), value, score)
+            value = load(grids[0], corners[i, j + half] * width + label)
+            other = muladd(spread(weights[i, j + half]), value, other)
+        for j in range(len(inner)):
+            value = load(grids[1], gaussian_corners[i, j] * width + label)
+            other = muladd(spread(gaussian_weights[i, j]), value, other)
+        store(packed, at * width + label, add(score, other))
+
+
+@njit
+def _fetch(
+    grids: Grids, bilateral: np.ndarray, gaussian: np.ndarray, i: int, blocks: Length, outer: Length, inner: Length
+) -> None:
+    """Prefetch the lattice points at the corners of pixel i."""
+    width = WIDTH * len(blocks)
+    for j in range(len(outer)):
+        for line in range(0, width, 16):
+            fetch(grids[0], bilateral[i, j] * width + line)
+    for j in range(len(inner)):
+        for line in range(0, width, 16):
+            fetch(grids[1], gaussian[i, j] * width + line)
+
+
+@njit
+def _splat(
+    grid: np.ndarray, kernel: Simplices, i: int, packed: np.ndarray, at: int, blocks: Length, simplex: Length
+) -> None:
+    """Add pixel ``at`` of ``packed``, which holds the labels of pixel i, to the corners of pixel i."""
+    width, (corners, weights) = WIDTH * len(blocks), kernel
+    for j in range(len(simplex)):
+        corner, weight = corners[i, j] * width, spread(weights[i, j])
+        for label in range(0, width, WIDTH):
+            sum_there = muladd(weight, load(packed, at * width + label), load(grid, corner + label))
+            store(grid, corner + label, sum_there)
+
+
+@njit
+def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
+    """Add up the grids of all parts (parts, points * width) in the first one, and blur that in place."""
+    grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
+    for part in range(1, len(grids)):
+        other = grids[part]
+        for at in range(0, len(grid), WIDTH):
+            store(grid, at, add(load(grid, at), load(other, at)))
+    for j in range(len(bounds) - 1):
+        for label in range(0, width, WIDTH):
+            before, here = nothing, nothing
+            for k in range(bounds[j], bounds[j + 1] - 1):
+                after = load(grid, reads[k + 1] * width + label)
+                store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
+                before, here = here, after
