@@ -24,10 +24,10 @@ import torch
 from benchmarks.compare import alternate, digits, report, timing_table
 from benchmarks.scenes import Scene, add_arguments, find_scenes
 from secseg.crf import CRFParams, build_crf
+from secseg.data.classes import VOC_CLASSES
 from secseg.densecrf.mean_field import gaussian_lattice
 from secseg.densecrf.packed import packed_width
 from secseg.densecrf.permutohedral import build_lattice
-from secseg.data.classes import VOC_CLASSES
 from secseg.evaluation import SegmentationScore
 from secseg.inference.full_size import FLOOR, apply_crf, predict_mask
 from secseg.inference.predictor import Predictor, Protocol

@@ -92,7 +92,7 @@ def labels_of(package: str, image: np.ndarray, probs: np.ndarray) -> np.ndarray:
 def equal(rounds: int, images: int) -> str:
     """Compare the results for many sizes, labels, kernels and memory layouts, each once."""
     rows = [
-        "| image | labels | kernels | unary energies from | equal labels, % | largest difference | pydensecrf, s | ours, s |",
+        "| image | labels | kernels | energies from | equal labels, % | largest difference | pydensecrf, s | ours, s |",
         "| --- | ---: | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for size, labels, kernels, helper, layout in CASES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 def official() -> ModuleType:
     """The module ``pydensecrf.densecrf``."""
     if os.environ.get("CI"):
-        import pydensecrf.densecrf
+        return import_module("pydensecrf.densecrf")
     return pytest.importorskip("pydensecrf.densecrf")
 
 

@@ -50,9 +50,14 @@ def project(source: str) -> dict[str, Any]:
 
 def changed(source: str) -> str:
     """Change the import lines of a project, as docs/densecrf.md says."""
-    lines = "import pydensecrf.densecrf as dcrf", "from pydensecrf.utils import"
-    assert all(line in source for line in lines)
-    return source.replace(lines[0], "import secseg.densecrf as dcrf").replace(lines[1], "from secseg.densecrf.utils import")
+    lines = {
+        "import pydensecrf.densecrf as dcrf": "import secseg.densecrf as dcrf",
+        "from pydensecrf.utils import": "from secseg.densecrf.utils import",
+    }
+    for before, after in lines.items():
+        assert before in source
+        source = source.replace(before, after)
+    return source
 
 
 def assert_equal(own: np.ndarray, theirs: np.ndarray) -> None:

@@ -53,7 +53,15 @@ def test_unary_from_softmax_is_that_of_pydensecrf(
 
 @pytest.mark.parametrize(
     "labels",
-    [LABELS, LABELS.astype(np.int32), LABELS + 1, LABELS - 1, LABELS + 2, LABELS.astype(float), np.asfortranarray(LABELS)],
+    [
+        LABELS,
+        LABELS.astype(np.int32),
+        LABELS + 1,
+        LABELS - 1,
+        LABELS + 2,
+        LABELS.astype(float),
+        np.asfortranarray(LABELS),
+    ],
 )
 @pytest.mark.parametrize(
     "settings",

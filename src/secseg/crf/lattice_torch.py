@@ -1,9 +1,9 @@
 """Mean field on the permutohedral lattice in torch operations, for a batch of images that stays on the GPU.
 
-The result is that of :mod:`secseg.densecrf.mean_field`, which is faster on a CPU, but without loops over pixels and without a
-hash table. A lattice point has a number, made of its image and its coordinates. The sorted numbers of all corners are
-the points, and a binary search among them finds the neighbours. The host synchronises with the device once per lattice,
-while it is built.
+The result is that of :mod:`secseg.densecrf.mean_field`, which is faster on a CPU, but without loops over pixels and
+without a hash table. A lattice point has a number, made of its image and its coordinates. The sorted numbers of all
+corners are the points, and a binary search among them finds the neighbours. The host synchronises with the device once
+per lattice, while it is built.
 
 Not for ``torch.compile``: a multiplication and an addition fused to one rounding would move pixels on the face between
 two simplices into the other one.

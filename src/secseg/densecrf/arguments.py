@@ -66,7 +66,7 @@ def contiguous(name: str, value: Any, dtype: type[np.generic], dimensions: int) 
     if array.dtype == bool and wanted == np.uint8:
         return array.view(np.uint8)
     if array.dtype != wanted:
-        raise ValueError(f"{name} has the type {array.dtype}: it needs {wanted}. Convert it: {name}.astype('{wanted}').")
+        raise ValueError(f"{name} has the type {array.dtype}, and needs {wanted}: {name}.astype('{wanted}').")
     return array
 
 
