@@ -22,7 +22,7 @@ def whole(name: str, value: Any) -> int:
     """Return a number as an int. As in pydensecrf, the part after the point is cut off."""
     if not isinstance(value, Number) or isinstance(value, complex):
         raise TypeError(f"{name}={value!r}: give a whole number, not {type(value).__name__}.")
-    return int(value)  # type: ignore[call-overload,no-any-return]
+    return int(value)  # type: ignore[call-overload]
 
 
 def size(name: str, value: Any) -> int:
@@ -85,7 +85,7 @@ def one_width(name: str, value: Any, count: int) -> float:
         raise IndexError(f"{name}={value}: give a number, or {count} equal numbers.") from None
     if any(isinstance(width, str) for width in given):
         raise TypeError(f"{name}={value!r}: give a number.")
-    widths = [float(width) for width in given]
+    widths = [float(width) for width in given]  # type: ignore[arg-type]
     if len(set(widths)) > 1:
         unsupported(f"different widths, {name}={tuple(widths)}", f"Give one number for all directions, or use {PEER}")
     if not 0 < widths[0] < np.inf:

@@ -201,4 +201,5 @@ def inference_batch(crfs: Iterable[DenseCRF2D], niter: int, threads: int | None 
 
 
 def _cores(threads: int | None) -> int:
-    return size("threads", numba.config.NUMBA_NUM_THREADS if threads is None else threads)
+    usual = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made when Numba reads the environment
+    return size("threads", usual if threads is None else threads)

@@ -88,10 +88,8 @@ def merged(lattices: Sequence[Lattice], pixels: int) -> Lattice:
             reads.append(np.where(own == 0, 0, own + start).astype(np.int32))
             writes.append(np.where(own == 0, points + 1, own + start).astype(np.int32))
         bounds.append(sum(map(len, reads)))
-    return Lattice(
-        *(np.concatenate(parts, 1) for parts in (corners, weights)),
-        *(points, np.concatenate(reads), np.concatenate(writes), np.array(bounds)),
-    )
+    simplices = np.concatenate(corners, 1), np.concatenate(weights, 1)
+    return Lattice(*simplices, points, np.concatenate(reads), np.concatenate(writes), np.array(bounds, np.int64))
 
 
 def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iterations: int, threads: int = 1) -> None:
