@@ -130,10 +130,10 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("lr=1", "Did you mean 'optim.optimizer.lr'?"),
         ("decayy=paper", "Did you mean 'decay'?"),
         ("optim=sgd optim.optimizer.momentm=1", "Did you mean 'optim.optimizer.momentum'?"),
-        ("decay.xyzzy=1", "The keys of decay are bg, fraction, neg, pooling, pos"),
+        ("decay.xyzzy=1", "The keys of decay are adaptive, bg, fraction, neg, pooling, pos"),
         (
             "decay=papr",
-            "Did you mean 'paper'? The options are average, fraction, large_objects, max, paper, small_objects.",
+            "Did you mean 'paper'? The options are adaptive, average, fraction, large_objects, max, paper, small_objects.",
         ),
         ("loss.size={_target_:my_package.Size}", "write +loss.size=..., with a plus sign"),
         ("plugins=[my_package] loss=size", "add hydra.searchpath=[pkg://my_package.conf]"),
