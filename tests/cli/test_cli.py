@@ -133,7 +133,8 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("decay.xyzzy=1", "The keys of decay are adaptive, bg, fraction, neg, pooling, pos"),
         (
             "decay=papr",
-            "Did you mean 'paper'? The options are adaptive, average, fraction, large_objects, max, paper, small_objects.",
+            "Did you mean 'paper'? The options are adaptive, average, fraction, large_objects, max, paper, "
+            "small_objects.",
         ),
         ("loss.size={_target_:my_package.Size}", "write +loss.size=..., with a plus sign"),
         ("plugins=[my_package] loss=size", "add hydra.searchpath=[pkg://my_package.conf]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -113,11 +114,18 @@ def _disturb(cluster: Cluster, folder: Path, sweep: subprocess.Popen[bytes]) -> 
     array = cluster.ask("squeue", "--noheader", "--format=%F").split()[0]
     node = cluster.ask("sinfo", "--noheader", "--format=%n")
     cluster.ask("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
-    cluster.ask("scancel", "--signal=KILL", f"{array}_1")
+    _kill(cluster, cluster.ask("squeue", "--noheader", "--format=%A", f"--job={array}_1"))
     wait_for(lambda: f"{array}_1\n" not in cluster.ask("squeue", "--noheader", "--format=%i") + "\n", "job 1 ends")
     time.sleep(10)
     assert set(begun(folder)) <= {0, 1}, "no job starts on a drained node"
     cluster.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+def _kill(cluster: Cluster, job: str) -> None:
+    """Kill the Python process of a job, as a machine without memory does. ``scancel`` would send SIGTERM first."""
+    pids = [int(line.split()[0]) for line in cluster.ask("scontrol", "listpids", job).splitlines()[1:]]
+    (python,) = (pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().startswith("python"))
+    os.kill(python, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import subprocess
 ADVICE = (
     (
         r"generic resource|gres",
-        "hydra.launcher.gpus_per_node=0 asks for no GPU, and hydra.launcher.gres=gpu:<type>:1 for one of a type. "
-        "sinfo --format='%P %G' lists the GPUs of each partition",
+        "hydra.launcher.gpus_per_node=0 asks for no GPU, and hydra.launcher.gpus_per_node=null "
+        "hydra.launcher.gres=gpu:<type>:1 for one of a type. sinfo --format='%P %G' lists the GPUs of each partition",
     ),
     (
         r"Memory",
