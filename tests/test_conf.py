@@ -35,7 +35,7 @@ from tests.conftest import REPOSITORY
 CONF = config_dir()
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path.parent.name != "local")
 # Groups that are not training's.
-OTHER_COMMANDS = ("inference", "localization", "classifier", "cues", "launcher", "job_logging")
+OTHER_COMMANDS = ("inference", "localization", "classifier", "cues", "launcher", "sweeper", "job_logging")
 OPTIONS = sorted((p.parent.name, p.stem) for p in FILES if p.parent != CONF and p.parent.name not in OTHER_COMMANDS)
 # What an option needs beyond the core, recognised by what it sets.
 EXTRAS = {"crf": ("backend: pydensecrf", "pydensecrf"), "logger": ("tensorboard:", "tensorboard")}

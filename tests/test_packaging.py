@@ -87,7 +87,14 @@ def test_the_installed_packages_are_within_the_bounds() -> None:
 
 def test_the_core_needs_neither_a_compiler_nor_a_logger_extra() -> None:
     core = set(parse(PROJECT["dependencies"]))
-    assert not core & {"pydensecrf2", "tensorboard", "hydra-joblib-launcher", "hydra-submitit-launcher", "pytest"}
+    assert not core & {
+        "pydensecrf2",
+        "tensorboard",
+        "hydra-joblib-launcher",
+        "hydra-submitit-launcher",
+        "optuna",
+        "pytest",
+    }
     assert {"torch", "torchvision"} <= core, "resolved together, so that their builds fit"
 
 
@@ -146,7 +153,7 @@ def test_the_wheel_holds_the_modules_the_id_lists_the_licence_and_nothing_else(w
     assert {f"secseg/{name}" for name in modules} <= names
     metadata = f"secseg-{secseg.__version__}.dist-info"
     assert f"{metadata}/licenses/LICENSE" in names
-    assert {name.partition("/")[0] for name in names} == {"secseg", metadata}
+    assert {name.partition("/")[0] for name in names} == {"secseg", "hydra_plugins", metadata}
 
 
 def test_an_installed_package_finds_its_configs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

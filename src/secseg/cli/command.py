@@ -106,16 +106,17 @@ def is_first_process() -> bool:
     return next((number for number in numbers if number is not None), "0") == "0"
 
 
-def _as_job(task: Task, asked: bool) -> Callable[[DictConfig], None]:
-    """Return what Hydra calls. A launcher pickles it for other processes."""
+def _as_job(task: Task, asked: bool) -> Callable[[DictConfig], str | None]:
+    """Return what Hydra calls; it returns the run folder, for a search. A launcher pickles both for other processes."""
 
     @functools.wraps(task)  # Hydra takes the job's name from the module of the task
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> str | None:
         print_anything()  # in the processes of a launcher, too
         with _variable(FULL_ERROR, "1" if asked else None):  # for the processes that the task starts
             folder = _run(task, cfg)
         if folder is not None and is_first_process():
             print(f"run: {folder}", flush=True)
+        return None if folder is None else str(folder)
 
     return job
 

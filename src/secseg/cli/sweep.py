@@ -23,11 +23,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from secseg.cli.cluster import no_accounting
 from secseg.cli.messages import explain
+from secseg.cli.study import job_report, trial_lines
 from secseg.runs.run_reader import read_warnings
 from secseg.runs.run_warnings import grouped_warnings
 from secseg.utils.config import result_settings
-from secseg.utils.errors import UserError, listing
-from secseg.utils.files import FAILURE, JOB, RESULTS, locked, write_text
+from secseg.utils.errors import Pruned, UserError, listing
+from secseg.utils.files import FAILURE, JOB, PRUNED, RESULTS, locked, write_text
 from secseg.utils.text import part_of
 
 LOCK = ".lock"
@@ -43,25 +44,35 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def run_job(config: dict[str, Any], run: Callable[[dict[str, Any]], Path]) -> Path | None:
+def run_job(config: dict[str, Any], run: Callable[..., Path]) -> Path | None:
     """Run one job of a sweep in its own folder, unless it is finished there or in another study next to this one.
 
     A job that was interrupted resumes from its checkpoint. A job that fails leaves ``failure.json``; the other jobs
-    continue.
+    continue. A job of a search that is pruned leaves ``pruned.json``, and counts as finished while the search prunes.
+
+    Args:
+        config: of the job.
+        run: takes the config, and in a search what the job reports its scores to (see ``study.job_report``).
 
     Returns:
         The run folder; None if the job failed, or if another process runs it.
     """
     swept = _swept(HydraConfig.get())
     folder = _place(config, swept)
-    if (folder / RESULTS).is_file():
+    sweeper = HydraConfig.get().sweeper
+    ends = (RESULTS, PRUNED) if "pruner" in sweeper and sweeper.pruner else (RESULTS,)
+    if _ended(folder, ends):
         return folder
     try:
         with locked(folder, LOCK):
-            return folder if (folder / RESULTS).is_file() or _run_in(folder, config, run, swept) else None
+            return folder if _ended(folder, ends) or _run_in(folder, config, run, swept) else None
     except UserError as error:  # from the lock
         print(error, file=sys.stderr, flush=True)
         return None
+
+
+def _ended(folder: Path, ends: Sequence[str]) -> bool:
+    return any((folder / name).is_file() for name in ends)
 
 
 def _swept(hydra: Any) -> list[str]:
@@ -97,11 +108,11 @@ def _label(swept: Sequence[str]) -> str:
     return re.sub(r"[^\w.=,+-]+", "_", ",".join(swept))[:150] or "job"
 
 
-def _run_in(folder: Path, config: dict[str, Any], run: Callable[[dict[str, Any]], Path], swept: Sequence[str]) -> bool:
+def _run_in(folder: Path, config: dict[str, Any], run: Callable[..., Path], swept: Sequence[str]) -> bool:
     """Run a job in ``folder``: from its checkpoint, or from the start without the files of an earlier try."""
     resumes = any(folder.glob("checkpoints/*.ckpt"))
     for path in folder.iterdir():
-        if path.name == FAILURE or not (resumes or path.name == LOCK):
+        if path.name in (FAILURE, PRUNED) or not (resumes or path.name == LOCK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     config["run_dir"], config["resume"] = str(folder), "auto" if resumes else "never"
     if wandb := config["logger"].get("wandb"):
@@ -109,7 +120,12 @@ def _run_in(folder: Path, config: dict[str, Any], run: Callable[[dict[str, Any]]
         wandb["name"] = wandb["name"] or _label(swept)
         wandb["tags"] = [*wandb["tags"], *(word[:MOST_TAG] for word in swept)]
     try:
-        run(config)
+        report = job_report(HydraConfig.get().sweeper, folder.parent)
+        run(config) if report is None else run(config, report)
+        return True
+    except Pruned as end:
+        write_text(folder / PRUNED, json.dumps({"reason": str(end)}) + "\n")
+        print(f"{folder.name}: {end}", flush=True)
         return True
     except Exception as error:
         reason = explain(error, "train", [])
@@ -157,7 +173,11 @@ class Summary(Callback):
         sweep = Path(config.hydra.sweep.dir)
         folders = [path for path in sweep.iterdir() if JOB.search(path.name) and path.is_dir()]
         done = [path for path in folders if (path / RESULTS).is_file()]
-        print(f"{sweep}: {part_of(len(done), len(folders), 'run', 'is', 'are')} finished.", flush=True)
+        pruned = sum((path / PRUNED).is_file() for path in folders)
+        note = f" {pruned} pruned." if pruned else ""
+        print(f"{sweep}: {part_of(len(done), len(folders), 'run', 'is', 'are')} finished.{note}", flush=True)
+        if "n_trials" in config.hydra.sweeper:
+            print(*trial_lines(sweep, config.hydra.sweeper.metric), sep="\n", flush=True)
         for line in grouped_warnings({path.name: read_warnings(path / RESULTS) for path in sorted(done)}):
             print(line, flush=True)
         if failed := sorted(self._failures(config) - self.earlier):

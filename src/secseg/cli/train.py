@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def task(config: dict[str, Any]) -> Path | None:
     return run_job(config, run)
 
 
-def run(config: dict[str, Any]) -> Path:
+def run(config: dict[str, Any], report: Callable[[int, float], bool] | None = None) -> Path:
+    """Train; ``report`` is that of a trial (see ``secseg.training.pruning``)."""
     from secseg.training.settings import check_settings
 
     check_settings(config)
@@ -38,7 +40,12 @@ def run(config: dict[str, Any]) -> Path:
     check_places(config)
     from secseg.training.run import train  # imports torch: after the checks
 
-    folder = train(config)["run"]
+    callbacks = []
+    if report is not None:
+        from secseg.training.pruning import Pruning
+
+        callbacks.append(Pruning(report))
+    folder = train(config, callbacks)["run"]
     assert isinstance(folder, Path)
     if is_first_process():
         write_text(folder / COMMAND, command_line("train") + "\n")

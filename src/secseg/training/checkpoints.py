@@ -16,6 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from secseg.utils.errors import Pruned
 from secseg.utils.files import atomic_write
 from secseg.utils.signals import Stopped, StopSignals
 from secseg.utils.torch_file import find_damage, read_saved
@@ -117,6 +118,7 @@ class Checkpoints(Checkpoint):
       has a mask, there is no ``best.ckpt``.
     - After Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2: the step is finished, ``last.ckpt`` is written, and the run ends with
       ``Stopped``. A second Ctrl-C interrupts the step.
+    - After ``Pruned``: none, since the validation has written ``last.ckpt``.
     - After any other exception: ``exception.ckpt``, if all weights are finite. ``last.ckpt`` is kept, since the cause
       of the exception may have damaged the state.
 
@@ -167,6 +169,8 @@ class Checkpoints(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         try:
             if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.global_step == 0:
+                return
+            if isinstance(exception, Pruned):  # last.ckpt is that of the validation before
                 return
             if isinstance(exception, KeyboardInterrupt | Stopped):
                 self._save(trainer, "last.ckpt")

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,12 @@ from secseg.utils.files import working_in
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+def train(cfg: DictConfig | Mapping[str, Any], callbacks: Sequence[pl.Callback] = ()) -> dict[str, Any]:
     """Run the training of ``cfg``, the composed ``conf/train.yaml``.
+
+    Args:
+        cfg: the config.
+        callbacks: callbacks in addition to those of the config.
 
     Returns:
         ``run`` (the run folder), ``results`` (the content of ``results.json``), and the objects ``module``,
@@ -81,11 +85,16 @@ def train(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     )
     leave_own_folder(config["run_dir"], run)
     with working_in(run.path) if first_process() else nullcontext():
-        return _train_in(run, config, datamodule, terms, started)
+        return _train_in(run, config, datamodule, terms, started, callbacks)
 
 
 def _train_in(
-    run: RunFolder, config: Mapping[str, Any], datamodule: ImageDataModule, terms: Mapping[str, Term], started: float
+    run: RunFolder,
+    config: Mapping[str, Any],
+    datamodule: ImageDataModule,
+    terms: Mapping[str, Term],
+    started: float,
+    more: Sequence[pl.Callback],
 ) -> dict[str, Any]:
     module = build_module(config, datamodule, terms)
     checkpoint = Path(config["ckpt_path"]).expanduser() if config["ckpt_path"] else run.resume_from
@@ -95,7 +104,7 @@ def _train_in(
         write_config(run.path, config)
         write_versions(run.path)
     try:
-        callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"])]
+        callbacks = [RandomStates(), Checkpoints(run.checkpoints), *build_callbacks(config["callbacks"]), *more]
         loggers = build_loggers(config["logger"], run.path, config, run.path.name)
         trainer = build_trainer(config["trainer"], run.path, callbacks, loggers)
         warn_about_determinism(config["trainer"]["deterministic"], trainer.accelerator)

@@ -22,6 +22,10 @@ class UserError(ValueError):
         self.problem, self.remedy = problem, remedy
 
 
+class Pruned(Exception):
+    """Ends the training of a trial that the search has pruned. The message says at which step, and with which score."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'a' or 'b'?"`` with the choices closest to ``word``, or an empty string. Upper and lower
     case count as equal."""

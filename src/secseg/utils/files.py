@@ -28,9 +28,10 @@ Content = TypeVar("Content")
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
-#: Files of a run folder: results, settings, why a job of a sweep failed, the command, the options of the groups.
+#: Files of a run folder: results, settings, why a job of a sweep failed or was pruned, the command, the options of the
+#: groups.
 RESULTS, CONFIG, FAILURE, COMMAND = "results.json", "config.yaml", "failure.json", "command.txt"
-OPTIONS = "options.yaml"
+PRUNED, OPTIONS = "pruned.json", "options.yaml"
 #: The lock of a command that writes into a folder, and the suffixes of what commands write there.
 WORKING = ".working"
 WRITTEN = frozenset({".ckpt", ".csv", ".html", ".json", ".md", ".npz", ".png", ".safetensors", ".txt", ".yaml", ".zip"})

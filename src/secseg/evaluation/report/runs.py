@@ -12,7 +12,7 @@ from typing import Any
 from secseg.evaluation.predictions import COUNTS, Counts, read_counts
 from secseg.runs.run_reader import read_config, read_metrics, read_training_results
 from secseg.utils.errors import UserError, listing
-from secseg.utils.files import CONFIG, FAILURE, OPTIONS, RESULTS, read_json
+from secseg.utils.files import CONFIG, FAILURE, OPTIONS, PRUNED, RESULTS, read_json
 
 VARIANTS = ("without_crf", "with_crf")
 DEPTH = 3
@@ -111,9 +111,10 @@ def _read(folder: Path) -> Run | None:
 
 
 def _reason(folder: Path) -> str:
+    name = PRUNED if (folder / PRUNED).is_file() else FAILURE
     try:
-        return str(read_json(folder / FAILURE)["reason"])
+        return str(read_json(folder / name)["reason"])
     except FileNotFoundError:
         return "not finished"
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{FAILURE} cannot be read"
+        return f"{name} cannot be read"
