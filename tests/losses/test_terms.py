@@ -163,3 +163,19 @@ def test_an_unknown_term_is_refused_with_the_known_ones(name: str) -> None:
 def test_a_loss_without_any_term_is_refused(loss: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"Every term .* weight 0"):
         build_terms(loss)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            {"xyz": 4},
+            r"loss\.crf_energy\.xyz is no option of the term: .* weight, warmup, xy, rgb, backend",
+        ),
+        ({"xy": -4}, r"loss\.crf_energy: xy=-4: give a number above 0"),
+        ({"backend": "lattic"}, r"loss\.crf_energy: backend=lattic: give one of lattice, exact"),
+    ],
+)
+def test_a_wrong_option_of_a_term_is_reported_with_its_key(option: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_terms({"crf_energy": {"weight": 1, **option}})

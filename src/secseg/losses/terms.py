@@ -6,6 +6,7 @@ and a node in the config: ``+loss.size='{_target_: my_package.SizeTerm, weight: 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from secseg.losses.adaptive_decay import AdaptiveDecay
 from secseg.losses.growing import Growing
 from secseg.losses.pooling import Decay, PoolingFunction
 from secseg.losses.probabilities import floor_softmax
-from secseg.utils.config import build, loss_weights
+from secseg.utils.config import build, find, loss_weights
 from secseg.utils.errors import UserError, nearest
 
 TERMS = {
@@ -142,7 +143,7 @@ def build_terms(loss: Mapping[str, Any], growing: bool = False, adaptive: bool =
                 f"For a term from your own package give +loss.{name}='{{_target_: my_package.MyTerm, weight: 0.1}}'."
             )
         if weight > 0:
-            terms[name] = build(node, Term)
+            terms[name] = _built(name, node)
             terms[name].weight, terms[name].warmup = float(weight), None if warmup is None else (warmup[0], warmup[1])
             if unknown := sorted(set(terms[name].needs) - set(NEEDS)):
                 raise UserError(f"loss.{name} needs {', '.join(unknown)}: a term can need {', '.join(NEEDS)}.")
@@ -153,6 +154,19 @@ def build_terms(loss: Mapping[str, Any], growing: bool = False, adaptive: bool =
     if not terms:
         raise UserError("Every term of the loss has weight 0, so there is nothing to train: give a term a weight.")
     return terms
+
+
+def _built(name: str, node: Mapping[str, Any]) -> Term:
+    """Build a term. Errors name its key in the config."""
+    known = inspect.signature(find(str(node["_target_"]), Term)).parameters
+    unknown = sorted(set(node) - {"_target_"} - set(known)) if name in TERMS else []
+    if unknown:
+        options = ", ".join(["weight", "warmup", *known])
+        raise UserError(f"loss.{name}.{unknown[0]} is no option of the term: the options are {options}.")
+    try:
+        return build(node, Term)
+    except UserError as error:
+        raise UserError(f"loss.{name}: {error}") from error
 
 
 def needed(terms: Iterable[Term]) -> set[str]:

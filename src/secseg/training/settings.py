@@ -72,6 +72,10 @@ def shared_localization(backbone: Mapping[str, Any]) -> str | None:
 
 def _decay(config: Mapping[str, Any]) -> Iterator[str]:
     decay = config["decay"]
+    for name, example in (("fraction", "{pos: 0.1, bg: 0.3}"), ("adaptive", "{source: seeds}")):
+        if decay[name] is not None and not isinstance(decay[name], Mapping):
+            yield f"decay.{name}={decay[name]}: give decay={name}, or a node such as 'decay.{name}={example}'."
+            return
     fraction, adaptive = decay["fraction"] or {}, decay["adaptive"]
     for name in ("pos", "neg", "bg"):
         value = decay[name]
@@ -107,6 +111,8 @@ def _adaptive(config: Mapping[str, Any], adaptive: Mapping[str, Any]) -> Iterato
     most: Any = adaptive.get("most")
     if is_number(least) and is_number(most) and most < least:
         yield f"decay.adaptive.most={most} is less than decay.adaptive.least={least}."
+    if config["decay"]["pos"] is not None and config["decay"]["bg"] is not None:
+        yield "decay.adaptive has nothing to estimate: give decay.pos=null, decay.bg=null, or another decay."
     if config["decay"]["fraction"]:
         yield "decay.adaptive and decay.fraction both solve the decays: give null for one of them."
     if config["decay"]["pooling"]:

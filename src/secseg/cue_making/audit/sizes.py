@@ -20,6 +20,10 @@ from secseg.utils.errors import UserError
 
 MOST = 300
 """Images that are measured, spread over the split: a CRF runs on each."""
+EXPLANATION = (
+    "decay.adaptive.source=cues would estimate these sizes from the cues and a CRF. Medians over images: the estimate "
+    "over the true size, the factor by which it is wrong, and the factor for one size of all images, the median."
+)
 _SIDE, _SCALE, _BATCH = 321, 12, 30
 
 
@@ -91,4 +95,4 @@ def sizes_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
         [name, str(found["images"]), f"{100 * found['true']:.1f}", *(f"{found[key]:.2f}" for key in keys)]
         for name, found in figures.items()
     ]
-    return table([head, *rows])
+    return f"{table([head, *rows])}\n\n{EXPLANATION}"
