@@ -120,6 +120,7 @@ def _audit(path: Path, data: ImageDataModule | None, folder: Path, against: str 
         "warnings": cue_warnings(counts, store.provenance),
         "label_differences": None,
         "against": None if other is None else compare_cues(store, other, None, names),
+        "sizes": None,
     }
 
 
