@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -179,14 +180,19 @@ def bias_chart(
     return figure
 
 
+LETTERS = 13
+"""Letters of a legend that fit an inch of a figure."""
+
+
 def add_legend(figure: Figure, names: Sequence[str], styles: Sequence[Style]) -> None:
-    """Add the names and styles of the settings below a figure."""
+    """Add the names and styles of the settings below a figure. Names that are wider than it are wrapped."""
     lines = [
         Line2D([], [], color=style.colour, linestyle=style.line, marker=style.mark, markersize=4) for style in styles
     ]
-    figure.set_figheight(figure.get_figheight() + 0.18 * len(lines))
+    wrapped = [fill(name, int(LETTERS * figure.get_figwidth())) for name in names]
+    figure.set_figheight(figure.get_figheight() + 0.18 * sum(name.count("\n") + 1 for name in wrapped))
     figure.legend(
-        lines, [name.replace("$", r"\$") for name in names], loc="outside lower left", fontsize=8, frameon=False
+        lines, [name.replace("$", r"\$") for name in wrapped], loc="outside lower left", fontsize=8, frameon=False
     )
 
 
