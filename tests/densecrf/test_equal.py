@@ -66,6 +66,12 @@ def assert_equal(own: np.ndarray, theirs: np.ndarray) -> None:
     assert np.array_equal(own.argmax(0), theirs.argmax(0))
 
 
+def assert_same_as(official: ModuleType, image: np.ndarray, energies: np.ndarray, kernels: Any, niter: Any) -> None:
+    """Both packages give the same after ``niter`` iterations."""
+    own, theirs = (np.array(built(package, image, energies, kernels).inference(niter)) for package in (ours, official))
+    assert_equal(own, theirs)
+
+
 @pytest.mark.parametrize("iterations", [5, 10])
 def test_a_project_that_changes_its_import_lines_gets_the_same(official: ModuleType, iterations: int) -> None:
     image, probs = blobs(37, 50, 21)
@@ -89,8 +95,7 @@ def test_kernels_as_in_public_code_give_the_same(
 ) -> None:
     image, probs = blobs(*size, 3)
     energies = utils.unary_from_softmax(probs)
-    own, theirs = (np.array(built(package, image, energies, kernels).inference(5)) for package in (ours, official))
-    assert_equal(own, theirs)
+    assert_same_as(official, image, energies, kernels, 5)
 
 
 def test_several_kernels_of_each_kind_give_the_same_in_any_order(official: ModuleType) -> None:
@@ -98,18 +103,14 @@ def test_several_kernels_of_each_kind_give_the_same_in_any_order(official: Modul
     energies = utils.unary_from_softmax(probs)
     kernels = [("bilateral", 67, 3, 4), ("gaussian", 0.2, 1), ("bilateral", 20, 20, 3), ("gaussian", 3, 2)]
     for order in (kernels, kernels[::-1]):
-        own, theirs = (np.array(built(package, image, energies, order).inference(5)) for package in (ours, official))
-        assert_equal(own, theirs)
+        assert_same_as(official, image, energies, order, 5)
 
 
 @pytest.mark.parametrize("labels", [1, 2, 8, 21])
 def test_any_number_of_labels_gives_the_same(official: ModuleType, labels: int) -> None:
     image, probs = blobs(20, 33, labels)
     energies = utils.unary_from_softmax(probs, scale=0.7)
-    own, theirs = (
-        np.array(built(package, image, energies, KERNELS["paper"]).inference(5)) for package in (ours, official)
-    )
-    assert_equal(own, theirs)
+    assert_same_as(official, image, energies, KERNELS["paper"], 5)
 
 
 def test_a_large_image_is_split_among_threads_and_gives_the_same(official: ModuleType) -> None:
@@ -125,10 +126,7 @@ def test_a_large_image_is_split_among_threads_and_gives_the_same(official: Modul
 def test_iterations_of_other_types_and_below_one_are_as_in_pydensecrf(official: ModuleType, niter: Any) -> None:
     image, probs = blobs(20, 33, 2)
     energies = utils.unary_from_softmax(probs)
-    own, theirs = (
-        np.array(built(package, image, energies, KERNELS["paper"]).inference(niter)) for package in (ours, official)
-    )
-    assert_equal(own, theirs)
+    assert_same_as(official, image, energies, KERNELS["paper"], niter)
 
 
 def test_without_unary_energies_and_with_infinite_ones_the_results_are_those_of_pydensecrf(
@@ -143,10 +141,7 @@ def test_without_unary_energies_and_with_infinite_ones_the_results_are_those_of_
         crf = package.DenseCRF2D(2, 2, 4)
         crf.addPairwiseGaussian(3, 3)
         assert np.allclose(np.array(crf.inference(2)), 0.25)
-    own, theirs = (
-        np.array(built(package, image, energies, KERNELS["paper"]).inference(5)) for package in (ours, official)
-    )
-    assert_equal(own, theirs)
+    assert_same_as(official, image, energies, KERNELS["paper"], 5)
 
 
 def test_the_result_is_a_buffer_as_that_of_pydensecrf(official: ModuleType) -> None:

@@ -17,7 +17,6 @@ from secseg.losses.pooling import Decay, decays_of_sizes
 if TYPE_CHECKING:
     from secseg.losses.terms import LossInputs
 
-SOURCES = ("seeds", "prediction", "cues")
 MOMENTUM = 0.95
 """Weight of earlier steps in the mean size of a class, at each step in which the class occurs."""
 
@@ -33,7 +32,7 @@ class AdaptiveDecay(nn.Module):
         decay: decays that are not estimated; ``pos`` or ``bg`` is None where it is.
         classes: number C of classes, with the background.
         growing: grows the seeds; None for the default thresholds.
-        source: what ``now`` is measured on, of ``SOURCES`` (see ``measure_sizes``).
+        source: what ``now`` is measured on (see ``measure_sizes``).
         share: share of the weight, above 0 and below 1. A class that is larger than this has average pooling.
         smoothing: in [0, 1]; 0 takes only this step, 1 only the mean.
         least, most: bounds of the size, as shares of the mask, above 0 and at most 1.
