@@ -130,6 +130,9 @@ def test_each_command_has_help(tmp_path: Path) -> None:
         ("lr=1", "Did you mean 'optim.optimizer.lr'?"),
         ("decayy=paper", "Did you mean 'decay'?"),
         ("optim=sgd optim.optimizer.momentm=1", "Did you mean 'optim.optimizer.momentum'?"),
+        ("decay.adaptive.share=0.5", "decay.adaptive.share: unknown key. It exists with decay=adaptive."),
+        ("callbacks.ema.decay=0.5", "callbacks.ema.decay: unknown key. It exists with callbacks=ema."),
+        ("decay.foo=1", "The keys of decay are adaptive, bg, fraction, neg, pooling, pos"),
         ("decay.xyzzy=1", "The keys of decay are adaptive, bg, fraction, neg, pooling, pos"),
         (
             "decay=papr",

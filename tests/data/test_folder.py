@@ -247,6 +247,8 @@ def test_a_folder_without_labels_or_images_says_what_was_looked_for(tmp_path: Pa
         ("a,cat,0.93\nb,dog,0.5\nsub/c,,\n", r"2 labels are numbers \(0\.5, 0\.93; line 2\).*remove scores and boxes"),
         ("image,label\na,1.0\nb,2.0\nsub/c,\n", r"The labels are numbers \(1\.0, 2\.0\), not names"),
         ("image,label\na,yes\nb,no\nsub/c,no\n", r"The labels are no, yes \(line 3\), not names of classes"),
+        ("image,labels\na,cat\nb\nsub/c,\n", r"1 of 3 images has no labels\..*\n  b \(line 3 has no separator"),
+        ("a,cat\nb\nsub/c,\n", r"1 of 3 images has no labels\..*\n  b \(line 2 has no separator"),
         ("image,labels\na,cat\nb,nan\nsub/c,\n", r"1 of 3 images has no labels\..*\n  b \(line 3: 'nan'\)"),
         (
             "image,cat,dog\na,0.93,0\nb,0.2,1\nsub/c,0,0\n",

@@ -107,7 +107,7 @@ def test_any_callback_of_lightning_is_built_and_null_leaves_one_out() -> None:
 
 
 def test_an_unknown_option_and_a_class_that_is_not_a_callback_are_refused() -> None:
-    with pytest.raises(UserError, match=r"Progress cannot be made with every=3"):
+    with pytest.raises(UserError, match=r"callbacks\.progress: .*Progress cannot be made with every=3"):
         build_callbacks({"progress": {"_target_": "secseg.training.progress.Progress", "every": 3}})
     with pytest.raises(UserError, match=r"is no Callback"):
         build_callbacks({"net": {"_target_": "torch.nn.Linear"}})

@@ -8,8 +8,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from secseg.training.settings import CHOICES, WHOLE_NUMBERS, check_settings
-from secseg.utils.config import compose, config_dir
+from secseg.training.settings import CHOICES, WHOLE_NUMBERS, check_settings, without_effect
+from secseg.utils.config import compose, config_dir, to_plain
 from secseg.utils.errors import UserError
 
 WRONG = [
@@ -131,3 +131,36 @@ def test_the_comments_in_conf_name_every_legal_choice() -> None:
         assert comments, key
         for comment in comments:
             assert set(legal) <= set(re.findall(r"[\w-]+", comment)), key
+
+
+ADAPTIVE = "decay.adaptive={source: seeds, share: 0.5, smoothing: 0, least: 0.01, most: 1}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([ADAPTIVE, "loss.expand=0"], "decay=adaptive has no effect: only expand reads the decays"),
+        (["loss.expand={weight: 1, warmup: [100, 300]}", "trainer.max_steps=200"], "the weight reaches 50% of"),
+        (["loss.expand={weight: 1, warmup: [300, 400]}", "trainer.max_steps=200"], "the weight reaches 0% of"),
+        (["seeds.foreground=0.6"], "seeds.foreground has no effect: the seeds are the cues"),
+    ],
+)
+def test_a_setting_that_the_training_does_not_read_is_named(default: DictConfig, words: list[str], said: str) -> None:
+    lines = without_effect(to_plain(changed(default, *words)))
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [ADAPTIVE],
+        [ADAPTIVE, "seeds.foreground=0.6"],
+        ["seeds.grow=true", "seeds.foreground=0.6"],
+        ["loss.expand={weight: 1, warmup: [0, 200]}", "trainer.max_steps=200"],
+        ["loss.expand={weight: 0, warmup: [0, 300]}", "trainer.max_steps=200"],
+    ],
+)
+def test_no_line_names_a_setting_that_the_training_reads(default: DictConfig, words: list[str]) -> None:
+    assert without_effect(to_plain(changed(default, *words))) == []

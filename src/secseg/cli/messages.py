@@ -131,6 +131,8 @@ def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
     if key not in groups and others:
         own = f"Its groups are {', '.join(groups)}" if groups else "It has no groups"
         return f"{command(name)} has no group '{key}', which {', '.join(map(command, others))} has. {own}."
+    if options := _options_with(key) if key.partition(".")[0] in groups else []:
+        return f"{key}: unknown key. It exists with {' or '.join(options)}."
     known = sorted({*_keys(name, words), *groups})
     parent, _, last = key.rpartition(".")
     namesakes = [k for k in known if k.rpartition(".")[2] == last]
@@ -140,9 +142,10 @@ def _unknown_key(key: str, name: str, words: Sequence[str]) -> str:
     hint = nearest(key, namesakes)
     if not hint and 0 < len(namesakes) <= 3:
         hint = f" Did you mean {' or '.join(repr(k) for k in namesakes)}?"
-    hint = hint or nearest(key, _close(last, siblings)) or nearest(key, _close(last, known))
+    hint = hint or nearest(key, _close(last, siblings))
     if not hint and siblings and parent:
         hint = f" The keys of {parent} are {', '.join(k.rpartition('.')[2] for k in siblings)}."
+    hint = hint or nearest(key, _close(last, known))
     if any(word.startswith(f"{key}=") and "_target_" in word for word in words):
         hint += f" To add a part of your own, write +{key}=..., with a plus sign."
     return f"{key}: unknown key.{hint or f' {command(name)} --help lists the keys.'}"
@@ -161,6 +164,18 @@ def _keys(name: str, words: Sequence[str]) -> Iterator[str]:
     groups = [*_groups(name), "hydra.searchpath"]
     chosen = [word for word in words if re.fullmatch(rf"({'|'.join(groups)})=(\w+|\[[^=]*\])", word)]
     yield from _walk(OmegaConf.to_container(compose(name, *chosen), resolve=False), "")
+
+
+def _options_with(key: str) -> list[str]:
+    """Return the options of the group of a dotted key that have it: ``decay=adaptive`` for ``decay.adaptive.share``."""
+    from omegaconf import OmegaConf
+
+    from secseg.utils.config import config_dir
+
+    group, _, rest = key.partition(".")
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    nodes = {path.stem: OmegaConf.to_container(OmegaConf.load(path), resolve=False) for path in files}
+    return [f"{group}={option}" for option, node in nodes.items() if rest in _walk(node, "")]
 
 
 def _walk(node: Any, prefix: str) -> Iterator[str]:

@@ -91,7 +91,7 @@ class Search:
         for _ in range(min(self.settings["n_jobs"], self.settings["n_trials"] - self.asked)):
             # Each trial has its own seed: a search that is continued would else draw its first trials again.
             seed = self.settings["seed"] + self.asked
-            self.study.sampler = build(self.settings["sampler"], BaseSampler, seed=seed)  # type: ignore[type-abstract]
+            self.study.sampler = build(self.settings["sampler"], BaseSampler, "hydra.sweeper.sampler", seed=seed)  # type: ignore[type-abstract]
             trial = self.study.ask(self.space)
             for step, score in trial.user_attrs.get(REPORTED, {}).items():
                 trial.report(score, int(step))

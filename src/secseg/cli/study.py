@@ -53,7 +53,7 @@ def job_report(sweeper: Mapping[str, Any], folder: Path) -> Callable[[int, float
 
     study = open_study(folder)
     with using_plugins(["optuna"]):
-        pruner = build(sweeper["pruner"] or NO_PRUNER, optuna.pruners.BasePruner)  # type: ignore[type-abstract]
+        pruner = build(sweeper["pruner"] or NO_PRUNER, optuna.pruners.BasePruner, "hydra.sweeper.pruner")  # type: ignore[type-abstract]
     study.pruner = pruner
     # A trial is run by another process than the one that asked for it, which Optuna supports by its id only.
     trial = optuna.Trial(study, study.get_trials()[sweeper["trial"]]._trial_id)

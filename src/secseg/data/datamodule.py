@@ -213,7 +213,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.warn(check_shown_classes(images))
 
     def warn(self, warnings: Iterable[str]) -> None:
-        """Log warnings about the data, and add them to ``warnings``; each one once."""
+        """Log warnings about the data or its use, and add them to ``warnings``; each one once."""
         for warning in warnings:
             if warning not in self.warnings:
                 log.warning("%s", warning)

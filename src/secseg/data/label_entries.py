@@ -21,7 +21,7 @@ class LabelTable:
         path: the file, or the folder of the files.
         words: the labels of each image as written; an empty tuple means background alone.
         places: the line or entry of each image, for messages.
-        unknown: the line and the word of each image whose labels are a word for a missing value (``nan``).
+        unknown: the line of each image whose labels are unknown, with the word for it (``nan``).
         columns: the classes in the order of their columns, if each class has a column; else None.
         splits: ``train``, ``val`` or ``test`` of each image, if the table has a column ``split``; else empty.
         titles: the first line, if it was read as titles.
@@ -51,7 +51,7 @@ class LabelTable:
             return
         self.places[name] = place
         if words is None:
-            self.unknown[name] = f"{place}: {word!r}"
+            self.unknown[name] = f"{place}: {word!r}" if word else place
         else:
             self.words[name] = tuple(dict.fromkeys(words))
 

@@ -248,7 +248,11 @@ def _by_cell(
     separator: str | None,
 ) -> None:
     plain = []
+    separated = titled > 1 or any(len(cells) > 1 for _, _, cells in rows)
     for line, image, cells in rows:
+        if len(cells) == 1 and separated:
+            table.add(image, f"line {line} has no separator after the image", None)
+            continue
         chosen = [cell for at, cell in enumerate(cells) if at in kept or at >= titled]
         try:
             words = labels_in(chosen, class_names, separator)

@@ -29,7 +29,8 @@ def build_callbacks(config: Mapping[str, Any]) -> list[Callback]:
     Raises:
         UserError: as ``build``.
     """
-    return [SpeedMonitor(), *(build(node, Callback) for node in config.values() if node is not None)]
+    nodes = {f"callbacks.{name}": node for name, node in config.items() if node is not None}
+    return [SpeedMonitor(), *(build(node, Callback, key) for key, node in nodes.items())]
 
 
 class ScoreTable(Callback):

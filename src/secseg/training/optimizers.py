@@ -92,7 +92,7 @@ def build_optimizer(
         optim["bias_decay"],
         optim["classifier_lr"],
     )
-    optimizer = build(node, Optimizer, params=groups)
+    optimizer = build(node, Optimizer, "optim.optimizer", params=groups)
     if optim["caffe_momentum"]:
         optimizer.register_step_pre_hook(keep_momentum)
     schedule = optim["schedule"]

@@ -44,7 +44,7 @@ from secseg.training.checkpoints import CheckpointFiles, Checkpoints, RandomStat
 from secseg.training.feature_cache import attach_features
 from secseg.training.module import SECModule
 from secseg.training.processes import cluster_environment, leave_own_folder, shared_run_folder
-from secseg.training.settings import check_settings, shared_localization
+from secseg.training.settings import check_settings, shared_localization, without_effect
 from secseg.utils.config import build, loss_weights, to_plain
 from secseg.utils.device import peak_memory, resolve_precision
 from secseg.utils.errors import UserError
@@ -77,6 +77,7 @@ def train(cfg: DictConfig | Mapping[str, Any], callbacks: Sequence[pl.Callback] 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build(config["data"], ImageDataModule, seed=config["seed"])
     datamodule.localization = shared_localization(config["backbone"])
+    datamodule.warn(without_effect(config))
     needs = needed(terms.values())
     datamodule.open(cues=bool(needs & {"cues", "labels"}), masks="mask" in needs)
     config["backbone"] = fit_input(config["backbone"], datamodule.train_images.images)
@@ -200,7 +201,7 @@ def build_loss(config: Mapping[str, Any], terms: Mapping[str, Term], pixels: int
     """Build the loss with the decays, pooling and CRF of ``config``, for a mask of so many pixels and classes."""
     decay, seeds = dict(config["decay"]), dict(config["seeds"])
     node, adaptive, grow = decay.pop("pooling"), decay.pop("adaptive"), seeds.pop("grow")
-    pooling = global_weighted_rank_pooling if node is None else build(node, Pooling)
+    pooling = global_weighted_rank_pooling if node is None else build(node, Pooling, "decay.pooling")
     crf = build_stage_crf(config["crf"]["train"]) if "crf" in needed(terms.values()) else None
     growing = Growing(**seeds)
     if adaptive:

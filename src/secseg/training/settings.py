@@ -60,6 +60,30 @@ def check_settings(cfg: DictConfig | Mapping[str, Any]) -> None:
     _refuse_sweep_over_devices(config["trainer"])
 
 
+def without_effect(config: Mapping[str, Any]) -> list[str]:
+    """Return a text for each setting of a checked config, plain, that this training does not read."""
+    weights, decay, seeds = loss_weights(config["loss"]), config["decay"], config["seeds"]
+    lines = []
+    if decay["adaptive"] and weights.get("seed") and not weights.get("expand"):
+        lines.append("decay=adaptive has no effect: only expand reads the decays, and loss.expand is 0.")
+    steps = config["trainer"]["max_steps"]
+    for term, node in config["loss"].items():
+        start, end = (isinstance(node, Mapping) and node.get("warmup")) or (0, 0)
+        if end > steps and weights[term]:
+            share = max(steps - start, 0) / (end - start)
+            lines.append(
+                f"loss.{term}.warmup=[{start},{end}] ends after trainer.max_steps={steps}: the weight reaches "
+                f"{share:.0%} of loss.{term}.weight."
+            )
+    defaults = yaml.safe_load((config_dir() / "seeds" / "cues.yaml").read_text("utf-8"))
+    estimated = (decay["adaptive"] or {}).get("source") == "seeds"
+    changed = [name for name in ("foreground", "background") if seeds[name] != defaults[name]]
+    if changed and not seeds["grow"] and not estimated:
+        names = " and ".join(f"seeds.{name}" for name in changed)
+        lines.append(f"{names} has no effect: the seeds are the cues. Seeds grow with seeds=grow.")
+    return lines
+
+
 def shared_localization(backbone: Mapping[str, Any]) -> str | None:
     """Return the option ``localization`` of make_cues whose fast networks use the features of ``backbone``, too; None
     for the default."""

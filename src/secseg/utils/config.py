@@ -251,12 +251,13 @@ def _missing(target: str, error: Exception) -> str:
     return f"{module} has no {name}.{nearest(name, public)}"
 
 
-def build(node: Mapping[str, Any], kind: type[Kind], **extra: Any) -> Kind:
+def build(node: Mapping[str, Any], kind: type[Kind], key: str = "", **extra: Any) -> Kind:
     """Build the object of a config node: the class that ``_target_`` names, with the other keys as arguments.
 
     Args:
         node: from ``conf/``, or from the config that a run or a network stored.
         kind: the base class that the object must have.
+        key: the key of the node, for the message about refused arguments.
         extra: further arguments.
 
     Raises:
@@ -271,4 +272,5 @@ def build(node: Mapping[str, Any], kind: type[Kind], **extra: Any) -> Kind:
         raise
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in options.items())
-        raise UserError(f"{target} cannot be made with {given or 'no options'}: {error}") from error
+        where = f"{key}: " if key else ""
+        raise UserError(f"{where}{target} cannot be made with {given or 'no options'}: {error}") from error
