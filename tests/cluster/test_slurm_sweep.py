@@ -12,50 +12,36 @@ from pathlib import Path
 
 import pytest
 
+from secseg.data.shapes import draw_shapes
+from tests.cli.test_cli import TRAIN
 from tests.cluster import slurm
 from tests.cluster.conftest import Cluster, wait_for
 from tests.conftest import REPOSITORY
+from tests.training.test_run import QUICK, TINY
 
-LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.mem_gb=1"]
+LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.mem_gb=2"]
 LAUNCHER += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=2"]
 LIMIT = ["hydra.launcher.timeout_min=3", "hydra.launcher.signal_delay_s=60"]  # Slurm signals up to a minute early
-SECONDS = {0: 150, 1: 60}
-"""Seconds of a job, of which it saves each one: job 0 is signalled before its end, and job 1 can be killed."""
-# Stands for the training, which needs more of the machine. Its signals are those of the training.
-FAKE = """
-import sys, time
+LIMITED, KILLED, OTHERS = 300, 60, (4, 5, 6, 7)
+"""Steps of each job: the first is signalled before its end, and the second can be killed."""
+SETTINGS = [*(word for word in TINY if not word.startswith("trainer.max_steps")), *QUICK]
+PACE = """
+import time
 from pathlib import Path
-from secseg.cli.command import run_command
-from secseg.cli.sweep import run_job
-from secseg.utils.signals import Stopped, StopSignals
+from pytorch_lightning import Callback
 
-def train(config):
-    folder, job = Path(config["run_dir"]), config["seed"]
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    step = int(checkpoint.read_text()) if checkpoint.is_file() else 0
-    with open("{folder}/begun", "a") as file:
-        file.write(str(job) + " " + str(step) + "\\n")
-    signals = StopSignals()
-    signals.install()
-    while step < {seconds}.get(job, 0):
-        time.sleep(1)
-        step += 1
-        checkpoint.with_suffix(".part").write_text(str(step))
-        checkpoint.with_suffix(".part").rename(checkpoint)
-        if signals.received:
-            signals.restore()
-            raise Stopped(signals.received)
-    signals.restore()
-    (folder / "results.json").write_text("{{}}")
-    return folder
+class Pace(Callback):
+    def on_train_start(self, trainer, module):
+        with Path("{folder}/begun").open("a") as file:
+            file.write(f"{{trainer.max_steps}} {{trainer.global_step}}\\n")
 
-run_command("train", lambda config: run_job(config, train), "")
+    def on_train_batch_end(self, *unused):
+        time.sleep(0.5)  # a job must last longer than its time limit
 """
 
 
 def begun(folder: Path) -> dict[int, list[int]]:
-    """Return the steps from which each job of a sweep has trained."""
+    """Return the steps from which each job of a sweep, named by its number of steps, has trained."""
     steps: dict[int, list[int]] = defaultdict(list)
     for line in (folder / "begun").read_text().splitlines():
         job, step = map(int, line.split())
@@ -69,11 +55,16 @@ def finished(folder: Path) -> dict[str, int]:
 
 
 def test_each_job_of_a_sweep_is_finished_once(cluster: Cluster, tmp_path: Path) -> None:
-    script = tmp_path / "fake.py"
-    script.write_text(FAKE.format(folder=tmp_path, seconds=SECONDS))
-    command = [sys.executable, str(script), "-m", "seed=0,1,2,3,4,5", *LAUNCHER, *LIMIT]
+    (tmp_path / "pace.py").write_text(PACE.format(folder=tmp_path))
+    draw_shapes(tmp_path / "shapes", train=6, val=3, seed=0)
+    steps = ",".join(map(str, (LIMITED, KILLED, *OTHERS)))
+    command = [sys.executable, str(TRAIN), "-m", f"trainer.max_steps={steps}", *SETTINGS, *LAUNCHER, *LIMIT]
+    command += [f"data.root={tmp_path}/shapes", "trainer.val_check_interval=20", "plugins=[pace]"]
+    command += ["+callbacks.pace={_target_: pace.Pace}"]
+    path = f"{REPOSITORY / 'src'}:{tmp_path}"
+    environment = {**cluster.environment, "PYTHONPATH": path}
     with (tmp_path / "first.txt").open("w") as file:
-        first = subprocess.Popen(command, cwd=tmp_path, env=cluster.environment, stdout=file, stderr=file)
+        first = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file)
     try:
         _disturb(cluster, tmp_path, first)
         wait_for(lambda: not cluster.ask("squeue", "--noheader"), "all jobs end", 3600)
@@ -87,7 +78,7 @@ def test_each_job_of_a_sweep_is_finished_once(cluster: Cluster, tmp_path: Path) 
     assert "Traceback" not in printed
     before = finished(tmp_path)
     assert len(before) == 5
-    again = cluster.run(*command, cwd=tmp_path)
+    again = cluster.run(*command, cwd=tmp_path, PYTHONPATH=path)
     assert again.returncode == 0, again.stderr
     assert "runs/sec: 6 of 6 runs are finished." in again.stdout
     after = finished(tmp_path)
@@ -95,8 +86,8 @@ def test_each_job_of_a_sweep_is_finished_once(cluster: Cluster, tmp_path: Path) 
     jobs = begun(tmp_path)
     print(f"steps from which each job has begun: {jobs}")
     print(cluster.ask("sacct", "--allocations", "--duplicates", "--format=JobID,State,ExitCode,Start,Elapsed"))
-    assert [jobs[job] for job in (2, 3, 4, 5)] == [[0]] * 4
-    killed, limited = jobs[1], jobs[0]
+    assert [jobs[job] for job in OTHERS] == [[0]] * 4
+    killed, limited = jobs[KILLED], jobs[LIMITED]
     assert len(killed) == 2
     assert killed[0] == 0 < killed[1], "it continues from its checkpoint"
     assert len(limited) >= 2, "it was signalled before its time limit, and queued again"
@@ -104,20 +95,20 @@ def test_each_job_of_a_sweep_is_finished_once(cluster: Cluster, tmp_path: Path) 
 
 
 def _disturb(cluster: Cluster, folder: Path, sweep: subprocess.Popen[bytes]) -> None:
-    """Kill job 1 after its first checkpoint, while the node is drained: the other jobs wait until it is resumed."""
+    """Kill a job after its first checkpoint, while the node is drained: the other jobs wait until it is resumed."""
 
     def checkpoint() -> bool:
         assert sweep.poll() is None, (folder / "first.txt").read_text()
-        return any(folder.glob("runs/sec/seed=1-*/checkpoints/last.ckpt"))
+        return any(folder.glob(f"runs/sec/trainer.max_steps={KILLED}-*/checkpoints/last.ckpt"))
 
-    wait_for(checkpoint, "a checkpoint of job 1")
+    wait_for(checkpoint, "a checkpoint of the job")
     array = cluster.ask("squeue", "--noheader", "--format=%F").split()[0]
     node = cluster.ask("sinfo", "--noheader", "--format=%n")
     cluster.ask("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
     _kill(cluster, cluster.ask("squeue", "--noheader", "--format=%A", f"--job={array}_1"))
-    wait_for(lambda: f"{array}_1\n" not in cluster.ask("squeue", "--noheader", "--format=%i") + "\n", "job 1 ends")
+    wait_for(lambda: f"{array}_1\n" not in cluster.ask("squeue", "--noheader", "--format=%i") + "\n", "the job ends")
     time.sleep(10)
-    assert set(begun(folder)) <= {0, 1}, "no job starts on a drained node"
+    assert set(begun(folder)) <= {LIMITED, KILLED}, "no job starts on a drained node"
     cluster.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
 
