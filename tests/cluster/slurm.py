@@ -4,8 +4,8 @@
     python -m tests.cluster.slurm stop <folder>
 
 Debian and Ubuntu have the programs: ``apt-get install slurmctld slurmd slurm-client munge``, and for the accounting
-(``sacct``) ``slurmdbd slurm-wlm-mysql-plugin mariadb-server-core``. The daemons run as root, since they start jobs for
-users.
+(``sacct``) ``slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core``. The daemons run as root, since
+they start jobs for users.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "salloc", "sbatch", "sinfo", "squeue", "scancel", "scontrol")
-ACCOUNTING = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr")
+ACCOUNTING = ("mariadbd", "mariadb-install-db", "my_print_defaults", "slurmdbd", "sacctmgr")
 CPUS, MEMORY = 8, 16384
 """CPUs and megabytes that the cluster believes to have, so that several jobs run at once on a small machine."""
 SECONDS = 600.0
