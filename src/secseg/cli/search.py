@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secseg.cli.search_space import space_of
 from secseg.cli.study import SCORES, ended_trials, open_study, value_text
+from secseg.utils.checks import check_choice, check_whole, refuse
 from secseg.utils.config import build, differences, result_settings, using_plugins
 from secseg.utils.errors import UserError, listing, require_package
 from secseg.utils.files import RESULTS, locked, read_json
@@ -42,11 +44,8 @@ class Search:
         self, folder: Path, overrides: Sequence[Override], settings: Mapping[str, Any], config: Mapping[str, Any]
     ) -> None:
         require_package("hydra/sweeper=optuna", "optuna", "'secseg[optuna]'")
-        for key in ("n_trials", "n_jobs"):
-            if type(settings[key]) is not int or settings[key] < 1:
-                raise UserError(f"hydra.sweeper.{key}={settings[key]}: give a whole number, at least 1.")
-        if settings["metric"] not in SCORES:
-            raise UserError(f"hydra.sweeper.metric={settings['metric']}: give {' or '.join(SCORES)}.")
+        counts = (check_whole(f"hydra.sweeper.{key}", settings[key], 1) for key in ("n_trials", "n_jobs"))
+        refuse([*chain(*counts), *check_choice("hydra.sweeper.metric", settings["metric"], SCORES)])
         self.folder, self.settings, self.space = folder, settings, space_of(overrides)
         self.fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
         space = {key: str(distribution) for key, distribution in self.space.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secseg.utils.config import build, using_plugins
+from secseg.utils.console import table
 
 if TYPE_CHECKING:
     import optuna
@@ -77,8 +78,7 @@ def trial_lines(folder: Path, metric: str) -> list[str]:
         score = f"{trial.value:.4f}" if not pruned else "" if step is None else f"{trial.intermediate_values[step]:.4f}"
         note = "" if not pruned else "pruned" if step is None else f"pruned after step {step}"
         rows.append([str(trial.number), *(value_text(trial.params[key]) for key in keys), score, note])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.rjust, row[:-1], widths)) + f"  {row[-1]}".rstrip() for row in rows]
+    lines = table(rows).splitlines()
     if done := [trial for trial in trials if trial.value is not None and trial.state.name == "COMPLETE"]:
         best = max(done, key=lambda trial: trial.value or 0.0)
         words = " ".join(f"{key}={value_text(value)}" for key, value in best.params.items())
