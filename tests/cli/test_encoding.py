@@ -14,7 +14,7 @@ from secseg.cli.encoding import print_anything
 from secseg.runs.run_reader import read_metrics
 from tests.cli.test_cli import TRAIN, run
 from tests.folder_data import draw_images, draw_mask
-from tests.training.test_run import TINY as SMALL
+from tests.training.tiny_run import TINY as SMALL
 
 NAME = "Kätzchen"
 TINY = [word for word in SMALL if not word.startswith("data.draw")]

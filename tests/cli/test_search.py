@@ -22,7 +22,7 @@ from secseg.utils.errors import UserError
 from tests.cli.test_cli import TRAIN, run
 from tests.cli.test_sweep import calls
 from tests.conftest import REPOSITORY
-from tests.training.test_run import QUICK, TINY
+from tests.training.tiny_run import QUICK, TINY
 
 # Stands for the training: its score is highest for decay.pos=0.3, and it validates at steps 20 and 40.
 FAKE = """

@@ -22,7 +22,7 @@ from secseg.utils.config import config_dir, to_plain
 from secseg.utils.files import locked
 from tests.cli.test_cli import TRAIN, run
 from tests.conftest import REPOSITORY
-from tests.training.test_run import TINY
+from tests.training.tiny_run import TINY
 
 # Stands for the training: KILL and BREAK name the job that ends before its checkpoint and after it.
 FAKE = """

@@ -17,7 +17,7 @@ from tests.cli.test_cli import TRAIN
 from tests.cluster import slurm
 from tests.cluster.conftest import Cluster, wait_for
 from tests.conftest import REPOSITORY
-from tests.training.test_run import QUICK, TINY
+from tests.training.tiny_run import QUICK, TINY
 
 LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.mem_gb=2"]
 LAUNCHER += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=2"]

@@ -19,7 +19,7 @@ from secseg.losses.terms import TERMS
 from secseg.runs.wandb_logger import BEST_AND_LAST
 from tests.conftest import REPOSITORY
 from tests.runs.wandb_file import WandbRun, read_wandb_run
-from tests.training.test_run import TINY
+from tests.training.tiny_run import TINY
 
 SETTINGS = ["-m", "loss=seed,sec", "name=study", "logger=[csv,wandb]", "logger.wandb.mode=offline"]
 STEPS = ["trainer.max_steps=2", "trainer.val_check_interval=1"]

@@ -20,7 +20,7 @@ from secseg.data.shapes import draw_shapes
 from secseg.evaluation.predictions import read_counts, read_predicted
 from secseg.utils.files import COMMAND
 from tests.cli.test_cli import TRAIN, run
-from tests.training.test_run import TINY
+from tests.training.tiny_run import TINY
 
 TERMS = ("loss", "seed", "expand", "constrain")
 SETTINGS = [

@@ -18,7 +18,7 @@ from secseg import losses
 from secseg.training.module import SECModule
 from secseg.training.monitor import LossMonitor, StepClock
 from secseg.utils.errors import UserError
-from tests.training.test_run import Run, run  # noqa: F401 (fixtures)
+from tests.training.tiny_run import Run
 
 READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim", "_unique2"}
 NAMES = ["a", "b"]
@@ -70,7 +70,7 @@ def guarded(function: Callable[..., Any], calls: list[int], copies: bool) -> Cal
 
 
 @pytest.mark.usefixtures("asynchronous")
-def test_no_step_synchronises(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_no_step_synchronises(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     monkeypatch.setattr(_TrainingEpochLoop, "advance", guarded(_TrainingEpochLoop.advance, steps, copies=False))
     monkeypatch.setattr(SECModule, "training_step", guarded(SECModule.training_step, [], copies=True))
@@ -103,7 +103,7 @@ def test_the_guard_detects_a_value_that_is_read(spoil: str) -> None:
 @pytest.mark.usefixtures("asynchronous")
 @pytest.mark.parametrize("bad", [2, 3])
 def test_a_loss_that_is_checked_a_step_later_keeps_the_last_good_checkpoint(
-    run: Run,  # noqa: F811
+    run: Run,
     bad: int,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -15,7 +15,7 @@ from secseg.utils.config import compose
 from secseg.utils.errors import UserError
 from tests.command import Outcome, run_in_process
 from tests.folder_data import draw_folder, draw_mask, write_cues
-from tests.training.test_run import TINY
+from tests.training.tiny_run import TINY
 
 NAMES = ("background", "Tür = 50 %", "a/b $x$ c", *(f"class {number}" for number in range(30)))
 LABELS = {"a": (1,), "b": (1, 2, 32), "sub/c": ()}

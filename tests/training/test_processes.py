@@ -20,7 +20,7 @@ from secseg.training import processes
 from secseg.training.processes import SlurmTasks, cluster_environment, leave_own_folder, shared_run_folder
 from secseg.utils.errors import UserError
 from tests.cli.test_cli import TRAIN
-from tests.training.test_run import QUICK, TINY
+from tests.training.tiny_run import QUICK, TINY
 
 ONE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "num_nodes": 1}
 TWO = {**ONE, "devices": 2}

@@ -10,7 +10,7 @@ from secseg.training.pruning import Pruning
 from secseg.training.run import train
 from secseg.utils.config import compose
 from secseg.utils.errors import Pruned
-from tests.training.test_run import QUICK, TINY
+from tests.training.tiny_run import QUICK, TINY
 
 
 def test_a_pruned_training_ends_after_its_validation_and_can_be_resumed(shapes: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from secseg.training.seed_figures import SeedFigures, rates, seed_counts, size_e
 from secseg.utils.config import compose
 from secseg.utils.errors import UserError
 from tests.reference.losses import seed_rates
-from tests.training.test_run import TINY, Run, weights
+from tests.training.tiny_run import TINY, Run, weights
 
 PLAIN = ["evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null", "callbacks.predictions=null"]
 

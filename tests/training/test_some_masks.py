@@ -14,7 +14,7 @@ from secseg.training.run import train
 from secseg.utils.config import compose
 from secseg.utils.errors import UserError
 from tests.folder_data import draw_folder, draw_images, draw_mask, write_cues
-from tests.training.test_run import TINY, Run, weights
+from tests.training.tiny_run import TINY, Run, weights
 
 PLAIN = ["evaluation.crf=never", "callbacks.pictures=null", "callbacks.curves=null"]
 
