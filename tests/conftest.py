@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from secseg.utils.files import user_cache
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Workers of pytest-xdist, and the processes that they start, share the cores. Read by torch when it is imported.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+# What Numba compiles, which takes seconds, serves all processes that tests start, also those with another cache.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(user_cache() / "numba"))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -291,6 +291,14 @@ def test_numba_caches_in_the_cache_folder_of_the_user_even_if_numba_is_imported_
     assert numba_cache(SECSEG_CACHE=str(tmp_path)).startswith(str(tmp_path / "numba"))
 
 
+def test_functions_of_other_packages_are_cached_where_numba_caches_them() -> None:
+    code = "import os, numba, secseg.densecrf; print(repr(numba.config.CACHE_DIR), 'NUMBA_CACHE_DIR' in os.environ)"
+    usual = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    usual["PYTHONPATH"] = str(REPOSITORY / "src")
+    printed = subprocess.run([sys.executable, "-c", code], env=usual, capture_output=True, text=True, check=True).stdout
+    assert printed == "'' False\n"
+
+
 def test_a_numba_cache_that_the_user_chose_is_kept(tmp_path: Path) -> None:
     assert numba_cache(NUMBA_CACHE_DIR=str(tmp_path)).startswith(str(tmp_path))
 

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,34 @@ from numba.extending import models, register_model
 from secseg.utils.files import user_cache
 
 
-def _cache_folder() -> Path:
+@cache
+def _cache_folder() -> str:
     """Return the user's cache, or a folder for this process alone if the cache cannot be written."""
     folder = user_cache() / "numba"
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     if os.access(folder, os.W_OK):
-        return folder
+        return str(folder)
     folder = Path(tempfile.mkdtemp(prefix="secseg-numba-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return str(folder)
 
 
-# By default Numba caches next to this file. Only the environment changes that.
-if "NUMBA_CACHE_DIR" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
-numba.config.reload_config()  # Numba read the environment when it was imported.
+def njit(function: Callable[..., Any]) -> Any:
+    """Compile a function once per machine. It runs without the GIL, so that threads can work on several images.
 
-#: Compiles a function once per machine. It runs without the GIL, so that threads can work on several images. After a
-#: change of the operations below, remove the cache: Numba notices only changes of the file that a function is in.
-njit: Any = numba.njit(cache=True, nogil=True)
+    By default Numba caches next to the source file. It looks up the folder when it gets the function, so that the
+    functions of other packages keep theirs. After a change of the operations below, remove the cache: Numba notices
+    only changes of the file that a function is in.
+    """
+    config: Any = numba.config
+    chosen = config.CACHE_DIR
+    config.CACHE_DIR = chosen or _cache_folder()
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    finally:
+        config.CACHE_DIR = chosen
+
 
 #: Compiled functions call an intrinsic without its first argument, Numba's typing context.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
