@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from secseg.data.images import read_image
 from secseg.data.splits import ImageSet
 from secseg.data.transforms import crf_image, training_input
 from secseg.losses.adaptive_decay import scores_of_cues, sizes_of_probabilities
-from secseg.utils.console import table
+from secseg.utils.console import COLUMNS, table
 from secseg.utils.errors import UserError
 
 MOST = 300
@@ -95,4 +96,4 @@ def sizes_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
         [name, str(found["images"]), f"{100 * found['true']:.1f}", *(f"{found[key]:.2f}" for key in keys)]
         for name, found in figures.items()
     ]
-    return f"{table([head, *rows])}\n\n{EXPLANATION}"
+    return f"{table([head, *rows])}\n\n{textwrap.fill(EXPLANATION, COLUMNS)}"
