@@ -16,7 +16,7 @@ from tests.cli.test_cli import TRAIN
 from tests.cluster.conftest import Cluster
 from tests.training.test_ddp import SETTINGS, logged
 
-QUICK = ["evaluation.crf=never", "callbacks.pictures=null", "data.draw_val=4"]
+QUICK = ["evaluation.crf=never", "callbacks.pictures=null", "data.draw_val=4", "name=run"]
 ONE = [*SETTINGS, *QUICK, "data.batch_size=4"]
 TWO = [*SETTINGS, *QUICK, "data.batch_size=2", "trainer=ddp", "trainer.devices=2"]
 PYTHON = [sys.executable, str(TRAIN)]
@@ -50,7 +50,7 @@ def furthest(one: Path, two: Path) -> float:
 
 def train(cluster: Cluster, folder: Path, words: list[str], **variables: str) -> Path:
     """Run a training on the cluster, and return its run folder, which is the only one."""
-    result = cluster.run(*words, "name=run", cwd=folder, **variables)
+    result = cluster.run(*words, cwd=folder, **variables)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert "srun" not in result.stderr
     (run,) = (folder / "runs" / "run").iterdir()
@@ -72,7 +72,7 @@ def test_one_process_trains_as_outside_of_slurm(
 def test_a_terminal_on_a_node_is_a_shell_like_any_other(
     cluster: Cluster, alone: Path, shapes: Path, tmp_path: Path
 ) -> None:
-    line = shlex.join([*PYTHON, *ONE, f"data.root={shapes}", "name=run"])
+    line = shlex.join([*PYTHON, *ONE, f"data.root={shapes}"])
     first = f"if [ $SLURM_PROCID = 0 ]; then {line}; fi"  # a shell without a terminal ends at once
     terminal = shlex.join(["srun", "--pty", "--ntasks=2", "bash", "-c", first])
     run = train(cluster, tmp_path, ["script", "--quiet", "--return", "--command", terminal, "/dev/null"])

@@ -48,6 +48,17 @@ def test_two_keys_make_a_setting_for_each_pair(truths: dict[str, np.ndarray], tm
     assert study.swept == ("loss", "decay.pos")
     assert len(study.settings) == 4
     assert study.baseline.name == "loss=seed, decay.pos=0.5"
+    with pytest.raises(
+        UserError, match=r"baseline=loss=seed: several settings fit\. The settings are: loss=seed,decay"
+    ):
+        study_of(tmp_path, "loss=seed")
+
+
+def test_words_that_only_one_setting_has_name_the_baseline(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
+    for loss, pos in (("seed", 0.5), ("sec", 0.5), ("sec", 0.9)):
+        write_run(tmp_path / f"{loss}{pos}", (f"loss={loss}", f"decay.pos={pos}"), truths)
+    assert study_of(tmp_path, "loss=seed").baseline.name == "loss=seed, decay.pos=0.5"
+    assert study_of(tmp_path, "decay.pos=0.9").baseline.name == "loss=sec, decay.pos=0.9"
 
 
 def test_weights_that_are_not_an_option_are_swept_by_their_keys(truths: dict[str, np.ndarray], tmp_path: Path) -> None:

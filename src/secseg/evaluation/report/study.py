@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from secseg.utils.errors import UserError, nearest
 
 _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
 """Groups that are shown by the names of their options, if all runs record these."""
+_WORDS = re.compile(r",(?=[\w.]+=)")
+"""What separates the words of a setting's name; values can hold commas, too."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,14 @@ def _baseline(study: Study, name: str | None) -> Setting:
             return sum(score["miou"] or 0 for score in scores if score) / len(scores)
 
         return max(study.settings, key=mean)
-    wanted = name.replace(" ", "")
     by_name = {setting.name.replace(" ", ""): setting for setting in study.settings}
-    if wanted not in by_name:
-        raise UserError(
-            f"baseline={name}: no such setting.{nearest(wanted, by_name)} The settings are: {'; '.join(by_name)}."
-        )
-    return by_name[wanted]
+    wanted = name.replace(" ", "")
+    words = set(_WORDS.split(wanted))
+    fitting = [full for full in by_name if words <= set(_WORDS.split(full))]
+    if wanted in by_name or len(fitting) == 1:
+        return by_name[wanted if wanted in by_name else fitting[0]]
+    problem = "several settings fit." if fitting else f"no such setting.{nearest(wanted, by_name)}"
+    raise UserError(f"baseline={name}: {problem} The settings are: {'; '.join(fitting or by_name)}.")
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
