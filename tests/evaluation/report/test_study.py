@@ -54,6 +54,17 @@ def test_two_keys_make_a_setting_for_each_pair(truths: dict[str, np.ndarray], tm
         study_of(tmp_path, "loss=seed")
 
 
+def test_a_warm_up_is_shown_beside_the_weight_and_1_is_1_0(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
+    for name, expand in (("a", "1.0"), ("b", "1"), ("c", "{weight: 1, warmup: [2, 6]}"), ("d", "0.5")):
+        write_run(tmp_path / name, (f"loss.expand={expand}",), truths)
+    names = [setting.name for setting in study_of(tmp_path).settings]
+    assert names == [
+        "loss.expand=0.5, loss.expand.warmup=null",
+        "loss.expand=1, loss.expand.warmup=[2, 6]",
+        "loss.expand=1, loss.expand.warmup=null",
+    ]
+
+
 def test_words_that_only_one_setting_has_name_the_baseline(truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     for loss, pos in (("seed", 0.5), ("sec", 0.5), ("sec", 0.9)):
         write_run(tmp_path / f"{loss}{pos}", (f"loss={loss}", f"decay.pos={pos}"), truths)
@@ -83,7 +94,7 @@ def test_an_option_with_other_values_in_two_runs_is_shown_by_its_keys(
         write_run(tmp_path / str(number), words, truths)
     study = study_of(tmp_path)
     assert study.swept == ("loss.expand",)
-    assert [setting.name for setting in study.settings] == ["loss.expand=0.0", "loss.expand=0.5", "loss.expand=1.0"]
+    assert [setting.name for setting in study.settings] == ["loss.expand=0", "loss.expand=0.5", "loss.expand=1"]
 
 
 def test_one_setting_alone_is_all_runs(truths: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from secseg.evaluation.bootstrap import Difference, bootstrap_difference
 from secseg.evaluation.metrics import size_bias
 from secseg.evaluation.report.runs import VARIANTS, Run
-from secseg.utils.config import flatten, result_settings
+from secseg.utils.config import flatten, loss_weights, result_settings
 from secseg.utils.errors import UserError, nearest
 
 _GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
@@ -139,12 +139,21 @@ def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
         options = [run.options.get(group) for run in runs]
         if None not in options and len(set(map(str, options))) > 1:
             columns[group] = list(map(str, options))
-    flat = [flatten(result_settings(run.config)) for run in runs]
+    flat = [_flat(run.config) for run in runs]
     for key in sorted({key for settings in flat for key in settings} - {"seed"}):
         values = [_as_text(settings.get(key)) for settings in flat]
         if len(set(values)) > 1:
             columns[key] = values
     return columns
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings by dotted key. ``loss.<term>`` is the weight, also if the term has further options."""
+    settings = result_settings(config)
+    loss = settings["loss"]
+    nodes = {term: node for term, node in loss.items() if isinstance(node, Mapping)}
+    options = {f"{term}.{key}": node[key] for term, node in nodes.items() for key in node if key != "weight"}
+    return flatten({**settings, "loss": {**loss_weights(loss), **options}})
 
 
 def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
@@ -160,6 +169,8 @@ def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
 def _as_text(value: Any) -> str:
     if isinstance(value, str) and "/" in value:
         return "/".join(Path(value).parts[-2:])
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"  # 1.0 and 1 are the same setting
     return "null" if value is None else str(value)
 
 
