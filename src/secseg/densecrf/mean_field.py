@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from secseg.densecrf.packed import TILE, empty_packed, pack, packed_width, softmax, unpack
+from secseg.densecrf.packed import CACHE_LINE, TILE, Length, empty_packed, pack, packed_width, softmax, unpack
 from secseg.densecrf.permutohedral import Lattice, build_lattice, filtered
-from secseg.densecrf.simd import WIDTH, add, fetch, load, muladd, njit, spread, store
+from secseg.densecrf.simd import add, fetch, load, muladd, njit, spread, store, zeros
 
 #: Least number of pixels, and the number of parts that such an image is split into, which threads share. The parts do
 #: not depend on the number of threads, and neither does the result.
@@ -37,11 +37,9 @@ Kernels: TypeAlias = tuple[Lattice, Lattice]
 Simplices: TypeAlias = tuple[np.ndarray, np.ndarray]
 #: The values of the labels at the lattice points of the bilateral kernel, and of the Gaussian one.
 Grids: TypeAlias = tuple[np.ndarray, np.ndarray]
-#: A tuple of which only the length matters: the compiler knows the length of a tuple, and unrolls the inner loops.
-Length: TypeAlias = tuple[int, ...]
 
 #: How many pixels ahead the lattice points are prefetched.
-AHEAD = 4
+AHEAD = 8
 #: Most pixels of an image whose Gaussian lattice is kept for the next image. It takes 24 bytes for each pixel.
 MOST_KEPT = 2**20
 
@@ -108,7 +106,7 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
     unary = empty_packed(n * width)
     # Two grids of packed labels for each lattice: the slice reads one, and the splat writes the other.
     sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
-    blocks, sizes = (0,) * (width // WIDTH), tuple((0,) * kernel.corners.shape[1] for kernel in kernels)
+    row, sizes = (0,) * width, tuple((0,) * kernel.corners.shape[1] for kernel in kernels)
     # Each call unpacks the arrays of its tuples again, which costs a microsecond for a Lattice.
     simplices = [(kernel.corners, kernel.weights) for kernel in kernels]
 
@@ -117,13 +115,13 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
         if iteration == 0:
             pack(scores, unary, width, start, stop)
         grids = (sources[0][0], sources[1][0]), (targets[0][part], targets[1][part])
-        _update(unary, blocks, *sizes, *simplices, *grids, start, stop, iteration > 0, iteration < iterations)
+        _update(unary, row, *sizes, *simplices, *grids, start, stop, iteration > 0, iteration < iterations)
         if iteration == iterations:
             unpack(unary, probs, width, start, stop)
 
     def blur(number: int) -> None:
         kernel = kernels[number]
-        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, width)
+        _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, row)
 
     threads = min(threads, parts)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
@@ -138,7 +136,7 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
 @njit
 def _update(
     unary: np.ndarray,
-    blocks: Length,
+    row: Length,
     outer: Length,
     inner: Length,
     bilateral: Simplices,
@@ -154,15 +152,15 @@ def _update(
 
     Args:
         unary: (n * width,), packed scores. The last iteration, which does not splat, overwrites them with the result.
-        blocks: of width / WIDTH entries.
+        row: of ``width`` entries.
         outer, inner: of as many entries as a bilateral simplex has corners, and as a Gaussian one has.
         bilateral, gaussian: the simplices of each kernel.
         sources, targets: a grid of each kernel, blurred to read from, and another one to overwrite.
         read: whether to slice, as in all iterations but the first.
         splat: whether to splat, as in all iterations but the last.
     """
-    width = WIDTH * len(blocks)
-    packed, maxima = np.empty(TILE * width, np.float32), np.empty(TILE * WIDTH, np.float32)
+    width = len(row)
+    packed, maxima = np.empty(TILE * width, np.float32), np.empty(TILE, np.float32)
     if splat:
         targets[0][:] = 0
         targets[1][:] = 0
@@ -172,89 +170,64 @@ def _update(
             packed[: there * width] = unary[first * width : (first + there) * width]
         for at in range(there if read else 0):
             i = first + at
-            _fetch(sources, bilateral[0], gaussian[0], min(i + AHEAD, stop - 1), blocks, outer, inner)
-            _slice(unary, bilateral, gaussian, sources, i, packed, at, blocks, outer, inner)
-        softmax(packed, there, width, maxima)
+            _fetch(sources[0], bilateral[0], min(i + AHEAD, stop - 1), row, outer)
+            scores = load(unary, i * width, zeros(row))
+            scores = _slice(sources[0], bilateral, i, scores, row, outer)
+            store(packed, at * width, _slice(sources[1], gaussian, i, scores, row, inner))
+        softmax(packed, there, row, maxima)
         if not splat:
             unary[first * width : (first + there) * width] = packed[: there * width]
             continue
         for at in range(there):
-            i = first + at
-            _fetch(targets, bilateral[0], gaussian[0], min(i + AHEAD, stop - 1), blocks, outer, inner)
-            _splat(targets[0], bilateral, i, packed, at, blocks, outer)
-            _splat(targets[1], gaussian, i, packed, at, blocks, inner)
+            probs = load(packed, at * width, zeros(row))
+            _splat(targets[0], bilateral, first + at, probs, row, outer)
+            _splat(targets[1], gaussian, first + at, probs, row, inner)
 
 
 @njit
-def _slice(
-    unary: np.ndarray,
-    bilateral: Simplices,
-    gaussian: Simplices,
-    grids: Grids,
-    i: int,
-    packed: np.ndarray,
-    at: int,
-    blocks: Length,
-    outer: Length,
-    inner: Length,
-) -> None:
-    """Write the scores of pixel i, unary ones and those from both grids, to pixel ``at`` of ``packed``."""
-    width = WIDTH * len(blocks)
-    (corners, weights), (gaussian_corners, gaussian_weights) = bilateral, gaussian
-    half = len(outer) // 2  # a bilateral simplex has six corners
-    for label in range(0, width, WIDTH):
-        # Two sums, so that additions need not wait for each other.
-        score, other = load(unary, i * width + label), spread(np.float32(0))
-        for j in range(half):
-            value = load(grids[0], corners[i, j] * width + label)
-            score = muladd(spread(weights[i, j]), value, score)
-            value = load(grids[0], corners[i, j + half] * width + label)
-            other = muladd(spread(weights[i, j + half]), value, other)
-        for j in range(len(inner)):
-            value = load(grids[1], gaussian_corners[i, j] * width + label)
-            other = muladd(spread(gaussian_weights[i, j]), value, other)
-        store(packed, at * width + label, add(score, other))
+def _slice(grid: np.ndarray, kernel: Simplices, i: int, scores: Any, row: Length, simplex: Length) -> Any:
+    """Return the row ``scores`` plus the values of the grid at pixel i."""
+    width, like, (corners, weights) = len(row), zeros(row), kernel
+    half, rest = len(simplex) // 2, len(simplex) % 2
+    other = like
+    for j in range(half + rest):
+        value = load(grid, corners[i, j] * width, like)
+        scores = muladd(spread(weights[i, j], like), value, scores)
+    for j in range(half + rest, len(simplex)):  # in a second sum, so that additions need not wait for each other
+        value = load(grid, corners[i, j] * width, like)
+        other = muladd(spread(weights[i, j], like), value, other)
+    return add(scores, other)
 
 
 @njit
-def _fetch(
-    grids: Grids, bilateral: np.ndarray, gaussian: np.ndarray, i: int, blocks: Length, outer: Length, inner: Length
-) -> None:
+def _fetch(grid: np.ndarray, corners: np.ndarray, i: int, row: Length, simplex: Length) -> None:
     """Prefetch the lattice points at the corners of pixel i."""
-    width = WIDTH * len(blocks)
-    for j in range(len(outer)):
-        for line in range(0, width, 16):
-            fetch(grids[0], bilateral[i, j] * width + line)
-    for j in range(len(inner)):
-        for line in range(0, width, 16):
-            fetch(grids[1], gaussian[i, j] * width + line)
-
-
-@njit
-def _splat(
-    grid: np.ndarray, kernel: Simplices, i: int, packed: np.ndarray, at: int, blocks: Length, simplex: Length
-) -> None:
-    """Add pixel ``at`` of ``packed``, which holds the labels of pixel i, to the corners of pixel i."""
-    width, (corners, weights) = WIDTH * len(blocks), kernel
     for j in range(len(simplex)):
-        corner, weight = corners[i, j] * width, spread(weights[i, j])
-        for label in range(0, width, WIDTH):
-            sum_there = muladd(weight, load(packed, at * width + label), load(grid, corner + label))
-            store(grid, corner + label, sum_there)
+        for line in range(0, len(row), CACHE_LINE // 4):
+            fetch(grid, corners[i, j] * len(row) + line)
 
 
 @njit
-def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, width: int) -> None:
+def _splat(grid: np.ndarray, kernel: Simplices, i: int, probs: Any, row: Length, simplex: Length) -> None:
+    """Add the row ``probs`` of pixel i to its corners."""
+    width, like, (corners, weights) = len(row), zeros(row), kernel
+    for j in range(len(simplex)):
+        corner = corners[i, j] * width
+        store(grid, corner, muladd(spread(weights[i, j], like), probs, load(grid, corner, like)))
+
+
+@njit
+def _blur(grids: np.ndarray, reads: np.ndarray, writes: np.ndarray, bounds: np.ndarray, row: Length) -> None:
     """Add up the grids of all parts (parts, points * width) in the first one, and blur that in place."""
-    grid, nothing, half = grids[0], spread(np.float32(0)), spread(np.float32(0.5))
+    width, nothing = len(row), zeros(row)
+    grid, half = grids[0], spread(np.float32(0.5), nothing)
     for part in range(1, len(grids)):
         other = grids[part]
-        for at in range(0, len(grid), WIDTH):
-            store(grid, at, add(load(grid, at), load(other, at)))
+        for at in range(0, len(grid), width):
+            store(grid, at, add(load(grid, at, nothing), load(other, at, nothing)))
     for j in range(len(bounds) - 1):
-        for label in range(0, width, WIDTH):
-            before, here = nothing, nothing
-            for k in range(bounds[j], bounds[j + 1] - 1):
-                after = load(grid, reads[k + 1] * width + label)
-                store(grid, writes[k] * width + label, muladd(half, add(before, after), here))
-                before, here = here, after
+        before, here = nothing, nothing
+        for k in range(bounds[j], bounds[j + 1] - 1):
+            after = load(grid, reads[k + 1] * width, nothing)
+            store(grid, writes[k] * width, muladd(half, add(before, after), here))
+            before, here = here, after

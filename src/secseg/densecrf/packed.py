@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
-from secseg.densecrf.simd import (
-    WIDTH,
-    add,
-    divide,
-    exp_falling,
-    highest,
-    larger,
-    load,
-    mul,
-    njit,
-    spread,
-    store,
-    sub,
-    total,
-)
+from secseg.densecrf.simd import WIDTH, exp_falling, highest, load, mul, njit, spread, store, sub, total, zeros
 
+#: A tuple of which only the length matters: the compiler knows the length of a tuple, and unrolls the inner loops.
+Length: TypeAlias = tuple[int, ...]
 #: Pixels that are processed together: few enough for the first-level cache.
 TILE = 32
 #: Bytes.
@@ -67,25 +56,18 @@ def unpack(packed: np.ndarray, probs: np.ndarray, width: int, start: int, stop: 
 
 
 @njit
-def softmax(packed: np.ndarray, pixels: int, width: int, maxima: np.ndarray) -> None:
+def softmax(packed: np.ndarray, pixels: int, row: Length, maxima: np.ndarray) -> None:
     """Replace the first ``pixels`` pixels of ``packed``, at most ``TILE``, by their softmax.
 
     Each step runs over all pixels before the next one starts: within a pixel, each step waits for the one before.
-    ``maxima`` is scratch memory, (TILE * WIDTH,) float32.
+    ``row`` has as many entries as a pixel takes values, and ``maxima`` is scratch memory, (TILE,) float32.
     """
+    width, like = len(row), zeros(row)
     for i in range(pixels):
-        top = load(packed, i * width)
-        for at in range(i * width + WIDTH, (i + 1) * width, WIDTH):
-            top = larger(top, load(packed, at))
-        store(maxima, i * WIDTH, highest(top))
+        maxima[i] = highest(load(packed, i * width, like))
     for i in range(pixels):
-        top = load(maxima, i * WIDTH)
-        for at in range(i * width, (i + 1) * width, WIDTH):
-            store(packed, at, exp_falling(sub(load(packed, at), top)))
+        scores = load(packed, i * width, like)
+        store(packed, i * width, exp_falling(sub(scores, spread(maxima[i], like))))
     for i in range(pixels):
-        sum_of_all = load(packed, i * width)
-        for at in range(i * width + WIDTH, (i + 1) * width, WIDTH):
-            sum_of_all = add(sum_of_all, load(packed, at))
-        scale = divide(spread(np.float32(1)), total(sum_of_all))
-        for at in range(i * width, (i + 1) * width, WIDTH):
-            store(packed, at, mul(load(packed, at), scale))
+        values = load(packed, i * width, like)
+        store(packed, i * width, mul(values, spread(np.float32(1) / total(values), like)))

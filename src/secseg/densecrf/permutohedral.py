@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from secseg.densecrf.simd import WIDTH, add, below, load, mul, njit, rint, spread, store, sub
+from secseg.densecrf.simd import VECTOR, WIDEST, add, below, load, mul, njit, rint, spread, store, sub, zeros
 from secseg.utils.errors import UserError
 
-#: Pixels that are processed together; a multiple of ``WIDTH``.
+#: Pixels that are processed together; a multiple of ``WIDEST``.
 TILE = 64
 #: Initial size of the hash table, as the exponent of 2.
 TABLE_BITS = 14
@@ -168,14 +168,16 @@ def _place(features: np.ndarray, start: int, scale: np.ndarray, places: np.ndarr
     coordinates by d + 1), the differences to it over d + 1, and the ranks of these.
     """
     d, (quotients, differences, ranks) = len(scale), (places[0], places[1], places[2])
-    step, part, one = spread(np.float32(d + 1)), spread(np.float32(1) / np.float32(d + 1)), spread(np.float32(1))
-    for first in range(0, TILE, WIDTH):
-        total, excess = spread(np.float32(0)), spread(np.float32(0))
+    like = zeros(VECTOR)
+    step, part = spread(np.float32(d + 1), like), spread(np.float32(1) / np.float32(d + 1), like)
+    one, last = spread(np.float32(1), like), spread(np.float32(d), like)
+    for first in range(0, TILE, WIDEST):
+        total, excess = like, like
         for j in range(d, -1, -1):
             elevated = total
             if j > 0:
-                value = mul(load(features[j - 1], start + first), spread(scale[j - 1]))
-                elevated = sub(total, mul(spread(np.float32(j)), value))
+                value = mul(load(features[j - 1], start + first, like), spread(scale[j - 1], like))
+                elevated = sub(total, mul(spread(np.float32(j), like), value))
                 total = add(total, value)
             rounded = rint(mul(elevated, part))
             excess = add(excess, rounded)
@@ -184,15 +186,15 @@ def _place(features: np.ndarray, start: int, scale: np.ndarray, places: np.ndarr
         for j in range(d + 1):
             store(ranks, j * TILE + first, excess)
         for i in range(d + 1):
-            own, rank = load(differences, i * TILE + first), load(ranks, i * TILE + first)
+            own, rank = load(differences, i * TILE + first, like), load(ranks, i * TILE + first, like)
             for j in range(i + 1, d + 1):
-                less = below(own, load(differences, j * TILE + first))
+                less = below(own, load(differences, j * TILE + first, like))
                 rank = add(rank, less)
-                store(ranks, j * TILE + first, add(load(ranks, j * TILE + first), sub(one, less)))
+                store(ranks, j * TILE + first, add(load(ranks, j * TILE + first, like), sub(one, less)))
             # The point may be off the plane of coordinates that sum to 0: step back onto the plane.
-            back = sub(below(rank, spread(np.float32(0))), below(spread(np.float32(d)), rank))
+            back = sub(below(rank, like), below(last, rank))
             store(ranks, i * TILE + first, add(rank, mul(back, step)))
-            store(quotients, i * TILE + first, add(load(quotients, i * TILE + first), back))
+            store(quotients, i * TILE + first, add(load(quotients, i * TILE + first, like), back))
             store(differences, i * TILE + first, mul(sub(own, mul(back, step)), part))
 
 
