@@ -110,36 +110,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the page in a new process, on little data, with the package on the path as on the page."""
+def small(command: str) -> list[str]:
+    """Return the name and the words of a command of the page, on little data."""
     python, script, *words = shlex.split(command)
     assert python == "python"
-    small = list(SMALL[Path(script).name])
-    if (
-        "data=pairs" not in words
-        and "experiment=mine" not in words
-        and Path(script).name in ("train.py", "make_cues.py")
-    ):
-        small += ["data.draw_train=2", "data.draw_val=2"]
-    path = os.pathsep.join([str(folder), str(REPOSITORY / "src")])
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / script), *words, *small],
+    name = Path(script).stem
+    drawn = "data=pairs" not in words and "experiment=mine" not in words and name in ("train", "make_cues")
+    return [name, *words, *SMALL[Path(script).name], *(["data.draw_train=2", "data.draw_val=2"] if drawn else [])]
+
+
+def run(words: list[str], folder: Path) -> str:
+    """Run a Python with the package on the path, as on the page, and return what it prints."""
+    path = os.pathsep.join([str(folder), str(REPOSITORY / "src"), str(REPOSITORY)])
+    result = subprocess.run(
+        [sys.executable, *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
+    assert result.returncode == 0, f"{result.stdout[-3000:]}{result.stderr[-3000:]}"
+    return result.stdout
 
 
 def test_the_commands_of_the_page_run_with_the_package_one_after_the_other(folder: Path) -> None:
-    for command in COMMANDS:
-        result = run(command, folder)
-        assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-3000:]}"
-        assert result.stdout.splitlines()[-1].startswith("run: "), command
+    words = [word for command in COMMANDS for word in (*small(command), ";")]
+    printed = run(["-m", "tests.one_process", *words], folder)
+    assert len(re.findall("^run: ", printed, re.MULTILINE)) >= len(COMMANDS), "jobs of a sweep print one, too"
     runs = folder / "runs"
-    (small,) = runs.glob("small/results.json")
-    assert json.loads(small.read_text())["protocol"]["backbone"] == "small"
+    (results,) = runs.glob("small/results.json")
+    assert json.loads(results.read_text())["protocol"]["backbone"] == "small"
     entropy = [
         path for path in runs.glob("*/*/results.json") if "entropy" in json.loads(path.read_text()).get("losses", ())
     ]
@@ -150,12 +151,8 @@ def test_the_commands_of_the_page_run_with_the_package_one_after_the_other(folde
         in (folder / "models/small/README.md").read_text()
     )
     code = re.findall(r"```python\n(import secseg.*?)```", TEXT, re.DOTALL)[0]
-    loaded = [sys.executable, "-c", f"{code}\nprint(type(network.trunk))"]
-    path = os.pathsep.join([str(folder), str(REPOSITORY / "src")])
-    result = subprocess.run(
-        loaded, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
-    )
-    assert "my_package.trunks.SmallTrunk" in result.stdout
+    printed = run(["-c", f"{code}\nprint(type(network.trunk))"], folder)
+    assert "my_package.trunks.SmallTrunk" in printed
 
 
 def test_a_command_that_reads_a_network_refuses_a_package_that_it_does_not_name(
@@ -166,10 +163,8 @@ def test_a_command_that_reads_a_network_refuses_a_package_that_it_does_not_name(
     mains = {"train": train.main, "export": export.main, "evaluate": evaluate.main, "predict": predict.main}
 
     def start(command: str) -> Outcome:
-        _, script, *words = shlex.split(command)
-        name = Path(script).stem
-        small = [*SMALL[Path(script).name], *(["data.draw_train=2", "data.draw_val=2"] if name == "train" else [])]
-        words = [word.replace("runs/small", "runs/refused").replace("models/", "refused/") for word in [*words, *small]]
+        name, *words = small(command)
+        words = [word.replace("runs/small", "runs/refused").replace("models/", "refused/") for word in words]
         return run_in_process(mains[name], words, folder / "runs" / "any", monkeypatch, capsys)
 
     (make,) = [command for command in COMMANDS if "run_dir=runs/small" in command]
@@ -190,6 +185,5 @@ def test_a_command_that_reads_a_network_refuses_a_package_that_it_does_not_name(
 def test_each_other_part_of_the_table_is_taken_by_the_words_in_its_line(folder: Path) -> None:
     assert list(ROWS) == ["head", "pooling (expand)", "CRF in training", "callback", "optimizer"]
     words = shlex.split(" ".join(ROWS.values()))
-    result = run(shlex.join(["python", "src/train.py", "plugins=[my_package]", *words]), folder)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-    assert "the callback was called MyHead" in result.stdout
+    command = shlex.join(["python", "src/train.py", "plugins=[my_package]", *words])
+    assert "the callback was called MyHead" in run(["-m", "tests.one_process", *small(command)], folder)

@@ -48,6 +48,7 @@ def test_a_feature_cache_that_cannot_be_written_is_reported_before_features_are_
 def test_every_command_works_without_a_home_and_writes_nothing_into_the_data(world: Path) -> None:
     before = snapshot(world / "my_data")
     for job in JOBS:
-        ended = start(job, world, SECSEG_CACHE=os.environ["SECSEG_CACHE"])  # of this session, with what is compiled
+        compiled = {name: os.environ[name] for name in ("SECSEG_CACHE", "NUMBA_CACHE_DIR")}  # in this session
+        ended = start(job, world, **compiled)
         assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
         assert snapshot(world / "my_data") == before, job.name

@@ -9,9 +9,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from importlib import import_module
-from itertools import groupby
 from typing import Any
+
+from tests import one_process
 
 MODULES = ("fcntl", "grp", "pwd", "resource", "termios")
 FUNCTIONS = ("fork", "getloadavg", "geteuid", "nice", "register_at_fork", "sched_getaffinity", "uname")
@@ -39,16 +39,14 @@ def hide() -> None:
 
 
 def main(words: list[str]) -> None:
-    """Run the commands, which are separated by ``;``."""
+    """Run the commands, which are separated by ``;``, with loader processes that are spawned."""
     multiprocessing.set_start_method("spawn")
     if "--help" not in words:
         import pytorch_lightning.trainer.connectors.signal_connector as connector
 
         connector._IS_WINDOWS = True  # Lightning asks for the name of the system, not for the signals
     hide()
-    for command in (list(part) for separator, part in groupby(words, ";".__eq__) if not separator):
-        sys.argv = [f"{command[0]}.py", *command[1:]]
-        import_module(f"secseg.cli.{command[0]}").main()
+    one_process.main(words)
 
 
 if __name__ == "__main__":
