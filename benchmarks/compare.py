@@ -68,6 +68,10 @@ def digits(number: float) -> str:
     return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
+def milliseconds(seconds: float) -> str:
+    return f"{digits(1000 * seconds)} ms"
+
+
 def machine() -> str:
     """Return the machine and the relevant versions in one line."""
     import numba
