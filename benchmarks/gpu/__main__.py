@@ -58,7 +58,7 @@ def measure(parts: Mapping[str, Part], setup: Setup, deadline: float) -> Iterato
                     break
                 yield name, row
             else:
-                yield name, Row("what is left", "not measured: time (--minutes)")
+                yield name, Row("the rest of this part", "not measured: time (--minutes)")
         except NotMeasured as reason:
             yield name, Row("all", f"not measured: {reason}")
         except Exception as error:
@@ -69,9 +69,13 @@ def measure(parts: Mapping[str, Part], setup: Setup, deadline: float) -> Iterato
 
 def _next(rows: Iterator[Row]) -> Row | None:
     """Return the next row, without what the measured commands print and warn of."""
-    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return next(rows, None)
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return next(rows, None)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def choose_device(name: str, small: bool) -> tuple[torch.device, bool]:
@@ -91,7 +95,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8, help="parts that are left after this time are left out (8)")
     options = parser.parse_args()
     keep_freed_memory()  # as the commands do
-    logging.getLogger("secseg").setLevel(logging.ERROR)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for trainer.deterministic, before CUDA starts
     started = time.monotonic()
     try:

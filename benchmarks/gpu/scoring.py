@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.compare import digits
-from benchmarks.gpu.setup import Setup, without_tf32
+from benchmarks.gpu.setup import Setup, composed, without_tf32
 from benchmarks.gpu.table import Row
 from secseg.evaluation import SegmentationScore
 from secseg.evaluation.evaluate import score_network
 from secseg.models.files.model_file import NAME, write_model
-from secseg.utils.config import compose, to_plain
+from secseg.utils.config import to_plain
 
-WAYS = {
-    "crf=off": ["crf=off"],
-    "crf=paper": ["crf=paper"],
-    "crf=paper, drop_labels_below=0.05": ["crf=paper", "inference.drop_labels_below=0.05"],
-    "crf=par": ["crf=par"],
-    "crf=pydensecrf": ["crf=pydensecrf"],
-}
+CRFS = ("crf=off", "crf=paper", "crf=par", "crf=pydensecrf")
 LIMIT = 0.1
 """Most percent of pixels by which the confusion matrices of two devices may differ."""
 
@@ -34,24 +27,21 @@ def evaluation(setup: Setup) -> Iterator[Row]:
     if not model.is_dir():
         write_model(model / NAME, setup.network("cpu"), setup.config()["backbone"])
 
-    def score(words: list[str], device: str) -> SegmentationScore:
-        evaluations = score_network(settings(model, words, device), data).evaluations
+    def score(crf: str, device: str) -> SegmentationScore:
+        config = to_plain(composed("evaluate", f"ckpt={model}", "root=.", "run_dir=.", crf))
+        evaluations = score_network({**config, "device": device}, data).evaluations
         return list(evaluations.values())[-1].score
 
     device, count = setup.device.type, len(data.val_images.names)
-    for name, words in WAYS.items():
-        if name == "crf=pydensecrf" and find_spec("pydensecrf") is None:
-            yield Row(name, "not measured: pydensecrf is not installed")
+    for crf in CRFS:
+        if crf == "crf=pydensecrf" and find_spec("pydensecrf") is None:
+            yield Row(crf, "not measured: pydensecrf is not installed")
             continue
-        seconds = setup.time({name: lambda words=words: score(words, device)}, rounds=1)[name][0]
-        yield Row(f"{name}, images a second", f"{digits(count / seconds)} ({count} images in {digits(seconds)} s)")
+        seconds = setup.time({crf: partial(score, crf, device)}, rounds=1)[crf][0]
+        yield Row(f"{crf}, images a second", f"{digits(count / seconds)} ({count} images in {digits(seconds)} s)")
         with without_tf32():
-            yield compare(f"{name}, mean IoU", score(words, device), score(words, "cpu"))
-    yield Row("crf=paper, peak memory", setup.peak_of(lambda: score(["crf=paper"], device)))
-
-
-def settings(model: Path, words: list[str], device: str) -> dict[str, Any]:
-    return to_plain(compose("evaluate", f"ckpt={model}", "root=.", "run_dir=.", f"device={device}", *words))
+            yield compare(f"{crf}, mean IoU", score(crf, device), score(crf, "cpu"))
+    yield Row("crf=paper, peak memory", setup.peak_of(partial(score, "crf=paper", device)))
 
 
 def compare(what: str, ours: SegmentationScore, reference: SegmentationScore) -> Row:

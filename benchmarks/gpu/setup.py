@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,17 @@ class Setup:
 
     @property
     def title(self) -> str:
-        """What is trained, in a line."""
+        """What is trained and scored, in a line."""
         config = self.config()
         side, count = config["backbone"]["input_size"], config["data"]["batch_size"]
         name = "a tiny network in place of VGG-16" if self.small else config["backbone"]["name"]
-        return f"experiment=paper, {name}, {count} images of {side} x {side}, {len(VOC_CLASSES)} classes, random weights"
+        return (
+            f"experiment=paper, {name}, {count} images of {side} x {side}, {len(VOC_CLASSES)} classes, random weights"
+        )
 
     def config(self, *words: str) -> dict[str, Any]:
-        return to_plain(compose("train", *self.words, "data.root=.", "run_dir=.", *words))
+        """Return the config of the training, changed by further words."""
+        return to_plain(composed("train", *self.words, "data.root=.", "run_dir=.", *words))
 
     @cached_property
     def prepared(self) -> tuple[SegmentationNet, dict[str, Any]]:
@@ -134,18 +137,23 @@ class Setup:
         rounds = rounds or (10 if self.device.type == "cuda" else 2)
         return alternate({name: finished(way) for name, way in ways.items()}, rounds, warm=1 if self.small else 2)
 
-    def peak_of(self, call: Callable[[], Any]) -> str:
-        """Return the peak memory of a call: on a CUDA device all that its tensors take, else that of the process."""
-        if self.device.type != "cuda":
+    def peak_of(self, call: Callable[[], Any], calls: int = 1) -> str:
+        """Return the peak memory of calls: on a CUDA device all that its tensors take, else that of the process."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+        for _ in range(calls):
             call()
-            bytes_ = peak_memory()
-            return "not known" if bytes_ is None else f"{size_text(bytes_)} (the process, so far)"
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(self.device)
-        call()
-        torch.cuda.synchronize(self.device)
-        allocated = torch.cuda.max_memory_allocated(self.device)
-        return f"{size_text(allocated)} ({size_text(torch.cuda.max_memory_reserved(self.device))} reserved)"
+        if self.device.type != "cuda":
+            peak = peak_memory()
+            return "not measured: the system does not report it" if peak is None else f"{size_text(peak)} (process)"
+        finish("cuda")
+        tensors, reserved = torch.cuda.max_memory_allocated(self.device), torch.cuda.max_memory_reserved(self.device)
+        return f"{size_text(tensors)} in tensors, {size_text(reserved)} reserved"
+
+
+composed = cache(compose)
+"""``compose``, which takes longer than a training of the small form."""
 
 
 def resize_files(root: Path, side: int) -> None:
@@ -172,4 +180,3 @@ def relative(ours: Tensor, reference: Tensor) -> float:
     """Return the norm of the difference as a share of the norm of the reference."""
     ours, reference = ours.detach().cpu().double(), reference.detach().cpu().double()
     return float((ours - reference).norm() / reference.norm())
-

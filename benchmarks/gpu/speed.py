@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import statistics
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 from benchmarks.compare import milliseconds, ratios
 from benchmarks.gpu.setup import Setup
@@ -28,7 +30,7 @@ def training_crf(setup: Setup) -> Iterator[Row]:
     params, images = CRFParams().scaled(12), setup.batch(setup.device)["crf_image"]
     scores = setup.scores.to(setup.device)
     backends = installed(("pydensecrf", "lattice", "exact", "par"))
-    ways = {name: lambda crf=build_crf(name, params): crf(scores, images) for name in backends}
+    ways = {name: partial(build_crf(name, params), scores, images) for name in backends}
     seconds = setup.time(ways)
     size = f"{len(scores)} of {scores.shape[2]} x {scores.shape[3]}"
     if "pydensecrf" not in ways:
@@ -41,11 +43,14 @@ def training_crf(setup: Setup) -> Iterator[Row]:
 
 def step(setup: Setup) -> Iterator[Row]:
     """Yield the time of a step with each CRF and without one, what all steps would take, and peak memory."""
-    network, batches = setup.network(setup.device).train(), [setup.batch(setup.device)]
+    batches = [setup.batch(setup.device)]
     for precision in ("32-true", "bf16-mixed"):
         config = setup.config(f"trainer.precision={precision}")
-        backends = installed(("none", "lattice", "exact", "pydensecrf"))
-        seconds = setup.time({name: Step(network, name, config, batches) for name in backends})
+
+        def make(backend: str, config: dict[str, Any] = config) -> Step:
+            return Step(setup.network(setup.device).train(), backend, config, batches)
+
+        seconds = setup.time({name: make(name) for name in installed(("none", "lattice", "exact", "pydensecrf"))})
         faster = ratios(seconds, "none")
         for name, values in seconds.items():
             middle = statistics.median(values)
@@ -54,5 +59,4 @@ def step(setup: Setup) -> Iterator[Row]:
             what = f"{precision}, {NAMES.get(name, name)}"
             yield Row(what, f"{milliseconds(middle)}, {STEPS:,} in {whole}{compared}")
         for name in ("none", "lattice"):
-            one = Step(network, name, config, batches)
-            yield Row(f"{precision}, {NAMES.get(name, name)}, peak memory", setup.peak_of(lambda one=one: (one(), one())))
+            yield Row(f"{precision}, {NAMES.get(name, name)}, peak memory", setup.peak_of(make(name), calls=2))

@@ -18,12 +18,13 @@ LONGEST = 200
 """Characters of an error that the table shows."""
 
 NOTES = """\
-- losses, network: the norm of the difference from the CPU in float64, relative to the norm of the latter. Lattice CRFs
-  compute in float32 on every device.
-- CRF labels: pixels whose best label is that of the same backend on the CPU, or of pydensecrf.
+- losses, network: the norm of the difference from the CPU in float64, relative to the norm of the latter.
+- CRF labels: pixels whose best label is that of the same backend on the CPU in float64, or of pydensecrf. The lattice
+  computes in float32.
 - step: forward, CRF, loss, backward, optimiser. All steps are computed from one, without loading and validations.
 - evaluation: the weights are random, so the mean IoU is low. Reading and scoring of the images are included.
-- precision: relative differences from float32. Neither these limits nor those above come from a GPU."""
+- precision: differences from float32, relative to it. two processes: from one process with twice the batch.
+- The limits in the column "expected" were chosen without a GPU."""
 
 
 class NotMeasured(Exception):
@@ -114,4 +115,3 @@ def _driver() -> str:
         return answer.splitlines()[0].strip()
     except (OSError, subprocess.SubprocessError, IndexError):
         return "version not known"
-
