@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help install demo test test-oldest faults fuzz cluster
+.PHONY: help install demo test gpu test-oldest faults fuzz cluster
 
 # Arguments of make faults; the full campaign is kills=200 damages=1000 disks=50 minutes=600.
 TRIES ?= minutes=30
@@ -16,6 +16,7 @@ help:
 	@echo 'make install       install the project in .venv, or in VENV=<folder>'
 	@echo 'make demo          from image-level labels to cues and masks, on the built-in data: minutes on two cores'
 	@echo 'make test          lint, check types, run the tests; builds pydensecrf, which needs a C++ compiler'
+	@echo 'make gpu           measure a GPU for 8 minutes at most: equality with the CPU, times, memory; one table to send'
 	@echo 'make test-oldest   run the tests in .venv-oldest, with the oldest releases that pyproject.toml allows'
 	@echo 'make faults        kill commands, damage their files and fill their disks, for half an hour'
 	@echo 'make cluster       sweep and train on a Slurm cluster of this machine; needs root and the packages of Slurm'
@@ -48,6 +49,10 @@ test: $(TOOLS)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# Needs nothing that `make install` does not bring. Other options: make gpu OPTIONS='--root <VOC2012>'
+gpu: install
+	$(BIN)/python -m benchmarks.gpu $(OPTIONS)
 
 # Not part of `make test`: it downloads another torch. Old releases warn of features that were removed since. Code of ours
 # cannot fix this, so warnings are not errors here.

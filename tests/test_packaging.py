@@ -193,7 +193,7 @@ def dry_run(target: str = "") -> str:
 
 
 def test_make_lists_its_targets() -> None:
-    targets = ["install", "demo", "test", "test-oldest", "faults", "cluster", "fuzz"]
+    targets = ["install", "demo", "test", "gpu", "test-oldest", "faults", "cluster", "fuzz"]
     assert re.findall(r"make ([\w-]+)", dry_run()) == targets
 
 
