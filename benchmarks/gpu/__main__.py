@@ -105,7 +105,8 @@ def main() -> None:
     rows: list[tuple[str, Row]] = []
     with TemporaryDirectory() as folder:
         setup = Setup(device, small, options.root, Path(folder))
-        head = {"form": "small" if small else "full", **describe(device), "training": setup.title}
+        form = "small: tiny sizes, which only show that the program works" if small else "full"
+        head = {"form": form, **describe(device), "training": setup.title}
         head["images"] = "VOC 2012" if options.root else "the built-in shapes"
         for part, row in measure(PARTS, setup, started + 60 * options.minutes):
             rows.append((part, row))
