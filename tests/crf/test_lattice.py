@@ -84,10 +84,10 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def test_integer_weights_do_not_compile_the_functions_again() -> None:
-    from secseg.densecrf import mean_field, permutohedral
+    from secseg.densecrf import mean_field, permutohedral, points
 
     logits, images = textured((1, 2, 6, 5))
-    functions = (mean_field._update, mean_field._blur, permutohedral._connect, permutohedral._normalise)
+    functions = (mean_field._update, mean_field._blur, permutohedral._find, permutohedral._normalise, points.follow)
     compiled = []
     for one in (1.0, 1):
         build_crf("lattice", CRFParams(one, 3 * one, 13 * one, one, one, iterations=1))(logits, images)

@@ -40,7 +40,7 @@ class Backend(MeanField):
     def _solve(self, scores: np.ndarray, image: np.ndarray, probs: np.ndarray, threads: int) -> None:
         """Write the probabilities (C, H, W) for scores (C, H, W) float32 and an image (3, H, W) uint8."""
         p, (height, width) = self.params, scores.shape[1:]
-        bilateral = build_lattice(height, width, p.bilateral_weight, p.bilateral_xy, image, p.bilateral_rgb)
+        bilateral = build_lattice(height, width, p.bilateral_weight, p.bilateral_xy, image, p.bilateral_rgb, threads)
         gaussian = gaussian_lattice(height, width, p.gaussian_weight, p.gaussian_xy)
         flat = scores.reshape(len(scores), -1), probs.reshape(len(scores), -1)
         mean_field(*flat, (bilateral, gaussian), p.iterations, threads)

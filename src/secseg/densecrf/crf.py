@@ -168,13 +168,14 @@ class DenseCRF2D(DenseCRF):
         if scores is None:
             scores = np.zeros((self._labels, pixels), np.float32)
         probs = np.empty((pixels, self._labels), np.float32).T
-        mean_field(scores, probs, self._kernels(), max(0, whole("niter", niter)), _cores(threads))
+        mean_field(scores, probs, self._kernels(_cores(threads)), max(0, whole("niter", niter)), _cores(threads))
         return probs
 
-    def _kernels(self) -> tuple[Lattice, Lattice]:
+    def _kernels(self, threads: int) -> tuple[Lattice, Lattice]:
         """Return the lattice of all bilateral kernels and that of all Gaussian ones."""
         size = self._height, self._width
-        self._bilateral = [one if isinstance(one, Lattice) else build_lattice(*size, *one) for one in self._bilateral]
+        build = partial(build_lattice, *size, threads=threads)
+        self._bilateral = [one if isinstance(one, Lattice) else build(*one) for one in self._bilateral]
         gaussian = [gaussian_lattice(*size, *one) for one in self._gaussian]
         pixels = self._height * self._width
         return merged(self._bilateral, pixels), merged(gaussian, pixels)

@@ -17,20 +17,15 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from secseg.densecrf.packed import CACHE_LINE, TILE, Length, empty_packed, pack, packed_width, softmax, unpack
+from secseg.densecrf.parts import bounds_of, parts_of, workers
 from secseg.densecrf.permutohedral import Lattice, build_lattice, filtered
 from secseg.densecrf.simd import add, fetch, load, muladd, njit, spread, store, zeros
-
-#: Least number of pixels, and the number of parts that such an image is split into, which threads share. The parts do
-#: not depend on the number of threads, and neither does the result.
-PARTS = ((2**21, 8), (2**19, 4), (2**16, 2))
 
 Kernels: TypeAlias = tuple[Lattice, Lattice]
 #: The corners and weights of a :class:`Lattice`.
@@ -101,8 +96,8 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
     """
     labels, n = scores.shape
     width = packed_width(labels)
-    parts = next((parts for least, parts in PARTS if n >= least), 1)
-    bounds = [n * part // parts for part in range(parts + 1)]
+    parts = parts_of(n)
+    bounds = bounds_of(n, parts)
     unary = empty_packed(n * width)
     # Two grids of packed labels for each lattice: the slice reads one, and the splat writes the other.
     sources, targets = ([empty_packed(parts, (kernel.points + 2) * width) for kernel in kernels] for _ in range(2))
@@ -111,7 +106,7 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
     simplices = [(kernel.corners, kernel.weights) for kernel in kernels]
 
     def update(part: int) -> None:
-        start, stop = bounds[part], bounds[part + 1]
+        start, stop = bounds[part]
         if iteration == 0:
             pack(scores, unary, width, start, stop)
         grids = (sources[0][0], sources[1][0]), (targets[0][part], targets[1][part])
@@ -123,9 +118,7 @@ def mean_field(scores: np.ndarray, probs: np.ndarray, kernels: Kernels, iteratio
         kernel = kernels[number]
         _blur(sources[number], kernel.reads, kernel.writes, kernel.bounds, row)
 
-    threads = min(threads, parts)
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        run = map if pool is None else pool.map
+    with workers(min(threads, parts)) as run:
         for iteration in range(iterations + 1):
             list(run(update, range(parts)))
             if iteration < iterations:

@@ -9,19 +9,21 @@ Reference:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from secseg.densecrf.parts import bounds_of, parts_of, workers
+from secseg.densecrf.points import REMAINDER_BITS, Points, find_slot, follow, joined, no_points, units_of, with_room
 from secseg.densecrf.simd import VECTOR, WIDEST, add, below, load, mul, njit, rint, spread, store, sub, zeros
 from secseg.utils.errors import UserError
 
 #: Pixels that are processed together; a multiple of ``WIDEST``.
 TILE = 64
-#: Initial size of the hash table, as the exponent of 2.
-TABLE_BITS = 14
-#: Bits of a key: the remainder of its lattice point, then the quotient of each coordinate.
-REMAINDER_BITS, KEY_BITS = 3, 63
+#: Bits of a key.
+KEY_BITS = 63
 #: Largest coordinate on a permutohedral lattice: up to it, float32 resolves 1/64 of a step between lattice points.
 MOST_COORDINATE = 2.0**18
 
@@ -51,7 +53,13 @@ class Lattice(NamedTuple):
 
 
 def build_lattice(
-    height: int, width: int, weight: float | None, xy: float, image: np.ndarray | None = None, rgb: float = 1.0
+    height: int,
+    width: int,
+    weight: float | None,
+    xy: float,
+    image: np.ndarray | None = None,
+    rgb: float = 1.0,
+    threads: int = 1,
 ) -> Lattice:
     """Build the kernel of the positions (d = 2), or of the positions and colours (d = 5), of an image.
 
@@ -61,6 +69,7 @@ def build_lattice(
             distance 0.
         xy, rgb: standard deviations of the kernel in pixels and in byte values.
         image: (3, H, W) uint8, or None for the positions alone.
+        threads: at most so many share the parts of a large image.
 
     Raises:
         UserError: for widths so small that the coordinates exceed the range of the lattice.
@@ -76,12 +85,35 @@ def build_lattice(
     positions[1] = (np.arange(height, dtype=np.float32) / np.float32(xy))[:, None]
     if image is not None:
         np.divide(image.reshape(3, n), np.float32(rgb), out=features[2:, :n], dtype=np.float32)
-    kernel, mass = _connect(features, n, np.int64(_bits(dimensions)))
-    if weight is None:
-        kernel.weights[:] *= np.sqrt(np.float32(1 / (1 + 2.0**-dimensions)))  # the gain of the blur, see _normalise
-    else:
-        _normalise(kernel, mass, np.float32(weight))
+    with workers(min(threads, parts_of(n))) as run:
+        kernel, mass = _connected(features, n, run)
+        if weight is None:
+            kernel.weights[:] *= np.sqrt(np.float32(1 / (1 + 2.0**-dimensions)))  # the gain of the blur: _normalise
+        else:
+            _blur(mass, kernel)
+            normalise = partial(_normalise, kernel.corners, kernel.weights, mass, np.float32(weight))
+            list(run(lambda bounds: normalise(*bounds), bounds_of(n, parts_of(n))))
     return kernel
+
+
+def _connected(features: np.ndarray, n: int, run: Callable[..., Iterator[Any]]) -> tuple[Lattice, np.ndarray]:
+    """Find the lattice of n pixels, not normalised yet, and the sum of the weights at each point (m + 2,)."""
+    directions, parts = len(features) + 1, parts_of(n)
+    corners, weights = np.empty((n, directions), np.int32), np.empty((n, directions), np.float32)
+    # The reference processes blocks of four pixels and pads the last block with zeros. The padding has no value, but
+    # its lattice points exist, and the blur passes through them.
+    padded = n if n % 4 == 0 else n + 1
+    bits = np.int64(_bits(len(features)))
+    found = run(lambda bounds: _find(features, bits, corners, weights, *bounds), bounds_of(padded, parts, TILE))
+    points, *others = found
+    for bounds, other in zip(bounds_of(padded, parts, TILE)[1:], others, strict=True):
+        points, numbers = joined(points, other)
+        _renumber(corners[slice(*bounds)], numbers)
+    points.mass[0] = points.mass[points.size + 1] = 0
+    chains = list(run(lambda bounds: follow(points, bits, directions, *bounds), bounds_of(directions, parts)))
+    reads, writes = (np.concatenate([each[number] for each in chains]) for number in range(2))
+    ends = np.cumsum(np.concatenate([[0], *(each[2] for each in chains)]))
+    return Lattice(corners, weights, points.size, reads, writes, ends), points.mass[: points.size + 2]
 
 
 def largest_feature(dimensions: int) -> float:
@@ -121,43 +153,31 @@ def filtered(kernel: Lattice, values: np.ndarray, transposed: bool = False) -> n
 
 
 @njit
-def _connect(features: np.ndarray, n: int, bits: int) -> tuple[Lattice, np.ndarray]:
-    """Find the lattice of n pixels, not normalised yet, and the sum of the weights at each point (m + 2,)."""
-    d = len(features)
-    # The reference processes blocks of four pixels and pads the last block with zeros. The padding has no value, but
-    # its lattice points exist, and the blur passes through them.
-    points = n if n % 4 == 0 else n + 1
-    corners, weights = np.empty((n, d + 1), np.int32), np.empty((n, d + 1), np.float32)
+def _find(features: np.ndarray, bits: int, corners: np.ndarray, weights: np.ndarray, start: int, stop: int) -> Points:
+    """Find the points at the corners of the pixels start..stop, with their own numbers, and write both to the arrays.
 
+    ``start`` is a multiple of ``TILE``.
+    """
+    d = len(features)
     scale = np.empty(d, np.float32)
     for i in range(d):  # p. 5 and 6: the elevation's diagonal, and the standard deviation of the blur
         scale[i] = np.float32(1 / np.sqrt((i + 2.0) * (i + 1.0)) * np.float32(np.sqrt(2 / 3) * (d + 1)))
-    # A key holds the quotients of a point's coordinates by d + 1, shifted above 0, and their common remainder. The last
-    # coordinate follows from the others, because the sum is 0.
-    units = np.zeros(d + 1, np.int64)
-    origin = np.int64(0)
-    for i in range(d):
-        units[i] = np.int64(1) << (REMAINDER_BITS + i * bits)
-        origin += units[i] << (bits - 1)
-
-    shift = 64 - TABLE_BITS
-    room = 1 << (TABLE_BITS - 1)  # half of the table
-    table = np.zeros(4 * room, np.int64)
-    keys, mass = np.empty(room, np.int64), np.empty(room, np.float32)
-    count = 0
+    units, origin = units_of(d + 1, bits)
+    points = no_points()
     places = np.empty((3, (d + 1) * TILE), np.float32)
-    for first in range(0, points, TILE):
+    for first in range(start, stop, TILE):
         _place(features, first, scale, places)
-        if count + (d + 1) * TILE >= room:
-            room *= 2
-            shift -= 1
-            keys, mass = np.concatenate((keys, keys)), np.concatenate((mass, mass))
-            table = _table(keys, count, shift, 4 * room)
-        there = min(TILE, points - first)
-        count = _insert(first, there, places, units, origin, table, shift, count, keys, mass, corners, weights)
-    mass[0], mass[count + 1] = 0, 0
-    reads, writes, bounds = _chains(keys, count, table, shift, units)
-    return Lattice(corners, weights, count, reads, writes, bounds), mass[: count + 2]
+        points = with_room(points, (d + 1) * TILE)
+        points = _insert(first, min(TILE, stop - first), places, units, origin, points, corners, weights)
+    return points
+
+
+@njit
+def _renumber(corners: np.ndarray, numbers: np.ndarray) -> None:
+    """Replace the number of each point (n, k) by its number in ``numbers``."""
+    for i in range(len(corners)):
+        for j in range(corners.shape[1]):
+            corners[i, j] = numbers[corners[i, j]]
 
 
 @njit
@@ -205,16 +225,13 @@ def _insert(
     places: np.ndarray,
     units: np.ndarray,
     origin: int,
-    table: np.ndarray,
-    shift: int,
-    count: int,
-    keys: np.ndarray,
-    mass: np.ndarray,
+    points: Points,
     corners: np.ndarray,
     weights: np.ndarray,
-) -> int:
-    """Look up the corners of the pixels of a tile. Add the missing points, and return the number of all points."""
+) -> Points:
+    """Look up the corners of the pixels of a tile. Add the missing points, and return all points."""
     d, (quotients, differences, ranks) = len(units) - 1, (places[0], places[1], places[2])
+    keys, mass, table, shift, count = points
     order, ranked = np.empty(d + 1, np.int64), np.empty(d + 1, np.float32)
     for at in range(there):
         key = origin
@@ -229,7 +246,7 @@ def _insert(
             else:  # all coordinates go up by one, except the next one in order, which goes down by d
                 key += 1 - units[order[d + 1 - remainder]]
                 weight = ranked[d - remainder] - ranked[d + 1 - remainder]
-            slot = _slot(key, table, shift)
+            slot = find_slot(key, table, shift)
             point = table[slot + 1]
             if point == 0:
                 count += 1
@@ -240,74 +257,19 @@ def _insert(
                 corners[first + at, remainder] = point
                 weights[first + at, remainder] = weight
                 mass[point] += weight
-    return count
+    return Points(keys, mass, table, shift, count)
 
 
 @njit
-def _slot(key: int, table: np.ndarray, shift: int) -> int:
-    """Return the index of ``key`` in the hash table of (key, point) pairs, or of the empty entry (point 0) for it."""
-    last = len(table) // 2 - 1
-    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift))
-    while table[2 * slot + 1] != 0 and table[2 * slot] != key:
-        slot = (slot + 1) & last
-    return 2 * int(slot)
+def _normalise(
+    corners: np.ndarray, weights: np.ndarray, mass: np.ndarray, weight: float, start: int, stop: int
+) -> None:
+    """Multiply the weights of the pixels start..stop by the root of ``weight / D``.
 
-
-@njit
-def _table(keys: np.ndarray, count: int, shift: int, size: int) -> np.ndarray:
-    """Return a hash table of the points 1..count."""
-    table = np.zeros(size, np.int64)
-    for point in range(1, count + 1):
-        slot = _slot(keys[point], table, shift)
-        table[slot], table[slot + 1] = keys[point], point
-    return table
-
-
-@njit
-def _chains(
-    keys: np.ndarray, count: int, table: np.ndarray, shift: int, units: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Follow the neighbours along each direction. Return ``reads``, ``writes`` and ``bounds`` of ``Lattice``."""
-    directions, all_units, trash = len(units), units.sum(), count + 1
-    # A chain has two or more points, and one entry before them.
-    reads = np.empty(directions * (count + count // 2 + 1), np.int32)
-    writes = np.empty_like(reads)
-    bounds = np.zeros(directions + 1, np.int64)
-    size = 0
-    for j in range(directions):
-        onward, inner = np.zeros(count + 1, np.int32), np.zeros(count + 1, np.bool_)
-        for point in range(1, count + 1):
-            key = keys[point]  # coordinate j goes up by d, all others go down by one
-            key += -1 if key & ((1 << REMAINDER_BITS) - 1) else directions - 1 - all_units
-            other = table[_slot(key + units[j], table, shift) + 1]
-            onward[point] = other
-            inner[other] = True
-        for head in range(1, count + 1):
-            if inner[head] or onward[head] == 0:
-                continue
-            reads[size], writes[size] = 0, trash
-            size += 1
-            point = head
-            while point != 0:
-                reads[size], writes[size] = point, point
-                size += 1
-                point = onward[point]
-        reads[size], writes[size] = 0, trash
-        size += 1
-        bounds[j + 1] = size
-    return reads[:size].copy(), writes[:size].copy(), bounds
-
-
-@njit
-def _normalise(kernel: Lattice, mass: np.ndarray, weight: float) -> None:
-    """Multiply the weights by the root of ``weight / D``, where ``D`` is the kernel times ones.
-
-    ``mass`` is the splat of the ones.
+    ``D`` is the kernel times ones, and ``mass`` the blurred splat of the ones.
     """
-    corners, weights = kernel.corners, kernel.weights
     directions = corners.shape[1]
-    _blur(mass, kernel)
-    for i in range(len(corners)):
+    for i in range(start, stop):
         norm = np.float32(0)
         for j in range(directions):
             norm += weights[i, j] * mass[corners[i, j]]
