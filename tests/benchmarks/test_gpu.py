@@ -8,16 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.gpu import __main__ as program
+from benchmarks.gpu import processes
 from benchmarks.gpu.equality import labels_row
 from benchmarks.gpu.scoring import compare
 from benchmarks.gpu.setup import Setup
-from benchmarks.gpu.table import NotMeasured, Row, at_most
+from benchmarks.gpu.table import NotMeasured, Row, at_most, describe
 from benchmarks.gpu.trainings import Trained, same
 from secseg.evaluation import SegmentationScore
 from tests.conftest import REPOSITORY
@@ -122,6 +124,37 @@ def test_parts_that_are_left_after_the_time_are_not_measured(monkeypatch: pytest
     status, rows = run({"fine": fine, "broken": broken}, monkeypatch, tmp_path, "--minutes", "0")
     assert [row[2] for row in rows] == ["not measured: time (--minutes)"] * 2
     assert status == 0
+
+
+def test_the_head_names_the_gpu_its_memory_and_what_float32_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = SimpleNamespace(name="Some GPU", total_memory=8_000_000_000, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setenv("PATH", "")  # without nvidia-smi
+    head = describe(torch.device("cuda"))
+    assert head["device"] == "Some GPU, 8.00 GB, compute capability 9.0"
+    assert head["driver"].startswith("version not known, ")
+    assert head["float32 means"].startswith("TF32 in convolutions, float32 in matrix products")
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "text"),
+    [
+        ("echo CUDA error: all devices are busy or unavailable; exit 1", NotMeasured, "one process only"),
+        ("echo no such device; exit 3", RuntimeError, "exit code 3: ... no such device"),
+        ('test "$RANK" = 1 && exit 3; exec sleep 600', RuntimeError, "exit code 3"),
+    ],
+    ids=["exclusive", "failure", "one of both"],
+)
+def test_two_processes_that_fail_are_reported_and_none_is_left(
+    script: str, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(error, match=text):
+        processes.start_two([], tmp_path)
 
 
 def test_labels_that_differ_in_more_than_a_thousandth_are_not_as_expected() -> None:
