@@ -94,11 +94,17 @@ def units_of(directions: int, bits: int) -> tuple[np.ndarray, int]:
 @njit
 def find_slot(key: int, table: np.ndarray, shift: int) -> int:
     """Return the index of ``key`` in the hash table of (key, point) pairs, or of the empty entry (point 0) for it."""
-    last = len(table) // 2 - 1
-    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift))
-    while table[2 * slot + 1] != 0 and table[2 * slot] != key:
-        slot = (slot + 1) & last
-    return 2 * int(slot)
+    last = len(table) - 1
+    slot = hash_of(key, shift)
+    while table[slot + 1] != 0 and table[slot] != key:
+        slot = (slot + 2) & last
+    return slot
+
+
+@njit
+def hash_of(key: int, shift: int) -> int:
+    """Return the index in the hash table at which the search for ``key`` starts."""
+    return 2 * int(np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift)))
 
 
 @njit
@@ -117,22 +123,28 @@ def follow(
     reads = np.empty((last - first) * (count + count // 2 + 1), np.int32)
     writes = np.empty_like(reads)
     sizes = np.zeros(last - first, np.int64)
+    onward, inner, heads = np.empty(count + 1, np.int32), np.empty(count + 1, np.int32), np.empty(count + 1, np.int32)
     size = 0
+    # A branch that depends on the points is slow, because the processor cannot predict it.
     for j in range(first, last):
-        before = size
-        onward, inner = np.zeros(count + 1, np.int32), np.zeros(count + 1, np.bool_)
+        before, starts = size, 0
+        inner[:] = 0
         for point in range(1, count + 1):
             key = keys[point]  # coordinate j goes up by d, all others go down by one
-            key += -1 if key & ((1 << REMAINDER_BITS) - 1) else directions - 1 - all_units
-            other = table[find_slot(key + units[j], table, shift) + 1]
+            key += units[j] + (-1 if key & ((1 << REMAINDER_BITS) - 1) else directions - 1 - all_units)
+            slot = hash_of(key, shift)
+            other = table[slot + 1]
+            if (other != 0) & (table[slot] != key):
+                other = table[find_slot(key, table, shift) + 1]
             onward[point] = other
-            inner[other] = True
-        for head in range(1, count + 1):
-            if inner[head] or onward[head] == 0:
-                continue
+            inner[other] = 1
+        for point in range(1, count + 1):
+            heads[starts] = point
+            starts += (inner[point] == 0) & (onward[point] != 0)
+        for number in range(starts):
             reads[size], writes[size] = 0, trash
             size += 1
-            point = head
+            point = heads[number]
             while point != 0:
                 reads[size], writes[size] = point, point
                 size += 1
