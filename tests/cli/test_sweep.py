@@ -18,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from secseg.cli.sweep import fingerprint
 from secseg.training.settings import check_settings
+from secseg.utils.config import compose as compose_config
 from secseg.utils.config import config_dir, to_plain
 from secseg.utils.files import locked
 from tests.cli.test_cli import TRAIN, run
@@ -269,6 +270,17 @@ def test_an_ablation_crosses_its_settings_with_the_seeds_and_each_job_is_valid(
     assert len({fingerprint(to_plain(config)) for config in configs}) == len(configs) >= 4
     assert Counter(config.seed for config in configs) == {3: len(configs) / 2, 5: len(configs) / 2}
     assert {config.name for config in configs} == {ablation}
+
+
+@pytest.mark.parametrize("group", ["backbone", "callbacks", "crf", "decay", "loss", "optim", "seeds"])
+def test_options_that_change_results_have_folders_of_their_own(group: str) -> None:
+    options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    prints = {
+        option: fingerprint(to_plain(compose_config("train", f"{group}={option}", "run_dir=x"))) for option in options
+    }
+    if group == "callbacks":
+        assert prints.pop("seeds") == prints["default"], "figures alone"
+    assert len(set(prints.values())) == len(prints) > 1
 
 
 def test_a_real_training_that_was_killed_resumes_from_its_checkpoint(tmp_path: Path) -> None:

@@ -26,15 +26,15 @@ START_SETTINGS = ("run_dir", "resume", "ckpt_path", "plugins")
 CIRCUMSTANCES = (
     *START_SETTINGS,
     "name",
-    "seeds",
+    "random_seeds",
     "own_cues",
     "logger",
-    "callbacks",
+    *(f"callbacks.{name}" for name in ("progress", "scores", "pictures", "curves", "predictions", "seeds")),
     "protocol",
     "data.workers",
     "data.feature_cache",
 )
-"""Settings of a training that do not change its results."""
+"""Settings of a training that do not change its results. Other callbacks can change them, such as ``ema``."""
 
 Kind = TypeVar("Kind")
 
@@ -155,13 +155,14 @@ def sweeping() -> bool:
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a training, plain, without those that do not change its results (``CIRCUMSTANCES``)."""
-    return {
+    kept = {
         key: {name: one for name, one in value.items() if f"{key}.{name}" not in CIRCUMSTANCES}
         if isinstance(value, Mapping)
         else value
         for key, value in config.items()
         if key not in CIRCUMSTANCES
     }
+    return {key: value for key, value in kept.items() if key != "callbacks" or value}
 
 
 @contextmanager

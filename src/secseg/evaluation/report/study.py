@@ -17,7 +17,7 @@ from secseg.evaluation.report.runs import VARIANTS, Run
 from secseg.utils.config import flatten, loss_weights, result_settings
 from secseg.utils.errors import UserError, nearest
 
-_GROUPS = ("loss", "decay", "crf", "backbone", "optim", "trainer")
+_GROUPS = ("loss", "decay", "seeds", "crf", "backbone", "optim", "trainer")
 """Groups that are shown by the names of their options, if all runs record these."""
 _WORDS = re.compile(r",(?=[\w.]+=)")
 """What separates the words of a setting's name; values can hold commas, too."""
@@ -157,9 +157,12 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _independent(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Leave out each key whose values follow from another key. Keys with more different values are kept first."""
+    """Leave out each key whose values follow from another key.
+
+    Keys with more different values are kept first, and names of classes last.
+    """
     kept: list[str] = []
-    for key in sorted(columns, key=lambda key: -len(set(columns[key]))):
+    for key in sorted(columns, key=lambda key: (-len(set(columns[key])), key.endswith("_target_"))):
         others = [columns[other] for other in kept]
         if all(len(set(zip(other, columns[key], strict=True))) > len(set(other)) for other in others):
             kept.append(key)
