@@ -107,7 +107,7 @@ def main() -> None:
         setup = Setup(device, small, options.root, Path(folder))
         form = "small: tiny sizes, which only show that the program works" if small else "full"
         head = {"form": form, **describe(device), "training": setup.title}
-        head["images"] = "VOC 2012" if options.root else "the built-in shapes"
+        head["images"] = "those of --root" if options.root else "the built-in shapes"
         for part, row in measure(PARTS, setup, started + 60 * options.minutes):
             rows.append((part, row))
             print(f"{time.monotonic() - started:5.0f} s  {part}: {row.what}: {row.figure}", flush=True)
