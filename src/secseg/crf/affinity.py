@@ -34,8 +34,9 @@ def exact_affinity(images: Tensor, xy: float, rgb: float, dtype: torch.dtype) ->
             f"The exact affinity holds a matrix of pixels x pixels, so a grid of {height} x {width} is too large (at "
             f"most {MOST_PIXELS} pixels). Choose the backend lattice."
         )
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    positions = torch.stack([x.flatten(), y.flatten()]).to(images.device, dtype) / xy
+    sides = (torch.arange(side, dtype=dtype, device=images.device) for side in (height, width))
+    y, x = torch.meshgrid(*sides, indexing="ij")
+    positions = torch.stack([x.flatten(), y.flatten()]) / xy
     features = torch.cat([positions.expand(len(images), 2, -1), images.flatten(2).to(dtype) / rgb], 1).mT
     matrix = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist").square().mul(-0.5).exp()
     return lambda values: values @ matrix  # A is symmetric

@@ -57,10 +57,12 @@ class Backend:
         others = torch.stack(list(self._shifted(images)))
         deviation = torch.cat([own, others]).std(0, correction=1)
         apart = ((others - own) / (deviation + _SMALLEST) / SHARPNESS).square().mean(2, keepdim=True)
-        steps = images.new_tensor([[d * y, d * x] for d in self.distances for y, x in NEIGHBOURS])
+        steps = torch.tensor([[d * y, d * x] for d in self.distances for y, x in NEIGHBOURS], dtype=images.dtype)
         distances = steps.square().sum(1).sqrt()
         far = (distances / (distances.std(correction=1) + _SMALLEST) / SHARPNESS).square()
-        return (-apart).softmax(0) + POSITION_WEIGHT * (-far).softmax(0).view(-1, 1, 1, 1, 1)
+        position = POSITION_WEIGHT * (-far).softmax(0).view(-1, 1, 1, 1, 1)
+        # Without non_blocking, the host would wait for the GPU.
+        return (-apart).softmax(0) + position.to(images.device, non_blocking=images.device.type == "cuda")
 
     def _shifted(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the values (B, C, H, W) of each neighbour; beyond the frame, those of the nearest pixel."""

@@ -274,9 +274,10 @@ def average_precision(scores: Tensor, labels: Tensor) -> list[float]:
     Returns:
         K values in 0..1, NaN for a class without positives or without negatives: it would be 1 for all scores.
     """
+    # On the CPU: float64 does not exist on each device, and a GPU would be waited for once for each class.
     return [
         float(binary_average_precision(torch.sigmoid(column.double()), truth.long()))
         if 0 < truth.sum() < len(truth)
         else math.nan
-        for column, truth in zip(scores.T, labels.T, strict=True)
+        for column, truth in zip(scores.cpu().T, labels.cpu().T, strict=True)
     ]
