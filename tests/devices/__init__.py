@@ -1,0 +1,1 @@
+"""Tests of code for devices on a machine that has none."""
