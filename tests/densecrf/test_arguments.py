@@ -127,6 +127,7 @@ def test_the_constants_have_the_names_and_numbers_of_pydensecrf(official: Module
 
 UNSUPPORTED: dict[str, tuple[Callable[[], Any], str]] = {
     "DenseCRF": (lambda: ours.DenseCRF(20, 3), "DenseCRF2D"),
+    "more than 512 labels": (lambda: ours.DenseCRF2D(5, 4, 513), "pydensecrf"),
     "ConstUnary": (lambda: ours.ConstUnary(ENERGIES), "setUnaryEnergy"),
     "LogisticUnary": (lambda: ours.LogisticUnary(ENERGIES, ENERGIES), "setUnaryEnergy"),
     "setUnary": (lambda: small(ours).setUnary(None), "setUnaryEnergy"),
@@ -165,6 +166,11 @@ def test_what_is_not_supported_is_named_with_a_remedy(name: str) -> None:
     call, remedy = UNSUPPORTED[name]
     with pytest.raises(NotImplementedError, match=rf"does not support.*{name}.*{remedy}"):
         call()
+
+
+def test_a_batch_of_something_else_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"inference_batch: give DenseCRF2D objects, not int"):
+        ours.inference_batch([small(ours), 3], 1)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ from secseg.densecrf.constants import DIAG_KERNEL, NORMALIZE_SYMMETRIC
 from secseg.densecrf.mean_field import gaussian_lattice, mean_field, merged
 from secseg.densecrf.permutohedral import Lattice, build_lattice
 
+MOST_LABELS = 512
+"""Numba compiles functions for the number of labels, and their size grows with it."""
+
 
 class DenseCRF:
     """A CRF of any variables, in pydensecrf. Here it is only the base class of :class:`DenseCRF2D`."""
@@ -70,13 +73,15 @@ class DenseCRF2D(DenseCRF):
 
     Args:
         w, h: width and height of the image in pixels, at least 1. The width comes first.
-        nlabels: number of labels, at least 1.
+        nlabels: number of labels, 1 to ``MOST_LABELS``.
 
     Source: Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011.
     """
 
     def __init__(self, w: int, h: int, nlabels: int) -> None:
         self._width, self._height, self._labels = size("w", w), size("h", h), size("nlabels", nlabels)
+        if self._labels > MOST_LABELS:
+            unsupported(f"more than {MOST_LABELS} labels (nlabels={nlabels})")
         self._scores: np.ndarray | None = None
         self._bilateral: list[Any] = []
         self._gaussian: list[Any] = []
@@ -189,12 +194,17 @@ def inference_batch(crfs: Iterable[DenseCRF2D], niter: int, threads: int | None 
         niter: as in ``inference``.
         threads: how many images are computed at the same time; None for Numba's number, as in ``inference``. The
             results do not depend on it.
+
+    Raises:
+        TypeError: for what is not a ``DenseCRF2D``.
     """
     workers = _cores(threads)
     results: list[np.ndarray] = []
     waiting: deque[Future[np.ndarray]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for crf in crfs:
+            if not isinstance(crf, DenseCRF2D):
+                raise TypeError(f"inference_batch: give DenseCRF2D objects, not {type(crf).__name__}.")
             waiting.append(pool.submit(partial(crf.inference, niter, 1)))
             if len(waiting) >= 2 * workers:
                 results.append(waiting.popleft().result())
