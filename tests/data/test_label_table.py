@@ -30,7 +30,7 @@ def read(tmp_path: Path, text: str, name: str = "labels.csv", classes: tuple[str
         'image,labels\nimages/a.jpg,cat\nimages/b.jpg,"dog, cat"\n./images/sub/c.png,""\n',
         "a.jpg;cat\nb.jpg;dog|cat\nsub/c.png;\n",
         "a.jpg\tcat\nb.jpg\tdog,cat\nsub/c.png\t\n",
-        "image,labels\na,cat\nb,dog,cat\nsub/c\n",
+        "image,labels\na,cat\nb,dog,cat\nsub/c,\n",
         "image,width,label\na,30,cat\nb,31,dog|cat\nsub/c,32,\n",
     ],
 )
