@@ -72,9 +72,8 @@ def global_weighted_rank_pooling(scores: Tensor, decay: float | Tensor) -> Tenso
     # In float64, on the CPU: float32 would be wrong by 1e-5, and not every device has float64.
     weights = torch.pow(decay, torch.arange(scores.shape[-1], dtype=torch.float64))
     weights = (weights / weights.sum()).to(scores.dtype)
-    weights = weights.to(
-        scores.device, non_blocking=scores.device.type == "cuda"
-    )  # else the host would wait for the GPU
+    # Without non_blocking, the host would wait for the GPU.
+    weights = weights.to(scores.device, non_blocking=scores.device.type == "cuda")
     # Not a matrix product, which autocast would compute in half precision.
     return (scores.sort(-1, descending=True).values * weights).sum(-1)
 

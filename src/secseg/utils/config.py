@@ -272,6 +272,6 @@ def build(node: Mapping[str, Any], kind: type[Kind], key: str = "", **extra: Any
     except UserError:
         raise
     except (TypeError, ValueError) as error:
-        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        given = ", ".join(f"{name}={value}" for name, value in options.items())
         where = f"{key}: " if key else ""
         raise UserError(f"{where}{target} cannot be made with {given or 'no options'}: {error}") from error

@@ -125,9 +125,9 @@ def _baseline(study: Study, name: str | None) -> Setting:
     by_name = {setting.name.replace(" ", ""): setting for setting in study.settings}
     wanted = name.replace(" ", "")
     words = set(_WORDS.split(wanted))
-    fitting = [full for full in by_name if words <= set(_WORDS.split(full))]
-    if wanted in by_name or len(fitting) == 1:
-        return by_name[wanted if wanted in by_name else fitting[0]]
+    fitting = [wanted] if wanted in by_name else [full for full in by_name if words <= set(_WORDS.split(full))]
+    if len(fitting) == 1:
+        return by_name[fitting[0]]
     problem = "several settings fit." if fitting else f"no such setting.{nearest(wanted, by_name)}"
     raise UserError(f"baseline={name}: {problem} The settings are: {'; '.join(fitting or by_name)}.")
 
